@@ -1,0 +1,2 @@
+//! pipenotify
+fn main() {}
