@@ -1,0 +1,1 @@
+//! The ledger: what changes. SQLite by default, PostgreSQL by URL.
