@@ -1,1 +1,27 @@
-//! ingest
+//! Takes in what is measured, and never loses what it has acknowledged.
+//!
+//! ```text
+//! collector ─┐
+//! receive   ─┴─ Request ── admit ── wal (group commit) ── buffer ── flush ── lake
+//!                                    │                      │                │
+//!                               Receipt: on disk        Recent: queryable    compact, roll_up, retain
+//! ```
+//!
+//! Invariants:
+//! - A [`Receipt`] means that every accepted entry is synced to the write-ahead log.
+//! - A row is in the buffer or in the lake, never in both: each flush commits the log position up
+//!   to which the lake holds this writer's rows, and readers skip exactly those.
+//! - The log forgets a segment only after the lake's commit of all its rows is on disk.
+//! - A start always succeeds; what cannot be read is set aside, counted and reported.
+//! - Memory is bounded: a full buffer is [`Error::Busy`], never a longer queue.
+//!
+//! This crate knows nothing of HTTP servers, SQL, or what a value means. It reads no clock.
+
+pub mod collector;
+mod error;
+pub mod receive;
+pub mod request;
+pub mod source;
+
+pub use error::{Error, Result};
+pub use request::{Receipt, Refusal, Request, Sink};

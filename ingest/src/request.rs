@@ -1,0 +1,63 @@
+//! What senders hand over and what they are told.
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+use data::{Event, Point, Span};
+use serde::Serialize;
+
+use crate::Error;
+
+/// What a receiver or a collector hands over: nothing is checked yet but the wire format.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// Measured values.
+    pub points: Vec<Point>,
+    /// Log lines and other events.
+    pub events: Vec<Event>,
+    /// Spans of traces.
+    pub spans: Vec<Span>,
+    /// What was refused while decoding, by index in the sender's order.
+    pub refused: Vec<Refusal>,
+    /// Hash of the body as received, to recognise a repeated request; absent for collectors.
+    pub fingerprint: Option<u128>,
+}
+
+impl Request {
+    /// How many entries there are, without those that were refused while decoding.
+    pub fn len(&self) -> usize {
+        self.points.len() + self.events.len() + self.spans.len()
+    }
+
+    /// There is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// One entry that was not taken, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Refusal {
+    /// Which entry: its place in the request.
+    pub index: usize,
+    /// Names the field and says what would be accepted.
+    pub reason: String,
+}
+
+/// What became of a request. Whoever holds one knows that the accepted entries are on disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Receipt {
+    /// How many entries are on disk.
+    pub accepted: usize,
+    /// Every entry that was not taken.
+    pub refused: Vec<Refusal>,
+    /// The same body arrived before; it was not written again.
+    pub repeated: bool,
+}
+
+/// Where requests go: [`Ingest`](crate::Ingest) with a clock.
+#[async_trait]
+pub trait Sink: Send + Sync + Debug {
+    /// Returns once everything admitted is on disk.
+    async fn write(&self, request: Request, tenant: &str) -> Result<Receipt, Error>;
+}
