@@ -1,1 +1,7 @@
-//! x
+//! What the tests and benches share: the built program as a process, its clients, and load.
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+pub mod client;
+pub mod delta;
+pub mod load;
+pub mod process;
+pub mod python;

@@ -1,0 +1,51 @@
+//! Reads a table's Delta log on a local disk with nothing but JSON, to know its live files.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+/// A live data file.
+#[derive(Clone, Debug)]
+pub struct DataFile {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// Its rows, as its statistics say.
+    pub rows: u64,
+}
+
+/// The live files of the table in `folder`, by replaying its log from the start.
+pub fn live_files(folder: &Path) -> Result<Vec<DataFile>> {
+    let log = folder.join("_delta_log");
+    let entries = fs::read_dir(&log).with_context(|| log.display().to_string())?;
+    let mut commits: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    commits.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+    commits.sort();
+    let mut live = BTreeMap::new();
+    for commit in commits {
+        for line in fs::read_to_string(commit)?.lines() {
+            let action: Value = serde_json::from_str(line)?;
+            if let Some(path) = action["remove"]["path"].as_str() {
+                live.remove(path);
+            }
+            let add = &action["add"];
+            if let Some(path) = add["path"].as_str() {
+                live.insert(path.to_owned(), file(folder, path, add)?);
+            }
+        }
+    }
+    Ok(live.into_values().collect())
+}
+
+fn file(folder: &Path, path: &str, add: &Value) -> Result<DataFile> {
+    let statistics: Value = serde_json::from_str(add["stats"].as_str().unwrap_or("{}"))?;
+    let path = folder.join(path.replace("%3D", "="));
+    let (bytes, rows) = (add["size"].as_u64(), statistics["numRecords"].as_u64());
+    Ok(DataFile { path, bytes: bytes.unwrap_or(0), rows: rows.unwrap_or(0) })
+}
