@@ -1,1 +1,189 @@
 //! The ledger: what changes. SQLite by default, PostgreSQL by URL.
+//!
+//! One set of statements serves both, in the subset they share. Every change is one transaction; what
+//! a call has returned is on disk. Times are microseconds in UTC, as in the lake.
+
+mod audit;
+mod component;
+mod incident;
+mod key;
+mod migrate;
+mod outbox;
+mod sqlite;
+mod wal;
+
+use std::{path::PathBuf, time::Duration};
+
+use chrono::{DateTime, Utc};
+use sqlx::{Any, AnyPool, Transaction, any::AnyPoolOptions};
+
+pub use audit::Audited;
+pub use component::{Component, State};
+pub use incident::{Incident, IncidentEvent};
+pub use key::{ApiKey, NewKey, Role};
+pub use migrate::Applied;
+pub use outbox::{Attempt, Delivery, Finished, NewDelivery};
+pub use sqlite::SetAside;
+
+use crate::{Error, Result};
+
+/// Connections to a SQLite ledger: one writes at a time, so more would only wait.
+const SQLITE_CONNECTIONS_MAX: u32 = 4;
+/// Connections of one process to a PostgreSQL ledger.
+const POSTGRES_CONNECTIONS_MAX: u32 = 8;
+/// How long a call waits for a connection before it answers "later".
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Rows that a list gives at most.
+pub const ROWS_MAX: i64 = 10_000;
+
+/// The store of what changes: keys, incidents, deliveries.
+#[derive(Debug)]
+pub struct Ledger {
+    pool: AnyPool,
+    kind: Kind,
+    set_aside: Option<SetAside>,
+    applied: Vec<Applied>,
+}
+
+/// Which database holds the ledger.
+#[derive(Clone, Debug, PartialEq)]
+enum Kind {
+    Sqlite(PathBuf),
+    Postgres,
+}
+
+impl Ledger {
+    /// Opens a ledger and brings its schema up to date: `postgres://…`, `sqlite://path` or a path.
+    ///
+    /// A SQLite file that is damaged is renamed and reported by [`Ledger::set_aside`]; the ledger then
+    /// starts empty, because a process that keeps what it is sent is worth more than one that refuses
+    /// to start. `Unavailable` if the database cannot be reached or the disk is full.
+    pub async fn open(url: &str, now: DateTime<Utc>) -> Result<Self> {
+        sqlx::any::install_default_drivers();
+        let kind = kind(url)?;
+        let set_aside = match &kind {
+            Kind::Sqlite(path) => sqlite::prepare(path, now).await?,
+            Kind::Postgres => None,
+        };
+        let pool = connect(&kind, url).await?;
+        let mut ledger = Self { pool, kind, set_aside, applied: Vec::new() };
+        ledger.applied = ledger.migrate(now).await?;
+        Ok(ledger)
+    }
+
+    /// The damaged file that this start renamed, if there was one.
+    pub fn set_aside(&self) -> Option<&SetAside> {
+        self.set_aside.as_ref()
+    }
+
+    /// The migrations that this start applied.
+    pub fn applied(&self) -> &[Applied] {
+        &self.applied
+    }
+
+    /// What is wrong with the ledger, a sentence each; empty if nothing is.
+    pub async fn check(&self) -> Result<Vec<String>> {
+        let mut wrong = self.check_migrations().await?;
+        if let Kind::Sqlite(_) = self.kind {
+            wrong.extend(sqlite::integrity(&self.pool).await?);
+        }
+        Ok(wrong)
+    }
+
+    /// Waits for running calls and closes all connections.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    /// Begins a change. SQLite takes its write lock at once: a reader that becomes a writer would get
+    /// "busy" without waiting.
+    async fn begin(&self, doing: &'static str) -> Result<Transaction<'static, Any>> {
+        let begin = match self.kind {
+            Kind::Sqlite(_) => "begin immediate",
+            Kind::Postgres => "begin",
+        };
+        self.pool.begin_with(begin).await.map_err(failed(doing))
+    }
+}
+
+fn kind(url: &str) -> Result<Kind> {
+    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        return Ok(Kind::Postgres);
+    }
+    let path = url.strip_prefix("sqlite://").or(url.strip_prefix("sqlite:")).unwrap_or(url);
+    if path.is_empty() || path.contains("://") {
+        let expected = "`postgres://…`, `sqlite://path` or a path";
+        return Err(Error::Invalid(format!("`{url}` names no ledger; expected {expected}")));
+    }
+    Ok(Kind::Sqlite(PathBuf::from(path)))
+}
+
+async fn connect(kind: &Kind, url: &str) -> Result<AnyPool> {
+    let options = AnyPoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT);
+    let (options, url) = match kind {
+        Kind::Sqlite(path) => {
+            let options = options.max_connections(SQLITE_CONNECTIONS_MAX);
+            let options =
+                options.after_connect(|connection, _| Box::pin(sqlite::settle(connection)));
+            (options, sqlite::url(path)?)
+        }
+        Kind::Postgres => (options.max_connections(POSTGRES_CONNECTIONS_MAX), url.to_owned()),
+    };
+    options.connect(&url).await.map_err(failed("opening the ledger"))
+}
+
+/// Sorts what a database says by what the caller can do about it.
+fn failed(doing: &'static str) -> impl FnOnce(sqlx::Error) -> Error {
+    move |error| match &error {
+        sqlx::Error::Database(said) if said.is_unique_violation() => Error::Conflict { doing },
+        sqlx::Error::Database(_) if sqlite::is_damage(&error) => Error::corrupt("ledger", error),
+        _ => Error::unavailable(doing, error),
+    }
+}
+
+/// A time as the ledger keeps it.
+fn micros(time: DateTime<Utc>) -> i64 {
+    time.timestamp_micros()
+}
+
+/// A time that the ledger kept. One that no calendar has can only come from damage.
+fn time(micros: i64) -> Result<DateTime<Utc>> {
+    let damaged = || Error::corrupt("ledger", format!("{micros} µs is no time"));
+    DateTime::from_timestamp_micros(micros).ok_or_else(damaged)
+}
+
+/// Reads a column; a wrong type can only come from damage.
+fn get<'r, T>(row: &'r sqlx::any::AnyRow, column: &'static str) -> Result<T>
+where
+    T: sqlx::Decode<'r, Any> + sqlx::Type<Any>,
+{
+    sqlx::Row::try_get(row, column).map_err(|error| Error::corrupt("ledger", error))
+}
+
+fn get_time(row: &sqlx::any::AnyRow, column: &'static str) -> Result<DateTime<Utc>> {
+    time(get(row, column)?)
+}
+
+fn get_time_if_any(row: &sqlx::any::AnyRow, column: &'static str) -> Result<Option<DateTime<Utc>>> {
+    get::<Option<i64>>(row, column)?.map(time).transpose()
+}
+
+/// Reads a column that holds one of a closed set of words.
+fn get_word<T: std::str::FromStr<Err = Error>>(
+    row: &sqlx::any::AnyRow,
+    column: &'static str,
+) -> Result<T> {
+    let word: String = get(row, column)?;
+    word.parse().map_err(|error: Error| Error::corrupt("ledger", error))
+}
+
+/// A name for a new row, sorted by time.
+fn new_id(now: DateTime<Utc>) -> String {
+    let seconds = u64::try_from(now.timestamp()).unwrap_or(0);
+    let timestamp =
+        uuid::Timestamp::from_unix(uuid::NoContext, seconds, now.timestamp_subsec_nanos());
+    uuid::Uuid::new_v7(timestamp).to_string()
+}
+
+#[cfg(test)]
+mod tests;
