@@ -9,7 +9,8 @@
 //! Invariants:
 //! - What [`lake::Lake`] has committed is on disk, file and directory, before the call returns.
 //! - A commit that carries a transaction id takes effect once, however often it is repeated.
-//! - Nothing here reads a clock, the environment or dice: callers pass `now`.
+//! - Nothing here decides by a clock, the environment or dice: callers pass `now`. Names of files
+//!   are random, and damage found on opening carries the time.
 //!
 //! This crate knows nothing of HTTP, of DataFusion, or of who is asking.
 

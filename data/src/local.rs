@@ -1,1 +1,211 @@
 //! Local files as an object store whose writes are on disk when they return.
+//!
+//! Reading, listing and deleting are `object_store`'s own; only writing is ours, because there a
+//! returned `put` says nothing about what a loss of power leaves behind.
+
+use std::{
+    fmt, io,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::{FutureExt, stream::BoxStream};
+use object_store::{
+    CopyMode, CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
+    ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult,
+    Result, UploadPart, local::LocalFileSystem, path::Path,
+};
+
+use crate::disk::Disk;
+
+/// A folder as an object store.
+#[derive(Clone, Debug)]
+pub(crate) struct Local {
+    inner: Arc<LocalFileSystem>,
+    disk: Arc<dyn Disk>,
+    temporary: Arc<AtomicU64>,
+}
+
+impl Local {
+    /// The store of everything under `root`, which is created if it is missing.
+    pub(crate) fn new(root: &std::path::Path, disk: Arc<dyn Disk>) -> Result<Self> {
+        disk.create_dir(root).map_err(generic)?;
+        let inner = Arc::new(LocalFileSystem::new_with_prefix(root)?);
+        // Names of processes that share the folder must not collide.
+        let first = u64::from(std::process::id()) << 32;
+        Ok(Self { inner, disk, temporary: Arc::new(AtomicU64::new(first)) })
+    }
+
+    /// Writes under a temporary name, syncs, and only then gives the file its name.
+    async fn write(&self, location: &Path, parts: Vec<Bytes>, create: bool) -> Result<PutResult> {
+        let to = self.inner.path_to_filesystem(location)?;
+        let n = self.temporary.fetch_add(1, Ordering::Relaxed);
+        let mut name = to.clone().into_os_string();
+        // The local store hides names of this form from listings.
+        name.push(format!("#{n}"));
+        let from = PathBuf::from(name);
+        let disk = Arc::clone(&self.disk);
+        let path = location.to_string();
+        let written = tokio::task::spawn_blocking(move || {
+            let written = place(&*disk, &from, &to, &parts, create);
+            if written.is_err() {
+                // Best effort: a file that stays is invisible and harmless.
+                disk.remove(&from).ok();
+            }
+            written
+        });
+        written.await?.map_err(|source| match source.kind() {
+            io::ErrorKind::AlreadyExists => Error::AlreadyExists { path, source: source.into() },
+            _ => generic(source),
+        })?;
+        let meta = self.inner.head(location).await?;
+        Ok(PutResult { e_tag: meta.e_tag, version: None })
+    }
+}
+
+fn place(
+    disk: &dyn Disk,
+    from: &std::path::Path,
+    to: &std::path::Path,
+    parts: &[Bytes],
+    create: bool,
+) -> io::Result<()> {
+    let dir = to.parent().unwrap_or_else(|| std::path::Path::new(""));
+    disk.create_dir(dir)?;
+    let mut file = disk.create(from)?;
+    for part in parts {
+        file.append(part)?;
+    }
+    file.sync()?;
+    drop(file);
+    if create {
+        let linked = disk.link(from, to);
+        if linked.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists) {
+            // Whoever reads what was first builds upon it, so it must stay.
+            disk.sync_dir(dir)?;
+        }
+        linked?;
+        disk.remove(from)?;
+    } else {
+        disk.rename(from, to)?;
+    }
+    disk.sync_dir(dir)
+}
+
+fn generic(source: io::Error) -> Error {
+    Error::Generic { store: "local disk", source: source.into() }
+}
+
+impl fmt::Display for Local {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "synced {}", self.inner)
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Local {
+    async fn put_opts(
+        &self,
+        location: &Path,
+        payload: PutPayload,
+        options: PutOptions,
+    ) -> Result<PutResult> {
+        let create = match options.mode {
+            PutMode::Overwrite => false,
+            PutMode::Create => true,
+            PutMode::Update(_) => {
+                return Err(Error::NotImplemented {
+                    operation: "conditional update".into(),
+                    implementer: self.to_string(),
+                });
+            }
+        };
+        self.write(location, payload.into_iter().collect(), create).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        _: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        let parts = Arc::default();
+        Ok(Box::new(Upload { store: self.clone(), location: location.clone(), parts, n_parts: 0 }))
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.inner.get_opts(location, options).await
+    }
+
+    async fn get_ranges(
+        &self,
+        location: &Path,
+        ranges: &[std::ops::Range<u64>],
+    ) -> Result<Vec<Bytes>> {
+        self.inner.get_ranges(location, ranges).await
+    }
+
+    fn delete_stream(
+        &self,
+        locations: BoxStream<'static, Result<Path>>,
+    ) -> BoxStream<'static, Result<Path>> {
+        self.inner.delete_stream(locations)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        let bytes = self.inner.get(from).await?.bytes().await?;
+        let create = matches!(options.mode, CopyMode::Create);
+        self.write(to, vec![bytes], create).await.map(drop)
+    }
+}
+
+/// Parts are kept in memory until the end: what we upload in parts is bounded by our own files.
+#[derive(Debug)]
+struct Upload {
+    store: Local,
+    location: Path,
+    parts: Arc<Mutex<Vec<(usize, Bytes)>>>,
+    n_parts: usize,
+}
+
+#[async_trait]
+impl MultipartUpload for Upload {
+    fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        let n = self.n_parts;
+        self.n_parts += 1;
+        let parts = Arc::clone(&self.parts);
+        async move {
+            let mut parts = parts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            parts.extend(data.into_iter().map(|bytes| (n, bytes)));
+            Ok(())
+        }
+        .boxed()
+    }
+
+    async fn complete(&mut self) -> Result<PutResult> {
+        let mut parts = {
+            let mut parts = self.parts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            std::mem::take(&mut *parts)
+        };
+        parts.sort_by_key(|(n, _)| *n);
+        let parts = parts.into_iter().map(|(_, bytes)| bytes).collect();
+        self.store.write(&self.location, parts, false).await
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        self.parts.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
+        Ok(())
+    }
+}

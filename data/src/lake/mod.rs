@@ -1,12 +1,39 @@
 //! The lake: facts that never change, as Delta tables of sorted Parquet.
 
-use std::{collections::HashMap, sync::Arc};
+//!
+//! Each table keeps its own copy of the log's outcome in memory and only reads what came since,
+//! so that a commit costs one small object however long the log is. `deltalake-core` says what an
+//! action looks like and writes the checkpoints.
+//!
+//! Invariants:
+//! - A version exists once: its file is put only where there is none, and never changes.
+//! - A published [`Snapshot`] never changes; readers keep theirs for as long as they like.
+//! - Opening succeeds whatever single file is damaged: see the `repair` module for the policy.
+
+mod action;
+mod checkpoint;
+mod log;
+mod repair;
+mod state;
+#[cfg(test)]
+mod tests;
+mod vacuum;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+};
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
-use object_store::ObjectStore;
+use deltalake_core::kernel::Action;
+use object_store::{ObjectStore, prefix::PrefixStore};
 use url::Url;
 
-use crate::{Result, Table, disk::Disk};
+use self::{log::Log, state::State};
+use crate::{Error, Result, Table, disk::Disk, local::Local};
+
+/// How often a commit makes way for somebody else's before it gives up.
+const COMMIT_ATTEMPTS: usize = 100;
 
 /// One Parquet file of a table.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,24 +95,65 @@ pub struct Change {
 pub struct Lake {
     root: Url,
     store: Arc<dyn ObjectStore>,
+    /// In the order of [`Table::ALL`].
+    tables: Vec<Open>,
+    damage: Mutex<Vec<Damage>>,
+}
+
+/// A table that has been opened.
+#[derive(Debug)]
+struct Open {
+    table: Table,
+    log: Log,
+    /// What readers see.
+    published: RwLock<Arc<Snapshot>>,
+    /// What the log says; whoever holds it may append to the log.
+    state: tokio::sync::Mutex<State>,
 }
 
 impl Lake {
     /// Opens the lake at `url` (`file://`, `s3://`, `gs://`, `az://`) and creates the tables that
     /// are missing. `options` are those of `object_store` for the scheme. Local files go through
     /// `disk`. A damaged table does not stop the others: see [`Lake::damage`].
+    ///
+    /// [`Error::Invalid`] for a URL or an option that means nothing, [`Error::Unavailable`] when
+    /// the store cannot be reached.
     pub async fn open(
-        _url: &Url,
-        _options: &HashMap<String, String>,
-        _disk: Arc<dyn Disk>,
+        url: &Url,
+        options: &HashMap<String, String>,
+        disk: Arc<dyn Disk>,
     ) -> Result<Self> {
-        todo!()
+        if url.scheme() != "file" {
+            return Self::on(url.clone(), remote(url, options)?).await;
+        }
+        let invalid = || Error::Invalid(format!("`{url}` is not the path of a folder"));
+        let folder = url.to_file_path().map_err(|()| invalid())?;
+        let store = Local::new(&folder, Arc::clone(&disk)).map_err(log::unreachable)?;
+        let lake = Self::on(url.clone(), Arc::new(store)).await?;
+        // A process may have ended between naming a commit and syncing the name. We have read
+        // that commit, so it must stay.
+        for table in Table::ALL {
+            let names = disk.sync_dir(&folder.join(table.name()).join(log::FOLDER));
+            names.map_err(|error| Error::unavailable("syncing the lake's log", error))?;
+        }
+        Ok(lake)
     }
 
     /// The same on a given store, for tests and for stores made elsewhere. `store` is rooted at
     /// the lake: the table `samples` lies in its folder `samples/`.
-    pub async fn on(_root: Url, _store: Arc<dyn ObjectStore>) -> Result<Self> {
-        todo!()
+    pub async fn on(root: Url, store: Arc<dyn ObjectStore>) -> Result<Self> {
+        let mut lake = Self { root, store, tables: vec![], damage: Mutex::default() };
+        for table in Table::ALL {
+            let log = Log::new(table, Arc::clone(&lake.store));
+            let state = lake.load(&log).await?;
+            let published = RwLock::new(Arc::clone(&state.snapshot));
+            let state = tokio::sync::Mutex::new(state);
+            lake.tables.push(Open { table, log, published, state });
+        }
+        for table in Table::ALL {
+            lake.quarantine_lost_files(table).await?;
+        }
+        Ok(lake)
     }
 
     /// Where the lake is.
@@ -99,59 +167,103 @@ impl Lake {
     }
 
     /// The last published version of `table`. Never blocks on I/O.
-    pub fn snapshot(&self, _table: Table) -> Arc<Snapshot> {
-        todo!()
+    pub fn snapshot(&self, table: Table) -> Arc<Snapshot> {
+        let published = &self.opened(table).published;
+        Arc::clone(&published.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Reads what other processes have committed since, and publishes it.
-    pub async fn refresh(&self, _table: Table) -> Result<Arc<Snapshot>> {
-        todo!()
+    ///
+    /// [`Error::Unavailable`] when the store cannot be reached.
+    pub async fn refresh(&self, table: Table) -> Result<Arc<Snapshot>> {
+        let open = self.opened(table);
+        let mut state = open.state.lock().await;
+        self.catch_up(open, &mut state).await?;
+        Ok(Arc::clone(&state.snapshot))
     }
 
     /// Commits `change` atomically and publishes the new snapshot. Concurrent commits of this and
     /// of other processes are retried; [`crate::Error::Conflict`] if a removed file is gone
     /// already. A repetition (see [`Change::txn`]) returns the snapshot that holds it.
+    ///
+    /// After [`Error::Unavailable`] the commit may or may not have happened: repeat it with the
+    /// same [`Change::txn`].
     pub async fn commit(
         &self,
-        _table: Table,
-        _change: Change,
-        _now: DateTime<Utc>,
+        table: Table,
+        change: Change,
+        now: DateTime<Utc>,
     ) -> Result<Arc<Snapshot>> {
-        todo!()
-    }
-
-    /// Writes a checkpoint of the log, so that opening reads little.
-    pub async fn checkpoint(&self, _table: Table) -> Result<()> {
-        todo!()
-    }
-
-    /// Deletes data files that no version of the last `keep` needs, and log entries older than
-    /// the last checkpoint and `keep`. Returns how many files went.
-    pub async fn vacuum(
-        &self,
-        _table: Table,
-        _keep: TimeDelta,
-        _now: DateTime<Utc>,
-    ) -> Result<usize> {
-        todo!()
+        let open = self.opened(table);
+        let mut state = open.state.lock().await;
+        for _ in 0..COMMIT_ATTEMPTS {
+            if state.holds(&change) {
+                return Ok(Arc::clone(&state.snapshot));
+            }
+            if !state.has_all(&change.removed) {
+                return Err(Error::Conflict { doing: "removing files from a table" });
+            }
+            let actions = action::of_change(&change, now);
+            let version = state.snapshot.version + 1;
+            if open.log.put(version, &actions).await? {
+                open.publish(&mut state, version, actions);
+                return Ok(Arc::clone(&state.snapshot));
+            }
+            self.catch_up(open, &mut state).await?;
+        }
+        Err(Error::Conflict { doing: "committing to a busy table" })
     }
 
     /// What was found damaged since the lake was opened, and set aside.
     pub fn damage(&self) -> Vec<Damage> {
-        todo!()
+        self.damage.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Takes a file that turned out to be unreadable out of its table, keeps its bytes under
-    /// `quarantine/`, and counts what is lost.
-    pub async fn quarantine(
-        &self,
-        _table: Table,
-        _file: &DataFile,
-        _why: &str,
-        _now: DateTime<Utc>,
-    ) -> Result<()> {
-        todo!()
+    fn opened(&self, table: Table) -> &Open {
+        let opened = self.tables.iter().find(|open| open.table == table);
+        opened.expect("opening the lake opens every table")
     }
+
+    /// Applies the versions that the log has beyond `state`.
+    async fn catch_up(&self, open: &Open, state: &mut State) -> Result<()> {
+        loop {
+            let version = state.snapshot.version + 1;
+            let Some(bytes) = open.log.get(version).await? else { break };
+            let Ok(actions) = log::parse(&bytes) else {
+                // Opening knows what to do with a damaged log.
+                *state = self.load(&open.log).await?;
+                open.show(state);
+                return Ok(());
+            };
+            open.publish(state, version, actions);
+        }
+        // If even the version that we stand on has been cleaned away, there may be later ones.
+        if !open.log.has(state.snapshot.version).await? {
+            *state = self.load(&open.log).await?;
+            open.show(state);
+        }
+        Ok(())
+    }
+}
+
+impl Open {
+    fn publish(&self, state: &mut State, version: i64, actions: Vec<Action>) {
+        state.apply(version, actions);
+        self.show(state);
+    }
+
+    fn show(&self, state: &State) {
+        let mut published = self.published.write().unwrap_or_else(PoisonError::into_inner);
+        *published = Arc::clone(&state.snapshot);
+    }
+}
+
+/// A store on the network, rooted at the path of `url`. S3 puts commits where there is none by
+/// `If-None-Match`, which is the default of `aws_conditional_put`.
+fn remote(url: &Url, options: &HashMap<String, String>) -> Result<Arc<dyn ObjectStore>> {
+    let (store, path) = object_store::parse_url_opts(url, options)
+        .map_err(|error| Error::Invalid(format!("`{url}` cannot be a lake: {error}")))?;
+    Ok(Arc::new(PrefixStore::new(store, path)))
 }
 
 /// Something that could not be read and was set aside.

@@ -1,0 +1,78 @@
+//! Deleting what nobody needs any more.
+
+use std::collections::HashSet;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures::{StreamExt, TryStreamExt};
+use object_store::{ObjectStoreExt, path::Path};
+
+use super::{
+    Lake, Open,
+    log::{FOLDER, Kind, unreachable},
+};
+use crate::{Result, Table};
+
+/// Checkpoints that stay: should the last one be damaged, the one before it and the commits since
+/// make up for it.
+const CHECKPOINTS_KEPT: usize = 2;
+
+impl Lake {
+    /// Deletes data files that no version of the last `keep` needs, and log entries older than
+    /// the last checkpoints and `keep`. Returns how many files went.
+    ///
+    /// A removed file is remembered for a week across restarts, so `keep` should be no longer.
+    pub async fn vacuum(&self, table: Table, keep: TimeDelta, now: DateTime<Utc>) -> Result<usize> {
+        let before = now - keep;
+        let open = self.opened(table);
+        self.refresh(table).await?;
+        let files = self.vacuum_files(open, before).await?;
+        let commits = self.vacuum_log(open, before).await?;
+        Ok(files + commits)
+    }
+
+    async fn vacuum_files(&self, open: &Open, before: DateTime<Utc>) -> Result<usize> {
+        let log = open.log.path(FOLDER);
+        let all: Vec<_> = self
+            .store
+            .list(Some(&Path::from(open.table.name())))
+            .try_collect()
+            .await
+            .map_err(unreachable)?;
+        let mut state = open.state.lock().await;
+        let live: HashSet<_> =
+            state.snapshot.files.iter().map(|file| open.log.path(&file.path)).collect();
+        let cutoff = before.timestamp_millis();
+        let recent = state.removed.iter().filter(|(_, at)| **at > cutoff);
+        let recent: HashSet<_> = recent.map(|(path, _)| open.log.path(path)).collect();
+        state.removed.retain(|_, at| *at > cutoff);
+        drop(state);
+        let unneeded = all.into_iter().filter(|meta| {
+            meta.last_modified < before
+                && !meta.location.prefix_matches(&log)
+                && meta.location.extension() == Some("parquet")
+                && !live.contains(&meta.location)
+                && !recent.contains(&meta.location)
+        });
+        self.delete(unneeded.map(|meta| meta.location).collect()).await
+    }
+
+    /// From the front, so that what is left never has a gap.
+    async fn vacuum_log(&self, open: &Open, before: DateTime<Utc>) -> Result<usize> {
+        let entries = open.log.entries().await?;
+        let mut checkpoints = entries.iter().rev().filter(|entry| entry.kind == Kind::Checkpoint);
+        let Some(oldest) = checkpoints.nth(CHECKPOINTS_KEPT - 1) else { return Ok(0) };
+        let version = oldest.version;
+        let unneeded = entries
+            .into_iter()
+            .take_while(|entry| entry.version < version && entry.meta.last_modified < before);
+        self.delete(unneeded.map(|entry| entry.meta.location).collect()).await
+    }
+
+    async fn delete(&self, paths: Vec<Path>) -> Result<usize> {
+        let n_paths = paths.len();
+        let paths = futures::stream::iter(paths.into_iter().map(Ok)).boxed();
+        let gone = self.store.delete_stream(paths).try_fold(0, async |n, _| Ok(n + 1)).await;
+        tracing::debug!(n_paths, "deleted what nobody needs any more");
+        gone.map_err(unreachable)
+    }
+}
