@@ -19,7 +19,8 @@ async fn bodies_that_cannot_be_read_are_refused() {
     let home = Home::new().unwrap();
     let mut process = home.start().await.unwrap();
     let client = home.client();
-    let good = load::remote_write(&load::Load::new(1, 1, Utc::now().timestamp_millis(), 1).take(10));
+    let good =
+        load::remote_write(&load::Load::new(1, 1, Utc::now().timestamp_millis(), 1).take(10));
     let plain = snap::raw::Decoder::new().decompress_vec(&good).unwrap();
     let cut = snap::raw::Encoder::new().compress_vec(&plain[..plain.len() - 3]).unwrap();
     let claims_4_gib = Bytes::from_static(&[0xff, 0xff, 0xff, 0xff, 0x0f, 0x00]);
@@ -31,7 +32,12 @@ async fn bodies_that_cannot_be_read_are_refused() {
     let cases: Vec<(&str, &str, &[(&str, &str)], Bytes)> = vec![
         ("cut JSON", "/api/v1/samples", json, r#"{"samples": [{"metric": "#.into()),
         ("JSON of another shape", "/api/v1/samples", json, r#"{"samples": 7}"#.into()),
-        ("JSON with invalid UTF-8", "/api/v1/samples", json, b"{\"samples\": \"\xff\xfe\"}"[..].into()),
+        (
+            "JSON with invalid UTF-8",
+            "/api/v1/samples",
+            json,
+            b"{\"samples\": \"\xff\xfe\"}"[..].into(),
+        ),
         ("deep JSON", "/api/v1/samples", json, "[".repeat(1_000_000).into()),
         ("no gzip", "/api/v1/samples", gzip, "not gzip".into()),
         ("a gzip bomb", "/api/v1/samples", gzip, bomb()),
@@ -45,7 +51,12 @@ async fn bodies_that_cannot_be_read_are_refused() {
         ("line protocol without fields", "/api/v2/write", &[], "cpu,host=a\n".into()),
         ("line protocol in invalid UTF-8", "/api/v2/write", &[], b"cpu,h=\xff v=1\n"[..].into()),
         ("no SQL", "/api/v1/sql", &[("content-type", "text/plain")], "selekt 1".into()),
-        ("SQL that writes", "/api/v1/sql", &[("content-type", "text/plain")], "drop table samples".into()),
+        (
+            "SQL that writes",
+            "/api/v1/sql",
+            &[("content-type", "text/plain")],
+            "drop table samples".into(),
+        ),
     ];
     for (name, path, headers, body) in cases {
         let reply = client.post(path, headers, body).await.expect(name);
@@ -70,7 +81,8 @@ async fn bad_points_are_refused_and_good_ones_kept() {
         let [(name, metric)] = named(metric);
         load::series(&[(&name, &metric)], &[(at, value)])
     };
-    let labelled = |key: &str, value: &str| load::series(&[("__name__", "bad"), (key, value)], &[(now, 1.0)]);
+    let labelled =
+        |key: &str, value: &str| load::series(&[("__name__", "bad"), (key, value)], &[(now, 1.0)]);
     let cases = [
         ("infinity", point("bad", now, f64::INFINITY)),
         ("year 1", point("bad", year(1).timestamp_millis(), 1.0)),
@@ -89,7 +101,13 @@ async fn bad_points_are_refused_and_good_ones_kept() {
         // A 4xx tells the sender not to try again; the good point is in all the same, unless the whole
         // body was over the limit.
         if reply.status != StatusCode::PAYLOAD_TOO_LARGE {
-            assert_eq!(count(&client, &metric).await, 1.0, "{name}: {} {}", reply.status, reply.text);
+            assert_eq!(
+                count(&client, &metric).await,
+                1.0,
+                "{name}: {} {}",
+                reply.status,
+                reply.text
+            );
         }
     }
     assert_eq!(count(&client, "bad").await, 0.0, "no bad point came through");

@@ -3,12 +3,7 @@
 //!
 //! `PIPENOTIFY_CRASHES` says how often (default 20), `PIPENOTIFY_SEED` repeats a run.
 
-use std::{
-    collections::BTreeMap,
-    str::FromStr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, str::FromStr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use chrono::Utc;
@@ -54,10 +49,14 @@ async fn what_was_acknowledged_survives_a_kill_exactly_once() {
         process = home.spawn().unwrap();
         let waited = home.ready(&mut process).await.expect(&context);
         assert!(waited < RESTART_WITHIN, "crash {crash}: ready after {waited:?}; {context}");
-        verify(&home.client(), &*acknowledged.lock().await, &format!("crash {crash}; {context}")).await;
+        verify(&home.client(), &*acknowledged.lock().await, &format!("crash {crash}; {context}"))
+            .await;
     }
     let sent: u64 = acknowledged.lock().await.values().sum();
-    assert!(sent > crashes as u64, "the load was too small to prove anything: {sent} requests; {context}");
+    assert!(
+        sent > crashes as u64,
+        "the load was too small to prove anything: {sent} requests; {context}"
+    );
 }
 
 /// Sends one request after the other until the process is gone. The first one of a life is the one whose
@@ -98,14 +97,18 @@ async fn verify(client: &Client, acknowledged: &BTreeMap<usize, u64>, context: &
     let mut found = BTreeMap::new();
     for row in rows {
         let sender: usize = row[0].trim_start_matches("sender_").parse().expect(context);
-        let [number, samples, distinct] = [1, 2, 3].map(|column| row[column].parse::<u64>().expect(context));
+        let [number, samples, distinct] =
+            [1, 2, 3].map(|column| row[column].parse::<u64>().expect(context));
         assert_eq!(samples, distinct, "doubled: request {number} of sender {sender}; {context}");
         found.insert((sender, number), samples);
     }
     for (&sender, &count) in acknowledged {
         for number in 0..count {
             let samples = found.remove(&(sender, number)).unwrap_or(0);
-            assert_eq!(samples, BATCH as u64, "lost: request {number} of sender {sender}; {context}");
+            assert_eq!(
+                samples, BATCH as u64,
+                "lost: request {number} of sender {sender}; {context}"
+            );
         }
     }
     for (sender, number) in found.into_keys() {

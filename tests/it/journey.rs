@@ -50,7 +50,8 @@ async fn every_protocol_writes_the_same_samples() {
 
     // The names differ by protocol, so both stand side by side in the same table.
     client.line_protocol(load::line_protocol(&samples)).await.unwrap().success().unwrap();
-    let written = client.numbers("select count(*), sum(value) from samples where metric like 'cpu%'");
+    let written =
+        client.numbers("select count(*), sum(value) from samples where metric like 'cpu%'");
     assert_eq!(written.await.unwrap(), [2000.0, 2.0 * sum], "line protocol");
 }
 
@@ -99,7 +100,9 @@ async fn a_series_with_a_history_has_a_forecast() {
         assert!((30.0..=70.0).contains(&mean), "a wave between 40 and 60 goes on: {row:?}");
         assert!(lower <= mean && mean <= upper, "the mean lies in its interval: {row:?}");
     }
-    for path in ["health", "health/history", "health/trends", "predictions/health", "metrics", "series"] {
+    for path in
+        ["health", "health/history", "health/trends", "predictions/health", "metrics", "series"]
+    {
         client.get(&format!("/api/v1/{path}")).await.unwrap().success().unwrap().json().unwrap();
     }
 }

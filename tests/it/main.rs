@@ -1,5 +1,6 @@
 //! The whole from outside.
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
 mod bad_input;
 mod clients;
 mod crash;

@@ -58,7 +58,8 @@ impl Client {
 
     /// Whether the process says that it is ready.
     pub async fn is_ready(&self) -> bool {
-        let request = self.http.get(format!("{}/readyz", self.base)).timeout(Duration::from_secs(2));
+        let request =
+            self.http.get(format!("{}/readyz", self.base)).timeout(Duration::from_secs(2));
         request.send().await.is_ok_and(|reply| reply.status().is_success())
     }
 
@@ -75,7 +76,8 @@ impl Client {
         body: impl Into<Bytes>,
     ) -> Result<Reply> {
         let request = self.http.post(format!("{}{path}", self.base)).body(body.into());
-        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let request =
+            headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         self.answer(request).await
     }
 

@@ -72,8 +72,12 @@ impl Load {
         let moved = self.values[series] + self.dice.random_range(-1.0_f64..=1.0).round();
         self.values[series] = moved.clamp(0.0, 100.0);
         let (host, metric) = (series / METRICS.len(), series % METRICS.len());
-        let sample =
-            Sample { host: host as u16, metric: metric as u8, at: self.at, value: self.values[series] };
+        let sample = Sample {
+            host: host as u16,
+            metric: metric as u8,
+            at: self.at,
+            value: self.values[series],
+        };
         self.position += 1;
         if self.position == self.values.len() {
             self.position = 0;
@@ -87,17 +91,18 @@ impl Load {
 pub fn remote_write(samples: &[Sample]) -> Bytes {
     let entry = |sample: &Sample| {
         let name = format!("cpu_{}", METRICS[usize::from(sample.metric)]);
-        series(&[("__name__", &name), (HOST_LABEL, &sample.host_name()), ("job", "tsbs")], &[(
-            sample.at,
-            sample.value,
-        )])
+        series(
+            &[("__name__", &name), (HOST_LABEL, &sample.host_name()), ("job", "tsbs")],
+            &[(sample.at, sample.value)],
+        )
     };
     compressed(&WriteRequest { timeseries: samples.iter().map(entry).collect() })
 }
 
 /// One entry of a remote write request: labels and samples (milliseconds, value).
 pub fn series(labels: &[(&str, &str)], samples: &[(i64, f64)]) -> TimeSeries {
-    let label = |(name, value): &(&str, &str)| Label { name: (*name).into(), value: (*value).into() };
+    let label =
+        |(name, value): &(&str, &str)| Label { name: (*name).into(), value: (*value).into() };
     let sample = |(timestamp, value): &(i64, f64)| Point { value: *value, timestamp: *timestamp };
     TimeSeries {
         labels: labels.iter().map(label).collect(),

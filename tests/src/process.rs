@@ -219,7 +219,10 @@ pub fn binary() -> Result<PathBuf> {
     let found = this.ancestors().skip(1).take(2).map(|folder| folder.join("pipenotify"));
     found.into_iter().find(|path| path.is_file()).with_context(|| {
         let profile = if cfg!(debug_assertions) { "" } else { " --release" };
-        format!("no `pipenotify` beside {}; build it: cargo build{profile} -p serve", this.display())
+        format!(
+            "no `pipenotify` beside {}; build it: cargo build{profile} -p serve",
+            this.display()
+        )
     })
 }
 
