@@ -14,7 +14,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::{FutureExt, stream::BoxStream};
+use futures::{FutureExt, StreamExt, TryFutureExt, TryStreamExt, stream::BoxStream};
 use object_store::{
     CopyMode, CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
     ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult,
@@ -36,8 +36,8 @@ impl Local {
     pub(crate) fn new(root: &std::path::Path, disk: Arc<dyn Disk>) -> Result<Self> {
         disk.create_dir(root).map_err(generic)?;
         let inner = Arc::new(LocalFileSystem::new_with_prefix(root)?);
-        // Names of processes that share the folder must not collide.
-        let first = u64::from(std::process::id()) << 32;
+        // Names of stores that share the folder must not collide.
+        let first = rand::random::<u64>() >> 1;
         Ok(Self { inner, disk, temporary: Arc::new(AtomicU64::new(first)) })
     }
 
@@ -156,8 +156,16 @@ impl ObjectStore for Local {
         self.inner.delete_stream(locations)
     }
 
+    /// Sorted, as network stores do it and as readers of a Delta log rely on.
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list(prefix)
+        let all = self.inner.list(prefix);
+        async move {
+            let mut all: Vec<_> = all.try_collect().await?;
+            all.sort_by(|a: &ObjectMeta, b| a.location.cmp(&b.location));
+            Ok(futures::stream::iter(all.into_iter().map(Ok)))
+        }
+        .try_flatten_stream()
+        .boxed()
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {

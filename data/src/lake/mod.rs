@@ -203,6 +203,9 @@ impl Lake {
             if !state.has_all(&change.removed) {
                 return Err(Error::Conflict { doing: "removing files from a table" });
             }
+            if !self.stands(open, &mut state).await? {
+                continue;
+            }
             let actions = action::of_change(&change, now);
             let version = state.snapshot.version + 1;
             if open.log.put(version, &actions).await? {
@@ -237,12 +240,18 @@ impl Lake {
             };
             open.publish(state, version, actions);
         }
-        // If even the version that we stand on has been cleaned away, there may be later ones.
-        if !open.log.has(state.snapshot.version).await? {
-            *state = self.load(&open.log).await?;
-            open.show(state);
+        self.stands(open, state).await.map(drop)
+    }
+
+    /// Whether the version that we stand on is still there. If vacuum has cut it away, the next
+    /// one is missing, too, and to put it would fork the log: then `state` is read afresh.
+    async fn stands(&self, open: &Open, state: &mut State) -> Result<bool> {
+        if open.log.has(state.snapshot.version).await? {
+            return Ok(true);
         }
-        Ok(())
+        *state = self.load(&open.log).await?;
+        open.show(state);
+        Ok(false)
     }
 }
 

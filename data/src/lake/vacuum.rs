@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::{StreamExt, TryStreamExt};
-use object_store::{ObjectStoreExt, path::Path};
+use object_store::path::Path;
 
 use super::{
     Lake, Open,
