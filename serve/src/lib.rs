@@ -1,1 +1,2 @@
 //! serve
+pub mod config;

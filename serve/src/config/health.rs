@@ -1,0 +1,128 @@
+//! `[health]`: components, and what is checked about each.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Period;
+
+/// When health is looked at, and of what.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Health {
+    /// How often the checks run.
+    pub every: Period,
+    /// How often a snapshot is kept.
+    pub snapshot_every: Period,
+    /// `[[health.component]]`; this machine by default.
+    pub component: Vec<Component>,
+}
+
+/// A thing that can be healthy.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Component {
+    /// Its name.
+    pub name: String,
+    /// `[[health.component.check]]`.
+    #[serde(default)]
+    pub check: Vec<Check>,
+}
+
+/// One number that must stay within limits.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Check {
+    /// The metric.
+    pub metric: String,
+    /// Labels that a series must have.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// How the points of the window become one number.
+    #[serde(default = "mean")]
+    pub aggregation: Aggregation,
+    /// How far back to look.
+    #[serde(default = "five_minutes")]
+    pub window: Period,
+    /// Past this the component is degraded.
+    pub warning: f64,
+    /// Past this it is unhealthy. Above `warning`, high is bad; below it, low is bad.
+    pub critical: f64,
+    /// Its share in the score, relative to the other checks.
+    #[serde(default = "one")]
+    pub weight: f64,
+}
+
+/// How the points of a window become one number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Aggregation {
+    /// The mean.
+    Mean,
+    /// The least.
+    Min,
+    /// The greatest.
+    Max,
+    /// The latest.
+    Last,
+    /// The sum.
+    Sum,
+    /// Per second, of a counter.
+    Rate,
+}
+
+impl Check {
+    /// Says what is wrong with the numbers.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let metric = &self.metric;
+        if !self.warning.is_finite() || !self.critical.is_finite() || self.warning == self.critical
+        {
+            return Err(format!(
+                "health check of `{metric}`: warning and critical must be two different numbers"
+            ));
+        }
+        if !(self.weight.is_finite() && self.weight > 0.0) {
+            return Err(format!("health check of `{metric}`: weight must be above 0"));
+        }
+        Ok(())
+    }
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        let check = |metric: &str, aggregation, warning, critical| Check {
+            metric: metric.to_owned(),
+            labels: BTreeMap::new(),
+            aggregation,
+            window: five_minutes(),
+            warning,
+            critical,
+            weight: one(),
+        };
+        let host = Component {
+            name: "host".to_owned(),
+            check: vec![
+                check("system.memory.utilization", Aggregation::Mean, 0.85, 0.95),
+                check("system.filesystem.utilization", Aggregation::Max, 0.85, 0.95),
+                check("system.cpu.load_average.5m", Aggregation::Last, 8.0, 32.0),
+            ],
+        };
+        Self {
+            every: Period::seconds(300),
+            snapshot_every: Period::seconds(900),
+            component: vec![host],
+        }
+    }
+}
+
+fn mean() -> Aggregation {
+    Aggregation::Mean
+}
+
+fn five_minutes() -> Period {
+    Period::seconds(300)
+}
+
+fn one() -> f64 {
+    1.0
+}

@@ -1,0 +1,112 @@
+//! Configuration: a file, the environment over it, flags over that. Useful without any of them.
+//!
+//! All three say the same thing in three spellings: `[ingest] buffer_rows = 5`,
+//! `PIPENOTIFY_INGEST__BUFFER_ROWS=5`, and for a few keys a flag. A key that nobody knows is an error
+//! that names the nearest one: a setting with a typo must not be a setting without effect.
+
+mod collect;
+mod error;
+mod health;
+mod overlay;
+mod period;
+mod redact;
+mod section;
+
+use std::{fs, path::Path};
+
+use serde::{Deserialize, Serialize};
+
+pub use collect::{Collect, Source};
+pub use error::Error;
+pub use health::{Aggregation, Check, Component, Health};
+pub use overlay::Flags;
+pub use period::{Keep, Period};
+pub use section::{Forecast, Http, Ingest, Lake, Ledger, Limits, Listen, Query, Retention};
+
+/// The effective configuration. Plain data; the things it describes are built from it.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where history lies.
+    pub lake: Lake,
+    /// Where mutable state lies.
+    pub ledger: Ledger,
+    /// Where the process listens.
+    pub http: Http,
+    /// How much may wait in memory, and what is refused at the door.
+    pub ingest: Ingest,
+    /// How long each table is kept.
+    pub retention: Retention,
+    /// Limits of a query.
+    pub query: Query,
+    /// Components and their checks.
+    pub health: Health,
+    /// When forecasts are made.
+    pub forecast: Forecast,
+    /// What is measured without being sent.
+    pub collect: Collect,
+}
+
+impl Config {
+    /// Reads the file, then lays `PIPENOTIFY_…` variables over it, then flags.
+    pub fn load(
+        path: Option<&Path>,
+        env: impl Iterator<Item = (String, String)>,
+        flags: &Flags,
+    ) -> Result<Self, Error> {
+        let mut table = match path {
+            Some(path) => read(path)?,
+            None => toml::Table::new(),
+        };
+        overlay::environment(&mut table, env)?;
+        overlay::flags(&mut table, flags)?;
+        let config: Self =
+            table.try_into().map_err(|error| Error::other("configuration", &error))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The effective configuration as TOML, without secrets.
+    pub fn redacted(&self) -> String {
+        let table =
+            toml::Table::try_from(self).expect("every section is made of tables and scalars");
+        toml::to_string(&redact::table(table)).expect("a table can be written as TOML")
+    }
+
+    /// What no single value can be blamed for.
+    fn check(&self) -> Result<(), Error> {
+        let names: Vec<_> = self.health.component.iter().map(|component| &component.name).collect();
+        for (at, name) in names.iter().enumerate() {
+            if names[..at].contains(name) {
+                return Err(Error::Invalid(format!("health.component `{name}` occurs twice")));
+            }
+        }
+        let checks = self.health.component.iter().flat_map(|component| &component.check);
+        for check in checks {
+            check.check().map_err(Error::Invalid)?;
+        }
+        if self.ingest.buffer_rows == 0 || self.ingest.flush_rows == 0 {
+            let sentence = "ingest.buffer_rows and ingest.flush_rows must be at least 1";
+            return Err(Error::Invalid(sentence.to_owned()));
+        }
+        if self.ingest.flush_rows > self.ingest.buffer_rows {
+            let sentence =
+                "ingest.flush_rows must not exceed ingest.buffer_rows, or no flush would start";
+            return Err(Error::Invalid(sentence.to_owned()));
+        }
+        Ok(())
+    }
+}
+
+/// Reads a file as a table, after making sure that it is a configuration on its own: only here are
+/// the lines known that an error can point to.
+fn read(path: &Path) -> Result<toml::Table, Error> {
+    let text = fs::read_to_string(path);
+    let text = text.map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
+    let at = |error: toml::de::Error| Error::in_file(path, &text, &error);
+    toml::from_str::<Config>(&text).map_err(at)?;
+    toml::from_str(&text).map_err(at)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,63 @@
+//! Takes secrets out of a configuration before people see it.
+
+use toml::{Table, Value};
+use url::Url;
+
+/// What stands where a secret was.
+const REDACTED: &str = "redacted";
+
+/// Parts of a key's name that mean its value is a secret, or that all values below it may be.
+const SECRET: [&str; 6] = ["password", "secret", "token", "headers", "credential", "admin_key"];
+
+/// The table without secrets.
+pub(super) fn table(table: Table) -> Table {
+    let clean = |(key, value): (String, Value)| {
+        let is_secret = SECRET.iter().any(|part| key.to_lowercase().contains(part));
+        let value = if is_secret { blank(value) } else { clean(value) };
+        (key, value)
+    };
+    table.into_iter().map(clean).collect()
+}
+
+fn clean(value: Value) -> Value {
+    match value {
+        Value::Table(inner) => Value::Table(table(inner)),
+        Value::Array(values) => Value::Array(values.into_iter().map(clean).collect()),
+        Value::String(text) => Value::String(address(text)),
+        other => other,
+    }
+}
+
+fn blank(value: Value) -> Value {
+    match value {
+        Value::Table(inner) => {
+            Value::Table(inner.into_iter().map(|(key, value)| (key, blank(value))).collect())
+        }
+        Value::Array(values) => Value::Array(values.into_iter().map(blank).collect()),
+        _ => Value::String(REDACTED.to_owned()),
+    }
+}
+
+/// An address without its password and without the query, where some services want the secret; in
+/// `host=… password=…`, the other way to name a database, the words that hold one.
+fn address(text: String) -> String {
+    if text.contains("password=") && !text.contains("://") {
+        let blank = |word: &str| match word.split_once('=') {
+            Some(("password", _)) => format!("password={REDACTED}"),
+            _ => word.to_owned(),
+        };
+        return text.split(' ').map(blank).collect::<Vec<_>>().join(" ");
+    }
+    let Ok(mut url) = Url::parse(&text) else { return text };
+    let has_password = url.password().is_some();
+    if !has_password && url.query().is_none() {
+        return text;
+    }
+    if has_password && url.set_password(Some(REDACTED)).is_err() {
+        return REDACTED.to_owned();
+    }
+    if url.query().is_some() {
+        url.set_query(Some(REDACTED));
+    }
+    url.to_string()
+}

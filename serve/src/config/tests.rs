@@ -1,0 +1,129 @@
+use std::time::Duration;
+
+use expect_test::{Expect, expect};
+
+use super::*;
+
+fn load(file: &str, env: &[(&str, &str)], flags: Flags) -> Result<Config, String> {
+    let path = std::env::temp_dir().join(format!("config-{}.toml", uuid::Uuid::new_v4()));
+    fs::write(&path, file).unwrap();
+    let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let config = Config::load(Some(&path), env, &flags);
+    fs::remove_file(&path).unwrap();
+    config.map_err(|error| error.to_string().replace(path.to_str().unwrap(), "FILE"))
+}
+
+#[track_caller]
+fn refuses(file: &str, env: &[(&str, &str)], expected: Expect) {
+    expected.assert_eq(&load(file, env, Flags::default()).unwrap_err());
+}
+
+#[test]
+fn nothing_is_enough() {
+    let config = Config::load(None, std::iter::empty(), &Flags::default()).unwrap();
+    assert_eq!(config.http.listen.to_string(), "127.0.0.1:8780");
+    assert_eq!(config.http.pgwire.to_string(), "127.0.0.1:8781");
+    assert_eq!(config.http.otlp_grpc.to_string(), "127.0.0.1:4317");
+    assert_eq!(config.ledger_url(), "./lake/ledger.db");
+    assert_eq!(config.wal_dir(), Path::new("./lake/wal"));
+    assert_eq!(config.collect.host.len(), 1);
+}
+
+#[test]
+fn the_environment_beats_the_file_and_flags_beat_both() {
+    let file = "[lake]\nurl = 'file'\n[http]\nlisten = '127.0.0.1:1'\n[ingest]\nflush_age = '5s'";
+    let env = [
+        ("PIPENOTIFY_LAKE", "env"),
+        ("PIPENOTIFY_LISTEN", "127.0.0.1:2"),
+        ("PIPENOTIFY_INGEST__BUFFER_ROWS", "600000"),
+        ("PIPENOTIFY_ADMIN_KEY", "12345"),
+        ("PIPENOTIFY_KEY", "the client's"),
+        ("HOME", "/"),
+    ];
+    let flags = Flags { lake: Some("flag".to_owned()), ..Flags::default() };
+    let config = load(file, &env, flags).unwrap();
+    assert_eq!(config.lake.url, "flag");
+    assert_eq!(config.http.listen.port(), 2);
+    assert_eq!(config.ingest.buffer_rows, 600_000);
+    assert_eq!(config.ingest.flush_age.0, Duration::from_secs(5));
+    assert_eq!(config.http.admin_key.as_deref(), Some("12345"));
+}
+
+#[test]
+fn an_unknown_key_is_refused_and_the_nearest_named() {
+    refuses(
+        "[lake]\nurl = 'x'\n\n[ingest]\nbufer_rows = 5\n",
+        &[],
+        expect!["FILE:5: unknown key `bufer_rows`; did you mean `buffer_rows`?"],
+    );
+    refuses("[lak]", &[], expect!["FILE:1: unknown key `lak`; did you mean `lake`?"]);
+    refuses(
+        "",
+        &[("PIPENOTIFY_INGEST__BUFFER_ROW", "5")],
+        expect![
+            "PIPENOTIFY_INGEST__BUFFER_ROW: unknown key `buffer_row`; did you mean `buffer_rows`?"
+        ],
+    );
+    refuses(
+        "",
+        &[("PIPENOTIFY_LISTN", "5")],
+        expect![
+            "unknown key `PIPENOTIFY_LISTN`; did you mean `PIPENOTIFY_LISTEN`? Other keys are written PIPENOTIFY_SECTION__KEY"
+        ],
+    );
+}
+
+#[test]
+fn a_wrong_value_is_refused_with_its_place_and_what_would_do() {
+    refuses(
+        "[ingest]\nflush_age = '5 parsecs'",
+        &[],
+        expect!["FILE:2: `5 parsecs` is no duration; expected one like 250ms, 5s, 15m, 6h or 30d"],
+    );
+    refuses(
+        "",
+        &[("PIPENOTIFY_OTLP_GRPC", "nowhere")],
+        expect![
+            "PIPENOTIFY_OTLP_GRPC: `nowhere` is no address; expected one like 127.0.0.1:4317, or off"
+        ],
+    );
+    refuses(
+        "[ingest]\nbuffer_rows = 10",
+        &[],
+        expect!["ingest.flush_rows must not exceed ingest.buffer_rows, or no flush would start"],
+    );
+}
+
+#[test]
+fn the_effective_configuration_reads_back_and_keeps_secrets() {
+    let file = "
+        [ledger]
+        url = 'postgres://user:hunter2@db/ledger'
+        [http]
+        admin_key = 'hunter2'
+        otlp_grpc = 'off'
+        [[collect.http]]
+        name = 'shop'
+        url = 'https://shop.example/?token=hunter2'
+        every = '1m'
+        [collect.http.headers]
+        authorization = 'Bearer hunter2'
+        [[collect.postgres]]
+        url = 'host=db user=me password=hunter2'";
+    let text = load(file, &[], Flags::default()).unwrap().redacted();
+    assert!(!text.contains("hunter2"), "{text}");
+    assert!(text.contains("postgres://user:redacted@db/ledger"), "{text}");
+    let again = load(&text, &[], Flags::default()).unwrap();
+    assert_eq!(again.redacted(), text);
+    assert_eq!(again.collect.http[0].every, Period::seconds(60));
+}
+
+#[test]
+fn a_period_is_shown_in_its_largest_whole_unit() {
+    for text in ["250ms", "5s", "90s", "15m", "6h", "30d"] {
+        assert_eq!(text.parse::<Period>().unwrap().to_string(), text);
+    }
+    for text in ["", "5", "s", "0s", "-1s", "5y", "99999999999999999999d", "40000d", "1.5h"] {
+        text.parse::<Period>().unwrap_err();
+    }
+}
