@@ -1,0 +1,125 @@
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
+
+use super::*;
+use crate::source::tests::show;
+
+/// A server that gives `answers` in turn, one connection each.
+async fn serve(answers: &[&str]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let answers: Vec<String> = answers.iter().map(|&text| text.to_owned()).collect();
+    tokio::spawn(async move {
+        for answer in answers {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut buffer = [0; 4096];
+            let _ = stream.read(&mut buffer).await.unwrap();
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            if answer.is_empty() {
+                std::future::pending::<()>().await;
+            }
+        }
+    });
+    format!("http://{address}/x?y=1")
+}
+
+async fn probe(url: &str, more: Value) -> Request {
+    let mut settings = json!({"name": "p", "url": url, "timeout_ms": 1000});
+    settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let mut probe = new(serde_json::from_value(settings).unwrap()).unwrap();
+    probe.collect(Utc::now()).await.unwrap()
+}
+
+/// `up`, and why not.
+#[track_caller]
+fn check(request: &Request, up: u8, reason: &str) {
+    let shown = show(request);
+    assert!(shown.contains(&format!("http.probe.up probe=p {up}\n")), "{shown}");
+    let body = request.events.first().map_or("", |event| event.body.as_str());
+    assert!(body.contains(reason), "{body}");
+}
+
+const HELLO: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
+
+#[tokio::test]
+async fn an_answer_is_timed_and_searched() {
+    let url = serve(&[HELLO]).await;
+    let request = probe(&url, json!({"contains": "ell", "matches": "^h.*o$"})).await;
+    check(&request, 1, "");
+    let shown = show(&request);
+    assert!(shown.contains("http.probe.status_code probe=p 200\n"), "{shown}");
+    assert!(shown.contains("http.probe.body.size probe=p 5\n"), "{shown}");
+    for phase in ["dns", "connect", "first_byte", "total"] {
+        assert!(shown.contains(&format!("phase={phase} ")), "{phase} in {shown}");
+    }
+    assert!(!shown.contains("phase=tls") && !shown.contains("certificate"), "{shown}");
+}
+
+#[tokio::test]
+async fn what_is_not_as_expected_is_down_and_says_why() {
+    let error = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n";
+    for (answer, settings, reason) in [
+        (HELLO, json!({"contains": "bye"}), "the body does not contain `bye`"),
+        (HELLO, json!({"matches": "^e"}), "the body does not match `^e`"),
+        (HELLO, json!({"status": [204]}), "the status is 200 OK"),
+        (error, json!({}), "the status is 503 Service Unavailable"),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhello", json!({}), "broke off"),
+        ("nonsense\r\n\r\n", json!({}), "invalid HTTP"),
+    ] {
+        let url = serve(&[answer]).await;
+        check(&probe(&url, settings).await, 0, reason);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_never_comes_is_waited_for_no_longer_than_allowed() {
+    let url = serve(&[""]).await;
+    let request = probe(&url, json!({"timeout_ms": 100})).await;
+    check(&request, 0, "no answer within");
+    let shown = show(&request);
+    assert!(shown.contains("phase=connect") && !shown.contains("phase=total"), "{shown}");
+    assert!(!shown.contains("status_code"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_body_is_read_no_further_than_allowed() {
+    let url = serve(&[HELLO]).await;
+    let request = probe(&url, json!({"body_limit": 3})).await;
+    assert!(show(&request).contains("http.probe.body.size probe=p 3\n"));
+}
+
+#[tokio::test]
+async fn redirects_are_followed_only_when_asked_and_only_at_home() {
+    let home = "HTTP/1.1 302 Found\r\nlocation: /there\r\ncontent-length: 0\r\n\r\n";
+    let away = "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n";
+    for (answers, follow, status, redirects) in [
+        (&[home, HELLO][..], true, 200, 1),
+        (&[home][..], false, 302, 0),
+        (&[away][..], true, 302, 0),
+    ] {
+        let url = serve(answers).await;
+        let shown = show(&probe(&url, json!({"follow_redirects": follow})).await);
+        assert!(shown.contains(&format!("http.probe.status_code probe=p {status}\n")), "{shown}");
+        assert!(shown.contains(&format!("http.probe.redirects probe=p {redirects}\n")), "{shown}");
+    }
+}
+
+#[test]
+fn settings_that_cannot_work_are_refused() {
+    for (settings, reason) in [
+        (json!({"url": "ftp://x"}), "`ftp` is not supported"),
+        (json!({"url": "x"}), "`x` is not an address"),
+        (json!({"url": "http://x", "headers": {"a b": "c"}}), "`a b` is not a header"),
+        (json!({"url": "http://x", "matches": "("}), "unclosed group"),
+    ] {
+        let mut all = json!({"name": "p"});
+        all.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
+        let error = new(serde_json::from_value(all).unwrap()).unwrap_err();
+        assert!(error.contains(reason), "{error}");
+    }
+    let unknown = json!({"name": "p", "url": "http://x", "uri": 1});
+    assert!(serde_json::from_value::<Settings>(unknown).is_err());
+}
