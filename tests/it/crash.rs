@@ -8,7 +8,11 @@ use std::{collections::BTreeMap, str::FromStr, sync::Arc, time::Duration};
 use bytes::Bytes;
 use chrono::Utc;
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use tests::{client::Client, load, process::Home};
+use tests::{
+    client::Client,
+    load,
+    process::{FLUSH_OFTEN, Home},
+};
 use tokio::{sync::Mutex, task::JoinSet};
 
 /// Samples in each request, all of different series.
@@ -32,7 +36,7 @@ async fn what_was_acknowledged_survives_a_kill_exactly_once() {
     let seed: u64 = variable("PIPENOTIFY_SEED").unwrap_or_else(rand::random);
     let context = format!("repeat with PIPENOTIFY_SEED={seed} PIPENOTIFY_CRASHES={crashes}");
     let mut dice = StdRng::seed_from_u64(seed);
-    let home = Home::new().unwrap();
+    let home = Home::new().unwrap().with_settings(FLUSH_OFTEN);
     let acknowledged = Acknowledged::default();
     let start = Utc::now().timestamp_millis();
     let mut process = home.start().await.expect(&context);

@@ -12,7 +12,7 @@ use chrono::Utc;
 use tests::{
     client::Client,
     load,
-    process::{Home, free_address},
+    process::{FLUSH_OFTEN, Home, free_address},
     python,
 };
 
@@ -53,6 +53,7 @@ async fn two_processes_share_a_lake_on_s3_and_one_is_killed() {
 fn home(s3: &Server) -> Home {
     Home::new()
         .unwrap()
+        .with_settings(FLUSH_OFTEN)
         .with_lake("s3://lake/pipenotify")
         .with_env("AWS_ENDPOINT_URL", format!("http://{}", s3.address))
         .with_env("AWS_ALLOW_HTTP", "true")

@@ -3,7 +3,12 @@
 use std::{path::Path, time::Duration};
 
 use chrono::Utc;
-use tests::{client::Client, load, process::Home, python};
+use tests::{
+    client::Client,
+    load,
+    process::{FLUSH_OFTEN, Home},
+    python,
+};
 
 const METRIC: &str = "open_lake";
 const REQUESTS: i64 = 100;
@@ -18,7 +23,7 @@ const WITHIN: &str = "240";
 #[tokio::test(flavor = "multi_thread")]
 async fn other_engines_read_the_lake_while_it_is_written() {
     python::interpreter().unwrap();
-    let home = Home::new().unwrap();
+    let home = Home::new().unwrap().with_settings(FLUSH_OFTEN);
     let process = home.start().await.unwrap();
     let client = home.client();
     let table = Path::new(home.lake()).join("samples").display().to_string();

@@ -19,6 +19,9 @@ pub const ADMIN_KEY: &str = "pn_test_0123456789abcdef0123456789abcdef";
 /// How long a process may take until it is ready; the tests of restarts are stricter.
 pub const READY_WITHIN: Duration = Duration::from_secs(60);
 
+/// Settings with which flushes come every second, so that a short test sees many.
+pub const FLUSH_OFTEN: &str = "[ingest]\nflush_age = \"1s\"\n";
+
 /// How long a process may take to end after it was asked to.
 pub const STOP_WITHIN: Duration = Duration::from_secs(60);
 
@@ -99,6 +102,11 @@ impl Home {
             let path = self.path().join("pipenotify.toml");
             fs::write(&path, settings)?;
             command.arg("--config").arg(path);
+        }
+        // The settings of the tests themselves are unknown keys to the program, which refuses those.
+        let inherited = std::env::vars_os().map(|(name, _)| name);
+        for name in inherited.filter(|name| name.to_string_lossy().starts_with("PIPENOTIFY_")) {
+            command.env_remove(name);
         }
         command
             .args(["--lake", &self.lake, "--ledger"])
