@@ -63,7 +63,8 @@ impl SeriesCache {
 
     #[cfg(test)]
     fn len(&self) -> usize {
-        self.shards.iter().map(|shard| lock(shard).young.len() + lock(shard).old.len()).sum()
+        let len = |shard: &Shard| shard.young.len() + shard.old.len();
+        self.shards.iter().map(|shard| len(&lock(shard))).sum()
     }
 }
 
@@ -99,7 +100,9 @@ fn lock(shard: &Mutex<Shard>) -> std::sync::MutexGuard<'_, Shard> {
 
 impl fmt::Debug for SeriesCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SeriesCache").field("bytes_per_generation", &self.bytes_per_generation).finish()
+        f.debug_struct("SeriesCache")
+            .field("bytes_per_generation", &self.bytes_per_generation)
+            .finish()
     }
 }
 

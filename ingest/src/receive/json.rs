@@ -137,7 +137,8 @@ impl Fields<'_> {
             Some(_) => None,
         };
         ts.ok_or_else(|| {
-            "`ts` must be RFC 3339, like 2026-03-09T14:00:00Z, or a number since the epoch".to_owned()
+            "`ts` must be RFC 3339, like 2026-03-09T14:00:00Z, or a number since the epoch"
+                .to_owned()
         })
     }
 

@@ -239,9 +239,9 @@ impl Batch<'_> {
             return Ok(self.now);
         }
         let number = str::from_utf8(text).ok().and_then(|text| text.parse().ok());
-        number.and_then(|number| self.precision.micros(number)).ok_or_else(|| {
-            format!("timestamp `{}` is not a whole number that fits", excerpt(text))
-        })
+        number
+            .and_then(|number| self.precision.micros(number))
+            .ok_or_else(|| format!("timestamp `{}` is not a whole number that fits", excerpt(text)))
     }
 
     /// One lookup per field, by a hash of the tags (computed once per line) and the field's name.

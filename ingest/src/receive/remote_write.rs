@@ -237,7 +237,11 @@ impl Batch<'_> {
         Ok(())
     }
 
-    fn series(&self, labels: &Result<&[u8], String>, suffix: Suffix) -> Result<Arc<Series>, String> {
+    fn series(
+        &self,
+        labels: &Result<&[u8], String>,
+        suffix: Suffix,
+    ) -> Result<Arc<Series>, String> {
         let labels = labels.as_ref().map_err(String::clone)?;
         if labels.len() > MAX_SERIES_BYTES {
             return Err(too_long());

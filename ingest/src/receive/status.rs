@@ -111,9 +111,7 @@ pub fn remote_write(version: Version, outcome: &Result<Receipt, Error>, sent: Se
             None => Answer::empty(),
             Some(text) => Answer::new(StatusCode::BAD_REQUEST, "text/plain", text),
         },
-        Err(error) => {
-            Answer::new(status(error), "text/plain", detail(error)).retry_after(error)
-        }
+        Err(error) => Answer::new(status(error), "text/plain", detail(error)).retry_after(error),
     };
     if version == Version::V2 {
         let written = outcome.as_ref().map(|receipt| Written::of(sent, receipt));
@@ -262,7 +260,10 @@ mod tests {
 
     #[track_caller]
     fn check(answer: Answer, status: u16, body: &str) {
-        assert_eq!((answer.status.as_u16(), String::from_utf8_lossy(&answer.body).as_ref()), (status, body));
+        assert_eq!(
+            (answer.status.as_u16(), String::from_utf8_lossy(&answer.body).as_ref()),
+            (status, body)
+        );
     }
 
     #[test]
@@ -281,11 +282,9 @@ mod tests {
         check(remote_write(Version::V1, &taken(1), SENT), 400, "entry 0: no");
         let v1 = r#"{"error":"partial write: entry 0: no dropped=1"}"#;
         check(influx(InfluxApi::V1, &taken(1)), 400, v1);
-        let v2 =
-            r#"{"code":"invalid","line":1,"message":"partial write: entry 0: no dropped=1"}"#;
+        let v2 = r#"{"code":"invalid","line":1,"message":"partial write: entry 0: no dropped=1"}"#;
         check(influx(InfluxApi::V2, &taken(1)), 400, v2);
-        let partial =
-            r#"{"partialSuccess":{"errorMessage":"entry 0: no","rejectedSpans":"1"}}"#;
+        let partial = r#"{"partialSuccess":{"errorMessage":"entry 0: no","rejectedSpans":"1"}}"#;
         check(otlp(Signal::Traces, Encoding::Json, &taken(1)), 200, partial);
     }
 

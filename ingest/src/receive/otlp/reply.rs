@@ -46,7 +46,8 @@ fn success_json(signal: Signal, receipt: &Receipt) -> Vec<u8> {
 /// The response to an export of metrics.
 pub fn metrics(receipt: &Receipt) -> ExportMetricsServiceResponse {
     let rejected_data_points = receipt.refused.len() as i64;
-    let partial = |error_message| ExportMetricsPartialSuccess { rejected_data_points, error_message };
+    let partial =
+        |error_message| ExportMetricsPartialSuccess { rejected_data_points, error_message };
     ExportMetricsServiceResponse { partial_success: summary(receipt).map(partial) }
 }
 

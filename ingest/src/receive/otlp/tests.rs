@@ -11,8 +11,8 @@ use opentelemetry_proto::tonic::{
     },
     common::v1::{ArrayValue, KeyValueList},
 };
-use prost::Message as _;
 use proptest::prelude::*;
+use prost::Message as _;
 use serde_json::json;
 
 use super::*;
@@ -244,11 +244,8 @@ impl Sink for Kept {
         if self.busy {
             return Err(Error::Busy { retry_after: Duration::from_millis(1500) });
         }
-        let receipt = Receipt {
-            accepted: request.len(),
-            refused: request.refused.clone(),
-            repeated: false,
-        };
+        let receipt =
+            Receipt { accepted: request.len(), refused: request.refused.clone(), repeated: false };
         self.requests.lock().unwrap().push((request, tenant.to_owned()));
         Ok(receipt)
     }
