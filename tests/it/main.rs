@@ -7,3 +7,5 @@ mod crash;
 mod journey;
 mod object_storage;
 mod open_lake;
+mod architecture;
+mod ledger;

@@ -4,5 +4,7 @@
 pub mod client;
 pub mod delta;
 pub mod load;
+pub mod lossy_disk;
+pub mod postgres;
 pub mod process;
 pub mod python;

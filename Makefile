@@ -1,0 +1,23 @@
+# The two that matter: `make run` and `make test`.
+
+run: ## build and start, watching this machine
+	cargo run --release --bin pipenotify -- run
+
+test: ## everything CI runs; installs what the tests need
+	.ci/install
+	cargo test --workspace
+
+bench: ## figures beside VictoriaMetrics and DuckDB
+	.ci/install
+	cargo build --release --bin pipenotify
+	cargo run --release -p tests --bin bench
+
+soak: ## half an hour at 100,000 samples a second
+	.ci/install
+	cargo run --release -p tests --bin bench -- soak
+
+lint:
+	cargo fmt --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+.PHONY: run test bench soak lint

@@ -1,0 +1,76 @@
+//! A real PostgreSQL in a temporary folder, for one test.
+
+use std::{fs, path::PathBuf, process::Command};
+
+use anyhow::{Context, Result, ensure};
+use tempfile::TempDir;
+
+/// A running server. It stops, and its folder goes, when this is dropped.
+#[derive(Debug)]
+pub struct Postgres {
+    folder: TempDir,
+    bin: PathBuf,
+    /// Where to connect, as a URL.
+    pub url: String,
+}
+
+impl Postgres {
+    /// Starts a server on a free port of the loopback address.
+    pub fn start() -> Result<Self> {
+        let bin = binaries().context("PostgreSQL is not installed; run .ci/install once")?;
+        let folder = tempfile::Builder::new().prefix("postgres").tempdir()?;
+        if is_root()? {
+            // The server refuses root, so the folder belongs to the user that the package made.
+            let owner = Command::new("chown").arg("postgres").arg(folder.path()).status()?;
+            ensure!(owner.success(), "the user `postgres` does not exist");
+        }
+        let data = folder.path().join("data");
+        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let data = data.to_str().context("a path in UTF-8")?;
+        let log = format!("{}/log", folder.path().display());
+        let options =
+            format!("-p {port} -c listen_addresses=127.0.0.1 -k {}", folder.path().display());
+        let url = format!("postgres://postgres@127.0.0.1:{port}/postgres");
+        let server = Self { folder, bin, url };
+        server.run("initdb", &["-D", data, "-U", "postgres", "-A", "trust", "--no-sync"])?;
+        server.run("pg_ctl", &["-D", data, "-l", &log, "-o", &options, "-w", "start"])?;
+        Ok(server)
+    }
+
+    fn run(&self, program: &str, arguments: &[&str]) -> Result<()> {
+        let program = self.bin.join(program);
+        let mut command = if is_root()? {
+            let mut command = Command::new("runuser");
+            command.args(["-u", "postgres", "--"]).arg(&program);
+            command
+        } else {
+            Command::new(&program)
+        };
+        // Into a file, not a pipe: the server would inherit the pipe and keep it open.
+        let said = tempfile::NamedTempFile::new()?;
+        command.stdout(said.reopen()?).stderr(said.reopen()?).current_dir("/");
+        let status = command.args(arguments).status()?;
+        let text = fs::read_to_string(said.path())?;
+        ensure!(status.success(), "{} ended with {status}: {text}", program.display());
+        Ok(())
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        let data = self.folder.path().join("data").display().to_string();
+        drop(self.run("pg_ctl", &["-D", &data, "-m", "immediate", "stop"]));
+    }
+}
+
+/// The folder of the newest installed version.
+fn binaries() -> Option<PathBuf> {
+    let versions = fs::read_dir("/usr/lib/postgresql").ok()?.flatten();
+    let version = |path: &PathBuf| path.file_name()?.to_str()?.parse::<u32>().ok();
+    let newest = versions.map(|entry| entry.path()).max_by_key(version)?;
+    Some(newest.join("bin"))
+}
+
+fn is_root() -> Result<bool> {
+    Ok(Command::new("id").arg("-u").output()?.stdout == b"0\n")
+}
