@@ -1,4 +1,4 @@
-//! InfluxDB line protocol.
+//! `InfluxDB` line protocol.
 //!
 //! ```text
 //! cpu,host=web-1,core=0 usage=0.5,idle=99i 1700000000000000000

@@ -65,7 +65,7 @@ impl Answer {
     }
 }
 
-/// Which API of InfluxDB is spoken.
+/// Which API of `InfluxDB` is spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InfluxApi {
     /// `/write`

@@ -14,7 +14,7 @@ pub(super) enum Unit {
 impl Unit {
     /// The unit in which a number of this size is a plausible moment: below 5·10⁹ it counts
     /// seconds (until the year 2128), below 5·10¹² milliseconds, below 5·10¹⁵ microseconds, else
-    /// nanoseconds. InfluxDB 3 draws the same lines.
+    /// nanoseconds. `InfluxDB` 3 draws the same lines.
     pub(super) fn guess(number: i64) -> Self {
         match number.unsigned_abs() {
             0..5_000_000_000 => Self::Seconds,
