@@ -104,7 +104,7 @@ impl Default for Health {
             check: vec![
                 check("system.memory.utilization", Aggregation::Mean, 0.85, 0.95),
                 check("system.filesystem.utilization", Aggregation::Max, 0.85, 0.95),
-                check("system.cpu.load_average.5m", Aggregation::Last, 8.0, 32.0),
+                check("system.cpu.busy", Aggregation::Mean, 0.9, 0.98),
             ],
         };
         Self {
