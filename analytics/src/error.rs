@@ -1,0 +1,29 @@
+//! What can go wrong with a question.
+
+use std::error::Error as StdError;
+
+/// A result whose error is [`enum@Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, sorted by what the caller can do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Ask differently: the text names what is wrong and where.
+    #[error("{0}")]
+    Invalid(String),
+    /// Ask for less: a limit was hit.
+    #[error("{0}")]
+    TooLarge(String),
+    /// Ask for less or later: the answer took too long.
+    #[error("the query took longer than its time limit")]
+    Timeout,
+    /// Ask later: too many questions at once.
+    #[error("too many queries are running")]
+    Busy,
+    /// The lake could not be read.
+    #[error(transparent)]
+    Storage(#[from] data::Error),
+    /// Our fault.
+    #[error("internal error")]
+    Internal(#[source] Box<dyn StdError + Send + Sync>),
+}
