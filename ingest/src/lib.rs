@@ -17,11 +17,21 @@
 //!
 //! This crate knows nothing of HTTP servers, SQL, or what a value means. It reads no clock.
 
+pub mod admit;
+mod buffer;
 pub mod collector;
+mod columns;
 mod error;
+mod flush;
+mod ingest;
+mod read;
 pub mod receive;
 pub mod request;
+mod settings;
 pub mod source;
+mod wal;
 
 pub use error::{Error, Result};
+pub use ingest::{Ingest, Stats};
 pub use request::{Receipt, Refusal, Request, Sink};
+pub use settings::Settings;

@@ -1,0 +1,323 @@
+//! What is taken in, decided entry by entry: a bad one is refused with a reason, the rest go on.
+//!
+//! Two decisions worth knowing. A NaN is refused, since it would make every sum over it NaN; but
+//! Prometheus' stale marker, a NaN with a meaning of its own, is dropped without complaint and
+//! counted in [`Admitted::n_stale`]. The series of a tenant are counted per UTC day of arrival.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use data::{Event, Point, Series, Span};
+use hashbrown::HashSet;
+
+use crate::request::{Refusal, Request};
+
+/// Bytes of a metric's or an event's name.
+pub const MAX_NAME: usize = 255;
+/// Labels of one series.
+pub const MAX_LABELS: usize = 64;
+/// Attributes of one event or span.
+pub const MAX_ATTRIBUTES: usize = 128;
+/// Bytes of a label's key.
+pub const MAX_KEY: usize = 128;
+/// Bytes of a label's value, a host's or a service's name.
+pub const MAX_VALUE: usize = 1024;
+/// Bytes of an event's text, or of one of its attributes.
+pub const MAX_BODY: usize = 256 * 1024;
+/// How far ahead of us a sender's clock may be.
+pub const MAX_AHEAD: TimeDelta = TimeDelta::minutes(10);
+
+/// The bit pattern with which Prometheus says that a series ended.
+const STALE: u64 = 0x7ff0_0000_0000_0002;
+
+/// What the settings decide.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How old a timestamp may be.
+    pub past: TimeDelta,
+    /// Different series that a tenant may send in a day.
+    pub max_series: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { past: TimeDelta::days(400), max_series: 1_000_000 }
+    }
+}
+
+/// The series that a tenant has sent today. All of them passed the checks.
+#[derive(Debug, Default)]
+pub struct Known {
+    day: i64,
+    series: HashSet<i64>,
+}
+
+/// What is left of a request, and what is not.
+#[derive(Debug, Default)]
+pub struct Admitted {
+    /// Points to write.
+    pub points: Vec<Point>,
+    /// Events to write; attributes sorted, keys unique.
+    pub events: Vec<Event>,
+    /// Spans to write; attributes sorted, keys unique.
+    pub spans: Vec<Span>,
+    /// Everything refused, that of the decoder included, in order.
+    pub refused: Vec<Refusal>,
+    /// Stale markers that were dropped.
+    pub n_stale: usize,
+}
+
+/// Sorts a request into what is taken and what is refused.
+pub fn admit(request: Request, known: &mut Known, limits: &Limits, now: DateTime<Utc>) -> Admitted {
+    let today = now.timestamp().div_euclid(86_400);
+    if known.day != today {
+        *known = Known { day: today, series: HashSet::new() };
+    }
+    let window = Window::new(limits, now);
+    let mut out = Admitted { refused: vec![], ..Admitted::default() };
+    let Request { mut points, mut events, mut spans, refused: mut before, .. } = request;
+    before.sort_by_key(|refusal| refusal.index);
+    let mut index = Index { before: &before, next: 0 };
+
+    let (mut last, mut refused, mut n_stale) = (None, vec![], 0);
+    points.retain(|point| {
+        let at = index.next();
+        if point.value.to_bits() == STALE {
+            n_stale += 1;
+            return false;
+        }
+        let outcome = window
+            .check("ts", point.ts)
+            .and_then(|()| check_value(point.value))
+            .and_then(|()| check_once(point, &mut last, known, limits));
+        outcome.map_err(|reason| refused.push(Refusal { index: at, reason })).is_ok()
+    });
+    events.retain_mut(|event| {
+        let at = index.next();
+        tidy(&mut event.attributes);
+        let outcome = window.check("ts", event.ts).and_then(|()| check_event(event));
+        outcome.map_err(|reason| refused.push(Refusal { index: at, reason })).is_ok()
+    });
+    spans.retain_mut(|span| {
+        let at = index.next();
+        tidy(&mut span.attributes);
+        let outcome = window.check("ts", span.ts).and_then(|()| check_span(span));
+        outcome.map_err(|reason| refused.push(Refusal { index: at, reason })).is_ok()
+    });
+    refused.append(&mut before);
+    refused.sort_by_key(|refusal| refusal.index);
+    out.n_stale = n_stale;
+    Admitted { points, events, spans, refused, ..out }
+}
+
+/// The sender's index of each entry: those that the decoder refused are passed over.
+struct Index<'a> {
+    before: &'a [Refusal],
+    next: usize,
+}
+
+impl Index<'_> {
+    fn next(&mut self) -> usize {
+        while let Some((first, rest)) = self.before.split_first()
+            && first.index <= self.next
+        {
+            self.next += usize::from(first.index == self.next);
+            self.before = rest;
+        }
+        self.next += 1;
+        self.next - 1
+    }
+}
+
+/// Which timestamps are taken.
+struct Window {
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+    from_us: i64,
+    to_us: i64,
+}
+
+impl Window {
+    fn new(limits: &Limits, now: DateTime<Utc>) -> Self {
+        let (from, to) = (now - limits.past, now + MAX_AHEAD);
+        Self { from, to, from_us: from.timestamp_micros(), to_us: to.timestamp_micros() }
+    }
+
+    fn check(&self, field: &str, ts: i64) -> Result<(), String> {
+        if (self.from_us..=self.to_us).contains(&ts) {
+            return Ok(());
+        }
+        let (from, to) = (self.from.to_rfc3339(), self.to.to_rfc3339());
+        Err(format!("`{field}` must lie between {from} and {to}"))
+    }
+}
+
+fn check_value(value: f64) -> Result<(), String> {
+    match value.is_finite() {
+        true => Ok(()),
+        false => Err(format!("`value` must be a finite number, not {value}")),
+    }
+}
+
+/// Consecutive points mostly share their series, and most series were seen before.
+fn check_once(
+    point: &Point,
+    last: &mut Option<Arc<Series>>,
+    known: &mut Known,
+    limits: &Limits,
+) -> Result<(), String> {
+    let series = &point.series;
+    if last.as_ref().is_some_and(|last| Arc::ptr_eq(last, series)) {
+        return Ok(());
+    }
+    if !known.series.contains(&series.id()) {
+        check_series(series)?;
+        if known.series.len() >= limits.max_series {
+            let max = limits.max_series;
+            return Err(format!(
+                "`labels` would make a new series, and at most {max} are taken in a day: \
+                 send labels with fewer different values"
+            ));
+        }
+        known.series.insert(series.id());
+    }
+    *last = Some(Arc::clone(series));
+    Ok(())
+}
+
+fn check_series(series: &Series) -> Result<(), String> {
+    check_len("metric", series.metric(), 1, MAX_NAME)?;
+    check_optional("service", series.service())?;
+    check_optional("host", series.host())?;
+    check_pairs("labels", series.labels(), MAX_LABELS, MAX_VALUE)
+}
+
+fn check_event(event: &Event) -> Result<(), String> {
+    check_len("name", &event.name, 1, MAX_NAME)?;
+    check_optional("service", event.service.as_deref())?;
+    check_optional("host", event.host.as_deref())?;
+    check_len("body", &event.body, 0, MAX_BODY)?;
+    if event.severity.is_some_and(|severity| !(1..=24).contains(&severity)) {
+        return Err("`severity` must lie between 1 and 24".to_owned());
+    }
+    check_pairs("attributes", &event.attributes, MAX_ATTRIBUTES, MAX_BODY)?;
+    event.trace_id.as_deref().map_or(Ok(()), |id| check_hex("trace_id", id, 32))?;
+    event.span_id.as_deref().map_or(Ok(()), |id| check_hex("span_id", id, 16))
+}
+
+fn check_span(span: &Span) -> Result<(), String> {
+    check_hex("trace_id", &span.trace_id, 32)?;
+    check_hex("span_id", &span.span_id, 16)?;
+    span.parent_span_id.as_deref().map_or(Ok(()), |id| check_hex("parent_span_id", id, 16))?;
+    check_len("name", &span.name, 0, MAX_VALUE)?;
+    if span.duration_ns < 0 {
+        return Err("`duration_ns` must not be negative".to_owned());
+    }
+    check_optional("service", span.service.as_deref())?;
+    check_optional("host", span.host.as_deref())?;
+    check_pairs("attributes", &span.attributes, MAX_ATTRIBUTES, MAX_BODY)
+}
+
+fn check_pairs(
+    field: &str,
+    pairs: &[(String, String)],
+    max_pairs: usize,
+    max_value: usize,
+) -> Result<(), String> {
+    if pairs.len() > max_pairs {
+        return Err(format!("`{field}` must have at most {max_pairs} keys, not {}", pairs.len()));
+    }
+    for (key, value) in pairs {
+        check_len(&format!("{field} key"), key, 1, MAX_KEY)?;
+        if value.len() > max_value {
+            return Err(format!("`{field}.{key}` must have at most {max_value} bytes"));
+        }
+    }
+    Ok(())
+}
+
+fn check_optional(field: &str, text: Option<&str>) -> Result<(), String> {
+    text.map_or(Ok(()), |text| check_len(field, text, 0, MAX_VALUE))
+}
+
+fn check_len(field: &str, text: &str, min: usize, max: usize) -> Result<(), String> {
+    if (min..=max).contains(&text.len()) {
+        return Ok(());
+    }
+    Err(format!("`{field}` must have {min} to {max} bytes, not {}", text.len()))
+}
+
+fn check_hex(field: &str, text: &str, n: usize) -> Result<(), String> {
+    if text.len() == n && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Ok(());
+    }
+    Err(format!("`{field}` must be {n} hexadecimal digits"))
+}
+
+/// Sorts by key; of equal keys the last one stays.
+fn tidy(pairs: &mut Vec<(String, String)>) {
+    pairs.reverse();
+    pairs.sort_by(|a, b| a.0.cmp(&b.0));
+    pairs.dedup_by(|later, kept| later.0 == kept.0);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: DateTime<Utc> = DateTime::UNIX_EPOCH;
+
+    fn point(metric: &str, seconds: i64, value: f64) -> Point {
+        let series = Arc::new(Series::new(metric, None, None, vec![]));
+        Point { series, ts: seconds * 1_000_000, value }
+    }
+
+    #[track_caller]
+    fn check(point: Point, reason: Option<&str>) {
+        let request = Request { points: vec![point], ..Request::default() };
+        let admitted = admit(request, &mut Known::default(), &Limits::default(), NOW);
+        let found = admitted.refused.first().map(|refusal| refusal.reason.as_str());
+        match reason {
+            None => assert_eq!(found, None),
+            Some(reason) => assert!(found.unwrap().contains(reason), "{found:?}"),
+        }
+    }
+
+    #[test]
+    fn a_point_is_refused_with_the_field_that_is_wrong() {
+        check(point("m", 0, 1.0), None);
+        check(point("m", 600, 1.0), None);
+        check(point("m", 601, 1.0), Some("`ts`"));
+        check(point("m", -401 * 86_400, 1.0), Some("`ts`"));
+        check(point("m", 0, f64::NAN), Some("`value`"));
+        check(point("m", 0, f64::NEG_INFINITY), Some("`value`"));
+        check(point("", 0, 1.0), Some("`metric`"));
+        check(point(&"m".repeat(256), 0, 1.0), Some("`metric`"));
+    }
+
+    #[test]
+    fn a_stale_marker_is_neither_taken_nor_refused() {
+        let points = vec![point("m", 0, f64::from_bits(STALE))];
+        let request = Request { points, ..Request::default() };
+        let admitted = admit(request, &mut Known::default(), &Limits::default(), NOW);
+        assert_eq!((admitted.points.len(), admitted.refused.len(), admitted.n_stale), (0, 0, 1));
+    }
+
+    #[test]
+    fn one_series_too_many_is_refused_and_the_others_go_on() {
+        let limits = Limits { max_series: 1, ..Limits::default() };
+        let points = vec![point("a", 0, 1.0), point("b", 0, 1.0), point("a", 1, 1.0)];
+        let request = Request { points, ..Request::default() };
+        let admitted = admit(request, &mut Known::default(), &limits, NOW);
+        assert_eq!((admitted.points.len(), admitted.refused[0].index), (2, 1));
+    }
+
+    #[test]
+    fn an_index_is_the_senders_even_after_the_decoder_refused_some() {
+        let refused = [0, 2].map(|index| Refusal { index, reason: String::new() }).to_vec();
+        let points = vec![point("a", 0, 1.0), point("", 0, 1.0)];
+        let request = Request { points, refused, ..Request::default() };
+        let admitted = admit(request, &mut Known::default(), &Limits::default(), NOW);
+        assert_eq!(admitted.refused.iter().map(|r| r.index).collect::<Vec<_>>(), [0, 2, 3]);
+    }
+}

@@ -1,0 +1,210 @@
+//! From the buffer to the lake.
+//!
+//! A flush takes the oldest rows of a table up to a position, sorts them, writes a Parquet file per
+//! UTC day, and commits all of them with that position. Until the commit is known to have
+//! succeeded, the very same commit is repeated: the lake takes a position once, so a commit that
+//! did go through although its answer got lost has no second effect.
+//!
+//! Of points with the same series and time, the one that came last stays, if they are flushed
+//! together; otherwise a query sees each of them.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+};
+
+use arrow::array::RecordBatch;
+use chrono::{DateTime, NaiveDate, Utc};
+use data::{
+    Point, Table,
+    lake::{Change, DataFile},
+    parquet::{self, Encoded},
+};
+use hashbrown::HashMap;
+use object_store::{ObjectStoreExt, path::Path};
+
+use crate::{
+    Ingest, Result,
+    buffer::{BATCH_ROWS, Part, Segment, impossible},
+    columns,
+    ingest::joined,
+};
+
+/// Rows that one commit carries at most, give or take a request: what sorting holds in memory.
+pub(crate) const MAX_FLUSH_ROWS: usize = 2_000_000;
+
+/// A commit whose files are written.
+#[derive(Clone, Debug)]
+pub(crate) struct Pending {
+    position: u64,
+    added: Vec<DataFile>,
+}
+
+impl Ingest {
+    /// Brings the tables to the lake that have waited long enough or are large enough; with
+    /// `everything`, all. A failed table is tried again by the next call.
+    ///
+    /// # Errors
+    /// The first that occurred, after all tables were tried.
+    pub async fn flush(&self, now: DateTime<Utc>, everything: bool) -> Result<String> {
+        let mut pending = self.pending.lock().await;
+        let (mut n_rows, mut n_files, mut failed) = (0, 0, None);
+        for table in Table::ALL {
+            while pending.contains_key(&table) || self.is_due(table, now, everything) {
+                match self.flush_some(table, &mut pending, now).await {
+                    Ok((rows, files)) => (n_rows, n_files) = (n_rows + rows, n_files + files),
+                    Err(error) => {
+                        failed.get_or_insert(error);
+                        break;
+                    }
+                }
+            }
+        }
+        self.forget_segments().await?;
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(format!("{n_rows} rows in {n_files} files")),
+        }
+    }
+
+    fn is_due(&self, table: Table, now: DateTime<Utc>, everything: bool) -> bool {
+        let (n_rows, since) = self.buffer.waiting(table);
+        let limit = (now - self.settings.flush_age).timestamp_micros();
+        let old = since.is_some_and(|since| since <= limit);
+        n_rows > 0 && (everything || old || n_rows >= self.settings.flush_rows)
+    }
+
+    async fn flush_some(
+        &self,
+        table: Table,
+        pending: &mut HashMap<Table, Pending>,
+        now: DateTime<Utc>,
+    ) -> Result<(u64, usize)> {
+        let commit = match pending.get(&table) {
+            Some(commit) => commit.clone(),
+            None => {
+                let commit = self.write_oldest(table, now).await?;
+                pending.insert(table, commit.clone());
+                commit
+            }
+        };
+        let Pending { position, added } = commit;
+        let n_rows = added.iter().map(|file| file.n_rows).sum::<u64>();
+        let n_files = added.len();
+        let txn = Some((self.app_id().to_owned(), position as i64));
+        let change = Change { added, removed: vec![], txn, data_change: true };
+        self.lake.commit(table, change, now).await?;
+        self.buffer.forget(table, position);
+        pending.remove(&table);
+        self.counters.flushes.fetch_add(1, Ordering::Relaxed);
+        self.counters.flushed_rows.fetch_add(n_rows, Ordering::Relaxed);
+        Ok((n_rows, n_files))
+    }
+
+    /// Writes the oldest rows of `table` to files that nobody sees yet.
+    async fn write_oldest(&self, table: Table, now: DateTime<Utc>) -> Result<Pending> {
+        let segments = self.buffer.oldest(table, MAX_FLUSH_ROWS);
+        let position = segments.last().map_or(0, |segment| segment.position);
+        let encoded = tokio::task::spawn_blocking(move || encode(table, &segments, now));
+        let added = self.put(table, encoded.await.map_err(joined)??).await?;
+        Ok(Pending { position, added })
+    }
+
+    /// Writes encoded files to the store.
+    pub(crate) async fn put(&self, table: Table, encoded: Vec<Encoded>) -> Result<Vec<DataFile>> {
+        let (store, mut files) = (self.lake.store(), vec![]);
+        for Encoded { file, bytes } in encoded {
+            let path = Path::from(format!("{table}/{}", file.path));
+            let put = store.put(&path, bytes.into()).await;
+            put.map_err(|error| data::Error::unavailable("writing a partition", error))?;
+            files.push(file);
+        }
+        Ok(files)
+    }
+
+    /// Removes the segments of the log that the lake holds entirely.
+    async fn forget_segments(&self) -> Result<()> {
+        // In this order: what is sealed now has reached the buffer before, so a position that the
+        // buffer does not have any more is in the lake.
+        let sealed = self.wal.take_sealed();
+        let first = self.buffer.first_position().unwrap_or(u64::MAX);
+        let (covered, kept): (Vec<_>, _) = sealed.into_iter().partition(|s| s.last < first);
+        self.wal.put_back(kept);
+        if covered.is_empty() {
+            return Ok(());
+        }
+        let (disk, state) = (Arc::clone(&self.disk), Arc::clone(&self.wal));
+        let removal = tokio::task::spawn_blocking(move || {
+            let left = covered.into_iter().filter(|segment| match disk.remove(&segment.path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    tracing::warn!(%error, path = %segment.path.display(), "cannot remove a segment");
+                    true
+                }
+                _ => false,
+            });
+            state.put_back(left.collect::<Vec<_>>());
+        });
+        removal.await.map_err(joined)
+    }
+}
+
+/// Sorted files of `segments`, one per UTC day. Blocks: CPU only.
+fn encode(
+    table: Table,
+    segments: &[Arc<Segment>],
+    now: DateTime<Utc>,
+) -> data::Result<Vec<Encoded>> {
+    let (mut points, mut batches) = (vec![], vec![]);
+    for segment in segments {
+        match &segment.rows {
+            Part::Points(rows, ..) => points.extend(rows),
+            Part::Batch(batch) => batches.push(batch.clone()),
+        }
+    }
+    if table == Table::Samples {
+        return encode_points(&points, now);
+    }
+    let days = parquet::sort_by_day(table, &batches)?;
+    days.into_iter().map(|(date, rows)| parquet::encode(table, date, &[rows], now)).collect()
+}
+
+/// Sorted files of `points`, in the order in which they came; later repetitions win.
+pub(crate) fn encode_points(points: &[&Point], now: DateTime<Utc>) -> data::Result<Vec<Encoded>> {
+    let ranks = ranks(points);
+    let mut order: Vec<_> = (0..points.len() as u32)
+        .map(|n| {
+            let point = points[n as usize];
+            (ranks[&point.series.id()], point.ts, std::cmp::Reverse(n))
+        })
+        .collect();
+    order.sort_unstable();
+    order.dedup_by(|later, kept| (later.0, later.1) == (kept.0, kept.1));
+    let mut days = BTreeMap::<i32, Vec<&Point>>::new();
+    for (_, ts, std::cmp::Reverse(n)) in order {
+        days.entry(columns::day(ts)).or_default().push(points[n as usize]);
+    }
+    days.into_iter().map(|(day, points)| encode_day(day, &points, now)).collect()
+}
+
+fn encode_day(day: i32, points: &[&Point], now: DateTime<Utc>) -> data::Result<Encoded> {
+    let chunks = points.chunks(BATCH_ROWS);
+    let batches = chunks.map(|chunk| columns::samples(chunk.iter().copied()));
+    let batches = batches.collect::<Result<Vec<RecordBatch>, _>>().map_err(impossible)?;
+    parquet::encode(Table::Samples, date(day), &batches, now)
+}
+
+/// The day `day` after the epoch.
+fn date(day: i32) -> NaiveDate {
+    NaiveDate::from_epoch_days(day).unwrap_or(NaiveDate::MAX)
+}
+
+/// The place of each series in the table's order.
+fn ranks(points: &[&Point]) -> HashMap<i64, u32> {
+    let mut series = HashMap::new();
+    for point in points {
+        series.entry(point.series.id()).or_insert(&point.series);
+    }
+    let mut sorted: Vec<_> = series.into_values().collect();
+    sorted.sort_unstable_by(|a, b| a.sort_key().cmp(&b.sort_key()));
+    sorted.iter().zip(0..).map(|(series, rank)| (series.id(), rank)).collect()
+}

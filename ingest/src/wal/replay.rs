@@ -1,0 +1,130 @@
+//! Reading the log at start. Nothing here can fail the start: what cannot be read is set aside.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use data::disk::Disk;
+use hashbrown::HashMap;
+
+use super::{
+    log::{Sealed, first_position, segment_path},
+    record::{self, Record, Rows, Seen},
+    scan::scan,
+};
+
+/// What the log holds.
+#[derive(Debug, Default)]
+pub(crate) struct Replay {
+    /// Rows with their positions, in order.
+    pub(crate) rows: Vec<(u64, Rows)>,
+    pub(crate) seen: Vec<Seen>,
+    pub(crate) sealed: Vec<Sealed>,
+    /// Who wrote it, as its segments say.
+    pub(crate) node: Option<String>,
+    /// Greater than every position that was ever given out here.
+    pub(crate) next: u64,
+    /// Runs of bytes, or files, that could not be read and were set aside.
+    pub(crate) n_quarantined: u64,
+    /// Points whose series is not known any more.
+    pub(crate) n_lost: u64,
+}
+
+/// Reads every segment in `dir`.
+pub(crate) fn replay(disk: &dyn Disk, dir: &Path) -> Replay {
+    let (mut replay, mut dictionary) = (Replay::default(), HashMap::new());
+    let names = disk.list(dir).unwrap_or_else(|error| {
+        tracing::error!(%error, dir = %dir.display(), "cannot list the log");
+        vec![]
+    });
+    for first in names.iter().filter_map(|name| first_position(name)) {
+        replay.next = replay.next.max(first.saturating_add(1));
+        replay.segment(disk, dir, first, &mut dictionary);
+    }
+    replay
+}
+
+type Dictionary = HashMap<i64, Arc<data::Series>>;
+
+impl Replay {
+    fn segment(&mut self, disk: &dyn Disk, dir: &Path, first: u64, dictionary: &mut Dictionary) {
+        let path = segment_path(dir, first);
+        let bytes = match disk.read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) => return self.set_file_aside(disk, dir, &path, &error),
+        };
+        let found = scan(&bytes, first);
+        for framed in &found.records {
+            self.next = self.next.max(framed.position.saturating_add(1));
+            match record::decode(*framed, dictionary) {
+                Some(record) => self.take(framed.position, record),
+                None => self.set_aside(disk, dir, first, framed.position, framed.payload),
+            }
+        }
+        for hole in found.holes {
+            self.set_aside(disk, dir, first, hole.start as u64, &bytes[hole]);
+        }
+        if found.end < bytes.len() {
+            self.set_aside(disk, dir, first, found.end as u64, &bytes[found.end..]);
+            cut(disk, &path, found.end as u64);
+        }
+        let n_bytes = found.end as u64;
+        self.sealed.push(Sealed { path, last: self.next - 1, n_bytes });
+    }
+
+    fn take(&mut self, position: u64, record: Record) {
+        match record {
+            Record::Start { node, seen } => {
+                self.node = Some(node);
+                self.seen.extend(seen);
+            }
+            Record::Rows { seen, rows, n_lost } => {
+                self.seen.extend(seen);
+                self.n_lost += n_lost as u64;
+                self.rows.push((position, rows));
+            }
+        }
+    }
+
+    /// Keeps unreadable bytes for people to look at. The name is the same at the next start, so
+    /// the same bytes are counted once.
+    fn set_aside(&mut self, disk: &dyn Disk, dir: &Path, first: u64, at: u64, bytes: &[u8]) {
+        let quarantine = dir.join(QUARANTINE);
+        let path = quarantine.join(format!("{first:020}-{at}.bin"));
+        let kept = disk.create_dir(&quarantine).and_then(|()| disk.create(&path));
+        let kept = kept.and_then(|mut file| {
+            file.append(bytes)?;
+            file.sync()?;
+            disk.sync_dir(&quarantine)
+        });
+        match kept {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return,
+            Err(error) => tracing::error!(%error, "cannot keep unreadable bytes of the log"),
+            Ok(()) => {}
+        }
+        self.n_quarantined += 1;
+        let (n_bytes, path) = (bytes.len(), path.display());
+        tracing::warn!(n_bytes, %path, "set unreadable bytes of the log aside");
+    }
+
+    fn set_file_aside(&mut self, disk: &dyn Disk, dir: &Path, path: &Path, why: &std::io::Error) {
+        self.n_quarantined += 1;
+        tracing::error!(error = %why, path = %path.display(), "cannot read a segment of the log");
+        let to: PathBuf = dir.join(QUARANTINE).join(path.file_name().unwrap_or_default());
+        let moved = disk.create_dir(&dir.join(QUARANTINE)).and_then(|()| disk.rename(path, &to));
+        if let Err(error) = moved {
+            tracing::error!(%error, path = %path.display(), "cannot set the segment aside");
+        }
+    }
+}
+
+/// The folder beside the segments for what could not be read.
+const QUARANTINE: &str = "quarantine";
+
+/// A torn end is kept in quarantine and cut off here, so that it is met once.
+fn cut(disk: &dyn Disk, path: &Path, end: u64) {
+    if let Err(error) = disk.open_at(path, end).and_then(|mut file| file.sync()) {
+        tracing::warn!(%error, path = %path.display(), "cannot cut a torn end off the log");
+    }
+}
