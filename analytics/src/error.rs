@@ -2,6 +2,8 @@
 
 use std::error::Error as StdError;
 
+use datafusion::error::DataFusionError;
+
 /// A result whose error is [`enum@Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -26,4 +28,24 @@ pub enum Error {
     /// Our fault.
     #[error("internal error")]
     Internal(#[source] Box<dyn StdError + Send + Sync>),
+}
+
+impl From<DataFusionError> for Error {
+    fn from(error: DataFusionError) -> Self {
+        match error.find_root() {
+            DataFusionError::Plan(_)
+            | DataFusionError::SQL(..)
+            | DataFusionError::SchemaError(..)
+            | DataFusionError::NotImplemented(_)
+            | DataFusionError::Configuration(_)
+            | DataFusionError::Execution(_)
+            | DataFusionError::ArrowError(..) => Self::Invalid(error.strip_backtrace()),
+            DataFusionError::ResourcesExhausted(_) => Self::TooLarge(
+                "the query needs more memory than it may have: ask for a shorter time, fewer \
+                 series or fewer groups"
+                    .into(),
+            ),
+            _ => Self::Internal(Box::new(error)),
+        }
+    }
 }

@@ -2,8 +2,12 @@
 //!
 //! Everything here decides from what it is given: nothing reads a clock or the environment.
 
+mod engine;
 mod error;
+mod prune;
+mod table;
 pub mod health;
 pub mod trend;
 
+pub use engine::{Answer, Engine, Limits};
 pub use error::{Error, Result};

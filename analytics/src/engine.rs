@@ -1,0 +1,188 @@
+//! The engine: SQL over lake and memory, within limits.
+
+use std::{sync::Arc, time::Duration};
+
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use data::{Recent, Table, lake::Lake};
+use datafusion::{
+    execution::{SessionStateBuilder, memory_pool::FairSpillPool, runtime_env::RuntimeEnvBuilder},
+    physical_plan::SendableRecordBatchStream,
+    prelude::{SQLOptions, SessionConfig, SessionContext},
+};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
+
+use crate::{
+    Error, Result,
+    table::{self, LakeTable},
+};
+
+/// What one query, and all of them together, may take.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Memory of all running queries, in bytes.
+    pub memory_bytes: usize,
+    /// How long one query may run.
+    pub timeout: Duration,
+    /// Rows that one answer may have.
+    pub max_rows: usize,
+    /// Queries that may run at once; a further one waits [`Limits::QUEUE_WAIT`], then is told to
+    /// come back.
+    pub concurrency: usize,
+    /// Threads that one query may use.
+    pub threads: usize,
+}
+
+impl Limits {
+    /// How long a query waits for a place.
+    pub const QUEUE_WAIT: Duration = Duration::from_secs(5);
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            memory_bytes: 256 << 20,
+            timeout: Duration::from_secs(60),
+            max_rows: 1_000_000,
+            concurrency: 8,
+            threads: 2,
+        }
+    }
+}
+
+/// Answers questions about lake and memory.
+#[derive(Clone)]
+pub struct Engine {
+    context: SessionContext,
+    places: Arc<Semaphore>,
+    limits: Limits,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+/// An answer on its way. Dropping it cancels the query.
+pub struct Answer {
+    /// Columns of every batch.
+    pub schema: SchemaRef,
+    batches: stream::BoxStream<'static, Result<RecordBatch>>,
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Answer").field("schema", &self.schema).finish_non_exhaustive()
+    }
+}
+
+impl Stream for Answer {
+    type Item = Result<RecordBatch>;
+
+    fn poll_next(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Self::Item>> {
+        self.batches.poll_next_unpin(cx)
+    }
+}
+
+impl Engine {
+    /// An engine over `lake` and what `recent` holds beyond it.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if the engine cannot be set up with these limits.
+    pub fn new(lake: Arc<Lake>, recent: Arc<dyn Recent>, limits: Limits) -> Result<Self> {
+        let pool = FairSpillPool::new(limits.memory_bytes);
+        let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(pool)).build_arc()?;
+        let mut config = SessionConfig::new()
+            .with_target_partitions(limits.threads)
+            .with_information_schema(true)
+            .with_default_catalog_and_schema("pipenotify", "public")
+            .with_collect_statistics(false);
+        let parquet = &mut config.options_mut().execution.parquet;
+        parquet.pushdown_filters = true;
+        parquet.reorder_filters = true;
+        let state = SessionStateBuilder::new()
+            .with_config(config)
+            .with_runtime_env(runtime)
+            .with_default_features()
+            .build();
+        let context = SessionContext::new_with_state(state);
+        context.register_object_store(&table::store_url(), lake.store());
+        for table in Table::ALL {
+            let provider = LakeTable::new(table, Arc::clone(&lake), Arc::clone(&recent));
+            context.register_table(table.name(), Arc::new(provider))?;
+        }
+        let places = Arc::new(Semaphore::new(limits.concurrency));
+        Ok(Self { context, places, limits })
+    }
+
+    /// Plans `query` and starts it. Only reading is allowed.
+    ///
+    /// # Errors
+    /// Any of [`Error`]; after the first batch, errors come in the stream.
+    pub async fn sql(&self, query: &str) -> Result<Answer> {
+        let deadline = Instant::now() + self.limits.timeout;
+        let place = self.place().await?;
+        let options = SQLOptions::new()
+            .with_allow_ddl(false)
+            .with_allow_dml(false)
+            .with_allow_statements(false);
+        let started = async {
+            let frame = self.context.sql_with_options(query, options).await?;
+            Ok::<_, Error>(frame.execute_stream().await?)
+        };
+        let batches =
+            tokio::time::timeout_at(deadline, started).await.map_err(|_| Error::Timeout)??;
+        Ok(self.limited(batches, deadline, place))
+    }
+
+    /// All rows of an answer.
+    ///
+    /// # Errors
+    /// As for [`Engine::sql`].
+    pub async fn collect(&self, query: &str) -> Result<Vec<RecordBatch>> {
+        self.sql(query).await?.try_collect().await
+    }
+
+    async fn place(&self) -> Result<OwnedSemaphorePermit> {
+        let place = Arc::clone(&self.places).acquire_owned();
+        match tokio::time::timeout(Limits::QUEUE_WAIT, place).await {
+            Ok(Ok(place)) => Ok(place),
+            _ => Err(Error::Busy),
+        }
+    }
+
+    /// `batches` until rows or time run out; the place is given back with the stream.
+    fn limited(
+        &self,
+        batches: SendableRecordBatchStream,
+        deadline: Instant,
+        place: OwnedSemaphorePermit,
+    ) -> Answer {
+        let schema = batches.schema();
+        let max_rows = self.limits.max_rows;
+        type Rest = (SendableRecordBatchStream, usize, OwnedSemaphorePermit);
+        let next = move |(mut batches, n_rows, place): Rest| async move {
+            let batch = match tokio::time::timeout_at(deadline, batches.next()).await {
+                Err(_) => return Err(Error::Timeout),
+                Ok(None) => return Ok(None),
+                Ok(Some(batch)) => batch?,
+            };
+            let n_rows = n_rows + batch.num_rows();
+            if n_rows > max_rows {
+                return Err(Error::TooLarge(format!(
+                    "the answer has more than {max_rows} rows: aggregate, or add a limit"
+                )));
+            }
+            Ok(Some((batch, (batches, n_rows, place))))
+        };
+        let batches = stream::try_unfold((batches, 0, place), next).boxed();
+        Answer { schema, batches }
+    }
+}
