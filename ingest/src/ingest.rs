@@ -38,8 +38,6 @@ pub struct Ingest {
     pub(crate) counters: Counters,
     /// Commits whose outcome is not known yet; held while flushing.
     pub(crate) pending: AsyncMutex<HashMap<Table, Pending>>,
-    /// Held while files of the lake are rewritten.
-    pub(crate) upkeep: AsyncMutex<()>,
     app_id: String,
     queue: mpsc::Sender<Job>,
     window: Arc<Window>,
@@ -155,7 +153,6 @@ impl Ingest {
             wal,
             counters,
             pending: AsyncMutex::default(),
-            upkeep: AsyncMutex::default(),
             app_id,
             queue: queue.map_err(log_failed)?,
             window,

@@ -4,7 +4,7 @@
 //! collector ─┐
 //! receive   ─┴─ Request ── admit ── wal (group commit) ── buffer ── flush ── lake
 //!                                    │                      │                │
-//!                               Receipt: on disk        Recent: queryable    compact, roll_up, retain
+//!                               Receipt: on disk        Recent: queryable
 //! ```
 //!
 //! Invariants:
@@ -24,6 +24,8 @@ mod columns;
 mod error;
 mod flush;
 mod ingest;
+#[cfg(test)]
+mod journey;
 mod read;
 pub mod receive;
 pub mod request;
