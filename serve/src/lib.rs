@@ -1,2 +1,227 @@
-//! serve
+//! The process: configuration, clock, tasks, HTTP. It introduces the other crates to each other.
+
+pub mod clock;
+mod collect;
 pub mod config;
+pub mod http;
+pub mod state;
+pub mod tasks;
+
+use std::{collections::HashMap, fs::File, future::Future, path::Path, sync::Arc, time::Duration};
+
+use analytics::{Engine, Limits};
+use anyhow::{Context, bail};
+use chrono::TimeDelta;
+use config::{Config, Listen};
+use data::{
+    Table,
+    disk::OsDisk,
+    lake::Lake,
+    ledger::{Ledger, NewKey, Role},
+};
+use ingest::{Ingest, Settings, receive::otlp::grpc::Receiver};
+use state::{Clocked, Decoders, State};
+use tasks::Tasks;
+use tokio::net::TcpListener;
+use tonic::transport::{Server, server::TcpIncoming};
+use url::Url;
+use uuid::Uuid;
+
+/// Runs everything until `shutdown` resolves, then drains: collectors stop, requests in hand are
+/// answered, what is in memory goes to the lake.
+///
+/// # Errors
+/// When a part cannot start, with what to do about it.
+pub async fn run(
+    config: Config,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> anyhow::Result<()> {
+    let _lock = lock(&config.wal_dir())?;
+    let lake = Arc::new(open_lake(&config).await?);
+    let ledger = Arc::new(open_ledger(&config).await?);
+    let ingest = open_ingest(&config, &lake).await?;
+    let engine = Engine::new(Arc::clone(&lake), ingest.recent(), limits(&config))?;
+    let tasks = Tasks::default();
+    let decoders = Arc::new(Decoders::new(config.http.body_bytes_max));
+    let config = Arc::new(config);
+    let state = State {
+        config: Arc::clone(&config),
+        lake: Arc::clone(&lake),
+        ledger: Arc::clone(&ledger),
+        ingest: Arc::clone(&ingest),
+        engine,
+        tasks: tasks.clone(),
+        decoders,
+    };
+
+    keep_the_lake(&tasks, &lake, &ingest);
+    collect::start(&config.collect, &ingest, &tasks)?;
+    serve_grpc(&config, &state, &tasks).await?;
+    announce(&listener, &ledger).await?;
+
+    let app = http::app(state);
+    axum::serve(listener, app).with_graceful_shutdown(shutdown).await.context("serving HTTP")?;
+
+    tracing::info!("stopping: requests are answered, now the memory goes to the lake");
+    tasks.drain().await;
+    ingest.flush(clock::now(), true).await.context("flushing before the end")?;
+    ledger.close().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// One process per write-ahead log: a second one would give the same positions to other rows.
+fn lock(wal_dir: &Path) -> anyhow::Result<File> {
+    let parent = wal_dir.parent().unwrap_or(wal_dir);
+    std::fs::create_dir_all(parent).with_context(|| format!("making {}", parent.display()))?;
+    let path = wal_dir.with_extension("lock");
+    let file = File::create(&path).with_context(|| format!("making {}", path.display()))?;
+    if file.try_lock().is_err() {
+        bail!(
+            "another pipenotify is using {}; stop it, or give this one its own `ingest.wal_dir` \
+             and `lake.url`",
+            wal_dir.display()
+        );
+    }
+    Ok(file)
+}
+
+/// The lake that the configuration names.
+///
+/// # Errors
+/// When it cannot be reached.
+pub async fn open_lake(config: &Config) -> anyhow::Result<Lake> {
+    let url = match config.lake.folder() {
+        Some(folder) => {
+            std::fs::create_dir_all(&folder)
+                .with_context(|| format!("making {}", folder.display()))?;
+            let folder = folder.canonicalize()?;
+            Url::from_directory_path(&folder)
+                .map_err(|()| anyhow::anyhow!("{} is no folder", folder.display()))?
+        }
+        None => config.lake.url.parse().context("`lake.url` is no URL")?,
+    };
+    let options = store_options();
+    let lake = Lake::open(&url, &options, Arc::new(OsDisk)).await;
+    let lake = lake.with_context(|| format!("opening the lake {url}"))?;
+    for damage in lake.damage() {
+        tracing::error!(path = %damage.path, "set aside: {}", damage.why);
+    }
+    Ok(lake)
+}
+
+/// Credentials and endpoints of object stores, under the names that their own tools use.
+fn store_options() -> HashMap<String, String> {
+    let ours = |name: &str| ["AWS_", "GOOGLE_", "AZURE_"].iter().any(|it| name.starts_with(it));
+    std::env::vars()
+        .filter(|(name, _)| ours(name))
+        .map(|(name, value)| (name.to_ascii_lowercase(), value))
+        .collect()
+}
+
+async fn open_ledger(config: &Config) -> anyhow::Result<Ledger> {
+    let now = clock::now();
+    let ledger = Ledger::open(&config.ledger_url(), now).await.context("opening the ledger")?;
+    if let Some(aside) = ledger.set_aside() {
+        tracing::error!("the ledger was damaged and is set aside: {}", aside.reason);
+    }
+    if let Some(key) = &config.http.admin_key {
+        let new = NewKey {
+            name: "PIPENOTIFY_ADMIN_KEY".into(),
+            role: Role::Admin,
+            hash: http::auth::hash(key),
+            expires_at: None,
+        };
+        ledger.fix_key(&new, now).await.context("recording the administrator's key")?;
+    }
+    Ok(ledger)
+}
+
+async fn open_ingest(config: &Config, lake: &Arc<Lake>) -> anyhow::Result<Arc<Ingest>> {
+    let mut settings = Settings::new(config.wal_dir(), Uuid::new_v4());
+    settings.max_buffered_rows = config.ingest.buffer_rows;
+    settings.flush_rows = config.ingest.flush_rows;
+    settings.flush_age = TimeDelta::from_std(config.ingest.flush_age.0)?;
+    settings.limits.past = TimeDelta::from_std(config.ingest.limits.past_max.0)?;
+    settings.limits.max_series = config.ingest.limits.series_max;
+    for table in Table::ALL {
+        if let Some(keep) = config.retention.of(table).duration() {
+            let days = u32::try_from(keep.as_secs().div_ceil(86_400)).unwrap_or(u32::MAX);
+            settings.retention_days.insert(table, days);
+        }
+    }
+    let opened = Ingest::open(settings, Arc::clone(lake), Arc::new(OsDisk), clock::now()).await;
+    let ingest = opened.with_context(|| format!("opening the log {}", config.wal_dir().display()))?;
+    let stats = ingest.stats();
+    tracing::info!(
+        replayed_rows = stats.replayed_rows,
+        quarantined = stats.quarantined,
+        lost_rows = stats.lost_rows,
+        "the write-ahead log is replayed"
+    );
+    Ok(ingest)
+}
+
+fn limits(config: &Config) -> Limits {
+    Limits {
+        memory_bytes: config.query.memory_bytes,
+        timeout: config.query.timeout.0,
+        max_rows: config.query.rows_max,
+        concurrency: config.query.concurrency,
+        threads: std::thread::available_parallelism().map_or(2, usize::from),
+    }
+}
+
+/// Flush, and see what other processes have committed.
+fn keep_the_lake(tasks: &Tasks, lake: &Arc<Lake>, ingest: &Arc<Ingest>) {
+    let flushed = Arc::clone(ingest);
+    tasks.every("flush", Duration::from_secs(1), move |now| {
+        let ingest = Arc::clone(&flushed);
+        async move { Ok(ingest.flush(now, false).await?) }
+    });
+    let refreshed = Arc::clone(lake);
+    tasks.every("refresh", Duration::from_secs(5), move |_| {
+        let lake = Arc::clone(&refreshed);
+        async move {
+            for table in Table::ALL {
+                lake.refresh(table).await?;
+            }
+            Ok("every table is at its latest version".into())
+        }
+    });
+}
+
+async fn serve_grpc(config: &Config, state: &State, tasks: &Tasks) -> anyhow::Result<()> {
+    if let Listen::At(address) = config.http.pgwire {
+        tracing::debug!("the Postgres wire protocol is not served yet; {address} stays closed");
+    }
+    let Listen::At(address) = config.http.otlp_grpc else { return Ok(()) };
+    let incoming = TcpIncoming::bind(address)
+        .with_context(|| format!("listening on {address} for OTLP; `--otlp-grpc off` goes without"))?;
+    let authorize = http::auth::for_grpc(Arc::clone(&state.ledger));
+    let sink = Arc::new(Clocked(Arc::clone(&state.ingest)));
+    let receiver = Receiver::new(sink, authorize, config.http.body_bytes_max);
+    let server = Server::builder()
+        .add_service(receiver.metrics())
+        .add_service(receiver.logs())
+        .add_service(receiver.traces());
+    let stopping = tasks.stopping();
+    tasks.spawn(async move {
+        let end = stopping.cancelled_owned();
+        if let Err(error) = server.serve_with_incoming_shutdown(incoming, end).await {
+            tracing::error!("OTLP over gRPC ended: {error}");
+        }
+    });
+    tracing::info!("OTLP over gRPC on {address}");
+    Ok(())
+}
+
+async fn announce(listener: &TcpListener, ledger: &Ledger) -> anyhow::Result<()> {
+    let address = listener.local_addr()?;
+    tracing::info!("listening on http://{address}");
+    if let Some(token) = http::offer(ledger, clock::now()).await? {
+        tracing::info!("get an administrator's key, once: http://{address}/bootstrap?token={token}");
+    }
+    Ok(())
+}

@@ -1,0 +1,67 @@
+//! From `[[collect.*]]` to running collectors.
+
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow};
+use ingest::{
+    Ingest, Sink,
+    collector::{self, Collector, Schedule},
+    source,
+};
+
+use crate::{
+    clock,
+    config::{Collect, Source},
+    state::Clocked,
+    tasks::Tasks,
+};
+
+/// A collector and when it works.
+type Planned = (Box<dyn Collector>, Schedule);
+
+/// Starts every configured collector in a task of its own.
+pub(crate) fn start(collect: &Collect, ingest: &Arc<Ingest>, tasks: &Tasks) -> anyhow::Result<()> {
+    let mut all = plan(collect)?;
+    let own = Arc::clone(ingest);
+    let own = source::self_metrics::new(move || readings(&own.stats()));
+    let schedule = |source: &Source| Schedule { every: source.every.0, timeout: source.timeout.0 };
+    if let Some(host) = collect.host.first() {
+        all.push((Box::new(own), schedule(host)));
+    }
+    for (collector, schedule) in all {
+        let sink: Arc<dyn Sink> = Arc::new(Clocked(Arc::clone(ingest)));
+        tasks.spawn(collector::run(collector, schedule, sink, clock::now, tasks.stopping()));
+    }
+    Ok(())
+}
+
+/// Builds every collector; the first that cannot work is named.
+pub(crate) fn plan(collect: &Collect) -> anyhow::Result<Vec<Planned>> {
+    let mut all: Vec<Planned> = vec![];
+    macro_rules! sources {
+        ($($key:ident => $module:ident),* $(,)?) => {$(
+            for (n, source) in collect.$key.iter().enumerate() {
+                let place = format!("collect.{}[{n}]", stringify!($key));
+                let settings = source.settings(&place)?;
+                let made = source::$module::new(settings).map_err(|why| anyhow!(why));
+                let collector = Box::new(made.with_context(|| place)?);
+                let schedule = Schedule { every: source.every.0, timeout: source.timeout.0 };
+                all.push((collector, schedule));
+            }
+        )*};
+    }
+    sources! {
+        host => host, process => process, http => http_probe, tcp => tcp_probe,
+        prometheus => prometheus, postgres => postgres, redis => redis, rabbitmq => rabbitmq,
+        log => log_file,
+    }
+    Ok(all)
+}
+
+/// What the write side says of itself, as metrics.
+fn readings(stats: &ingest::Stats) -> Vec<source::self_metrics::Reading> {
+    crate::http::own_numbers(stats)
+        .into_iter()
+        .map(|(name, value)| (format!("pipenotify.ingest.{name}"), vec![], value))
+        .collect()
+}

@@ -1,0 +1,143 @@
+//! Who is asking. A key comes as `Authorization: Bearer KEY`, as `Token KEY` or the password of
+//! `Basic` (Influx clients), or as the parameter `p` (Influx 1). The ledger knows only its hash.
+
+use axum::{
+    extract::{FromRef, FromRequestParts},
+    http::{StatusCode, header, request::Parts},
+};
+use data::ledger::{ApiKey, Ledger, Role};
+use ingest::receive::otlp::grpc::{Authorize, Denied};
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+
+use super::error::Problem;
+use crate::clock;
+
+/// A caller who may read.
+#[derive(Debug)]
+pub struct Viewer(pub ApiKey);
+
+/// A caller who may write.
+#[derive(Debug)]
+pub struct Writer(pub ApiKey);
+
+/// A caller who may do everything.
+#[derive(Debug)]
+pub struct Admin(pub ApiKey);
+
+macro_rules! caller {
+    ($name:ident, $role:expr) => {
+        impl<S> FromRequestParts<S> for $name
+        where
+            Arc<Ledger>: FromRef<S>,
+            S: Send + Sync,
+        {
+            type Rejection = Problem;
+
+            async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+                let ledger = Arc::<Ledger>::from_ref(state);
+                authorize(&ledger, key_of(parts).as_deref(), $role).await.map(Self)
+            }
+        }
+    };
+}
+
+caller!(Viewer, Role::Viewer);
+caller!(Writer, Role::Writer);
+caller!(Admin, Role::Admin);
+
+/// The hash under which the ledger keeps a key. Keys are long and random, so one round is enough.
+pub fn hash(key: &str) -> String {
+    hex::encode(Sha256::digest(key.as_bytes()))
+}
+
+/// Checks keys for OTLP over gRPC.
+pub(crate) fn for_grpc(ledger: Arc<Ledger>) -> Authorize {
+    Arc::new(move |header| {
+        let ledger = Arc::clone(&ledger);
+        Box::pin(async move {
+            let key = header.as_deref().and_then(from_header);
+            let found = authorize(&ledger, key.as_deref(), Role::Writer).await;
+            found.map(|key| key.name).map_err(|problem| match problem.status() {
+                StatusCode::UNAUTHORIZED => Denied::Unknown,
+                StatusCode::FORBIDDEN => Denied::Forbidden,
+                _ => Denied::Unavailable,
+            })
+        })
+    })
+}
+
+async fn authorize(ledger: &Ledger, key: Option<&str>, needed: Role) -> Result<ApiKey, Problem> {
+    const SEND: &str = "send a valid key as `Authorization: Bearer KEY`; \
+                        `pipenotify key create` makes one";
+    let unknown = || Problem::new(StatusCode::UNAUTHORIZED, SEND);
+    let found = ledger.find_key(&hash(key.ok_or_else(unknown)?)).await?;
+    let now = clock::now();
+    let key = found.filter(|key| key.is_valid(now)).ok_or_else(unknown)?;
+    if !key.role.allows(needed) {
+        let detail = format!("this needs the role {needed}; the key `{}` is {}", key.name, key.role);
+        return Err(Problem::new(StatusCode::FORBIDDEN, detail));
+    }
+    if let Err(error) = ledger.touch_key(&key, now).await {
+        tracing::warn!("the use of a key was not recorded: {error}");
+    }
+    Ok(key)
+}
+
+fn key_of(parts: &Parts) -> Option<String> {
+    let header = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let query = parts.uri.query().unwrap_or_default();
+    let parameter = || {
+        let mut pairs = url::form_urlencoded::parse(query.as_bytes());
+        pairs.find(|(name, _)| name == "p").map(|(_, key)| key.into_owned())
+    };
+    header.and_then(from_header).or_else(parameter)
+}
+
+fn from_header(header: &str) -> Option<String> {
+    let (scheme, rest) = header.split_once(' ')?;
+    match scheme.to_ascii_lowercase().as_str() {
+        "bearer" | "token" => Some(rest.trim().to_owned()),
+        "basic" => {
+            let bytes = base64(rest.trim())?;
+            let text = String::from_utf8(bytes).ok()?;
+            text.split_once(':').map(|(_, password)| password.to_owned())
+        }
+        _ => None,
+    }
+}
+
+/// Standard base64, with or without padding.
+fn base64(text: &str) -> Option<Vec<u8>> {
+    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let (mut bits, mut n_bits, mut bytes) = (0u32, 0, vec![]);
+    for digit in text.trim_end_matches('=').bytes() {
+        let value = DIGITS.iter().position(|known| *known == digit)?;
+        bits = bits << 6 | u32::try_from(value).ok()?;
+        n_bits += 6;
+        if n_bits >= 8 {
+            n_bits -= 8;
+            bytes.push((bits >> n_bits & 0xff) as u8);
+        }
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(header: &str, key: Option<&str>) {
+        assert_eq!(from_header(header).as_deref(), key);
+    }
+
+    #[test]
+    fn a_key_is_found_where_each_kind_of_client_puts_it() {
+        check("Bearer abc", Some("abc"));
+        check("Token abc", Some("abc"));
+        check("Basic dXNlcjphYmM=", Some("abc"));
+        check("Basic !!!", None);
+        check("Digest abc", None);
+    }
+}

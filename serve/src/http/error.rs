@@ -1,0 +1,95 @@
+//! One shape for every error: problem+json (RFC 9457). The caller gets a sentence that says what to
+//! do next; the log gets the cause.
+
+use axum::{
+    Json,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde_json::json;
+
+/// Why a request got no answer.
+#[derive(Debug)]
+pub struct Problem {
+    status: StatusCode,
+    detail: String,
+}
+
+impl Problem {
+    /// A problem that the caller reads as `detail`.
+    pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self { status, detail: detail.into() }
+    }
+
+    /// The HTTP status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The request cannot be met as it is.
+    pub fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, detail)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = json!({
+            "type": "about:blank",
+            "title": self.status.canonical_reason(),
+            "status": self.status.as_u16(),
+            "detail": self.detail,
+        });
+        let mut response = (self.status, Json(body)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if self.status == StatusCode::SERVICE_UNAVAILABLE
+            || self.status == StatusCode::TOO_MANY_REQUESTS
+        {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+impl From<analytics::Error> for Problem {
+    fn from(error: analytics::Error) -> Self {
+        use analytics::Error;
+        let status = match &error {
+            Error::Invalid(_) => StatusCode::BAD_REQUEST,
+            Error::TooLarge(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Error::Timeout => StatusCode::GATEWAY_TIMEOUT,
+            Error::Busy => StatusCode::TOO_MANY_REQUESTS,
+            Error::Storage(error) => return error.into(),
+            Error::Internal(cause) => {
+                tracing::error!("a query failed inside the engine: {cause}");
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
+        };
+        Self::new(status, error.to_string())
+    }
+}
+
+impl From<&data::Error> for Problem {
+    fn from(error: &data::Error) -> Self {
+        let status = match error {
+            data::Error::Invalid(_) => StatusCode::BAD_REQUEST,
+            data::Error::Conflict { .. } => StatusCode::CONFLICT,
+            data::Error::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            data::Error::Corrupt { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        if status.is_server_error() {
+            tracing::error!(?error, "{error}");
+        }
+        Self::new(status, error.to_string())
+    }
+}
+
+impl From<data::Error> for Problem {
+    fn from(error: data::Error) -> Self {
+        (&error).into()
+    }
+}

@@ -1,0 +1,34 @@
+//! HTTP: the root router is a list of resources and nothing else.
+
+pub mod auth;
+pub mod error;
+mod bootstrap;
+mod catalog;
+mod probes;
+mod receive;
+mod samples;
+pub mod sql;
+
+use axum::{Router, http::StatusCode};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use error::Problem;
+pub use bootstrap::{offer, secret};
+pub(crate) use probes::own_numbers;
+
+use crate::state::State;
+
+/// Everything that is served, on `state`.
+pub fn app(state: State) -> Router {
+    let body_bytes_max = state.config.http.body_bytes_max;
+    Router::new()
+        .merge(receive::router(body_bytes_max))
+        .merge(sql::router())
+        .merge(samples::router())
+        .merge(catalog::router())
+        .merge(bootstrap::router())
+        .merge(probes::router())
+        .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing at this address"))
+        .layer(CatchPanicLayer::new())
+        .with_state(state)
+}

@@ -1,0 +1,209 @@
+//! The ways in. Decoding is CPU work of a few milliseconds at most, bounded by the body limit.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{DefaultBodyLimit, Query, State},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use ingest::{
+    Error, Ingest, Receipt, Request,
+    receive::{
+        body, json, otlp,
+        remote_write::{Sent, Version},
+        status::{self, Answer, InfluxApi},
+    },
+};
+use serde::Deserialize;
+
+use super::auth::Writer;
+use crate::{clock, config::Config, state};
+
+pub(super) fn router(body_bytes_max: usize) -> Router<state::State> {
+    Router::new()
+        .route("/api/v1/samples", post(write_samples))
+        .route("/api/v1/events", post(write_events))
+        .route("/v1/metrics", post(export_metrics))
+        .route("/v1/logs", post(export_logs))
+        .route("/v1/traces", post(export_traces))
+        .route("/api/v1/write", post(remote_write))
+        .route("/write", post(write_v1))
+        .route("/api/v2/write", post(write_v2))
+        .route("/api/v3/write_lp", post(write_v3))
+        .route("/ping", get(ping).head(ping))
+        .layer(DefaultBodyLimit::max(body_bytes_max))
+}
+
+/// Where requests go.
+type Way = (State<Arc<Ingest>>, State<Arc<Config>>);
+
+async fn write_samples(caller: Writer, way: Way, headers: HeaderMap, body: Bytes) -> Response {
+    write_json(caller, way, headers, body, json::samples).await
+}
+
+async fn write_events(caller: Writer, way: Way, headers: HeaderMap, body: Bytes) -> Response {
+    write_json(caller, way, headers, body, json::events).await
+}
+
+type FromJson = fn(&[u8], chrono::DateTime<chrono::Utc>) -> Result<Request, Error>;
+
+async fn write_json(
+    Writer(key): Writer,
+    way: Way,
+    headers: HeaderMap,
+    body: Bytes,
+    decode: FromJson,
+) -> Response {
+    let decoded = inflate(&way, &headers, &body).and_then(|body| decode(&body, clock::now()));
+    respond(status::json(&write(&way, decoded, &key.name).await))
+}
+
+async fn export_metrics(caller: Writer, way: Way, headers: HeaderMap, body: Bytes) -> Response {
+    export(caller, way, headers, body, otlp::Signal::Metrics, otlp::metrics).await
+}
+
+async fn export_logs(caller: Writer, way: Way, headers: HeaderMap, body: Bytes) -> Response {
+    export(caller, way, headers, body, otlp::Signal::Logs, otlp::logs).await
+}
+
+async fn export_traces(caller: Writer, way: Way, headers: HeaderMap, body: Bytes) -> Response {
+    export(caller, way, headers, body, otlp::Signal::Traces, otlp::traces).await
+}
+
+type FromOtlp = fn(&[u8], otlp::Encoding) -> Result<Request, Error>;
+
+async fn export(
+    Writer(key): Writer,
+    way: Way,
+    headers: HeaderMap,
+    body: Bytes,
+    signal: otlp::Signal,
+    decode: FromOtlp,
+) -> Response {
+    let encoding = otlp::Encoding::of(text(&headers, header::CONTENT_TYPE));
+    // An answer needs an encoding even when the request had none that we know.
+    let answer_in = *encoding.as_ref().unwrap_or(&otlp::Encoding::Json);
+    let decoded = encoding
+        .and_then(|encoding| decode(&inflate(&way, &headers, &body)?, encoding));
+    let outcome = write(&way, decoded, &key.name).await;
+    respond(status::otlp(signal, answer_in, &outcome))
+}
+
+async fn remote_write(
+    Writer(key): Writer,
+    State(decoders): State<Arc<state::Decoders>>,
+    way: Way,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let version = Version::of(text(&headers, header::CONTENT_TYPE));
+    let answer_in = *version.as_ref().unwrap_or(&Version::V1);
+    let decoded =
+        version.and_then(|version| decoders.remote_write.decode_counted(&body, version));
+    let (decoded, sent) = match decoded {
+        Ok((request, sent)) => (Ok(request), sent),
+        Err(error) => (Err(error), Sent::default()),
+    };
+    let outcome = write(&way, decoded, &key.name).await;
+    respond(status::remote_write(answer_in, &outcome, sent))
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct LineParams {
+    #[serde(default)]
+    precision: String,
+}
+
+type Decoders = State<Arc<state::Decoders>>;
+
+async fn write_v1(
+    caller: Writer,
+    decoders: Decoders,
+    way: Way,
+    params: Query<LineParams>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    write_lines(InfluxApi::V1, "", caller, decoders, way, params, headers, body).await
+}
+
+async fn write_v2(
+    caller: Writer,
+    decoders: Decoders,
+    way: Way,
+    params: Query<LineParams>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    write_lines(InfluxApi::V2, "", caller, decoders, way, params, headers, body).await
+}
+
+async fn write_v3(
+    caller: Writer,
+    decoders: Decoders,
+    way: Way,
+    params: Query<LineParams>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    write_lines(InfluxApi::V3, "auto", caller, decoders, way, params, headers, body).await
+}
+
+#[expect(clippy::too_many_arguments, reason = "they are the parts of one request")]
+async fn write_lines(
+    api: InfluxApi,
+    default_precision: &str,
+    Writer(key): Writer,
+    State(decoders): Decoders,
+    way: Way,
+    Query(params): Query<LineParams>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let given = params.precision.as_str();
+    let precision = if given.is_empty() { default_precision } else { given };
+    let decoded = precision.parse().and_then(|precision| {
+        let body = inflate(&way, &headers, &body)?;
+        decoders.line_protocol.decode(&body, precision, clock::now())
+    });
+    respond(status::influx(api, &write(&way, decoded, &key.name).await))
+}
+
+/// What Influx clients ask before they write.
+async fn ping() -> impl IntoResponse {
+    (StatusCode::NO_CONTENT, [("x-influxdb-version", concat!("pipenotify-", env!("CARGO_PKG_VERSION")))])
+}
+
+async fn write(
+    (State(ingest), _): &Way,
+    decoded: Result<Request, Error>,
+    tenant: &str,
+) -> Result<Receipt, Error> {
+    let outcome = ingest.write(decoded?, tenant, clock::now()).await;
+    if let Err(Error::Storage(error)) = &outcome {
+        tracing::error!(?error, "a write was not taken: {error}");
+    }
+    outcome
+}
+
+fn inflate((_, State(config)): &Way, headers: &HeaderMap, body: &[u8]) -> Result<Vec<u8>, Error> {
+    body::inflate(body, text(headers, header::CONTENT_ENCODING), config.http.body_bytes_max)
+}
+
+fn text(headers: &HeaderMap, name: header::HeaderName) -> &str {
+    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+fn respond(answer: Answer) -> Response {
+    let mut response = (answer.status, answer.body).into_response();
+    for (name, value) in answer.headers {
+        if let Ok(value) = value.parse() {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
+}

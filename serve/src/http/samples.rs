@@ -1,0 +1,140 @@
+//! `GET /api/v1/samples` and `/api/v1/series`: points of a metric over a time range.
+
+use analytics::Engine;
+use axum::{
+    Router,
+    extract::{Query, State},
+    response::Response,
+    routing::get,
+};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use serde::Deserialize;
+
+use super::{
+    auth::Viewer,
+    error::Problem,
+    sql::{Format, answer},
+};
+use crate::{clock, state};
+
+/// Rows that one answer has at most.
+const ROWS_MAX: usize = 100_000;
+
+pub(super) fn router() -> Router<state::State> {
+    Router::new().route("/api/v1/samples", get(list_samples)).route("/api/v1/series", get(list_series))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Params {
+    metric: Option<String>,
+    host: Option<String>,
+    service: Option<String>,
+    from: Option<String>,
+    to: Option<String>,
+}
+
+async fn list_samples(
+    _: Viewer,
+    State(engine): State<Engine>,
+    Query(params): Query<Params>,
+) -> Result<Response, Problem> {
+    if params.metric.is_none() {
+        return Err(Problem::bad_request("`metric` is missing; `/api/v1/series` lists what there is"));
+    }
+    let rows = condition(&params, clock::now())?;
+    let query = format!(
+        "select ts, metric, service, host, series, value from samples where {rows} \
+         order by series, ts limit {ROWS_MAX}"
+    );
+    answer(&engine, &query, Format::Json).await
+}
+
+async fn list_series(
+    _: Viewer,
+    State(engine): State<Engine>,
+    Query(params): Query<Params>,
+) -> Result<Response, Problem> {
+    let rows = condition(&params, clock::now())?;
+    let query = format!(
+        "select series, metric, service, host, min(ts) as first, max(ts) as last, count(*) as samples \
+         from samples where {rows} group by series, metric, service, host \
+         order by metric, host, service, series limit {ROWS_MAX}"
+    );
+    answer(&engine, &query, Format::Json).await
+}
+
+/// The rows that the parameters ask for, as SQL.
+fn condition(params: &Params, now: DateTime<Utc>) -> Result<String, Problem> {
+    let from = time("from", params.from.as_deref().unwrap_or("-1h"), now)?;
+    let to = time("to", params.to.as_deref().unwrap_or("-0s"), now)?;
+    let mut all = vec![
+        format!("ts >= {}", literal(from)),
+        format!("ts <= {}", literal(to)),
+        format!("date between date '{}' and date '{}'", from.date_naive(), to.date_naive()),
+    ];
+    let named =
+        [("metric", &params.metric), ("host", &params.host), ("service", &params.service)];
+    for (column, value) in named {
+        let Some(value) = value else { continue };
+        all.push(format!("{column} = '{}'", value.replace('\'', "''")));
+    }
+    Ok(all.join(" and "))
+}
+
+fn literal(at: DateTime<Utc>) -> String {
+    format!("timestamp '{}'", at.to_rfc3339_opts(SecondsFormat::Micros, true))
+}
+
+/// An RFC 3339 time, or one relative to now such as `-24h`.
+fn time(name: &str, text: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, Problem> {
+    let absolute = || DateTime::parse_from_rfc3339(text).ok().map(|at| at.to_utc());
+    absolute().or_else(|| relative(text, now)).ok_or_else(|| {
+        Problem::bad_request(format!(
+            "`{name}={text}` is no time; expected one like 2026-03-09T14:00:00Z or -24h"
+        ))
+    })
+}
+
+fn relative(text: &str, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    let text = text.strip_prefix('-')?;
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return None,
+    };
+    let seconds = number.parse::<i64>().ok()?.checked_mul(seconds)?;
+    now.checked_sub_signed(TimeDelta::try_seconds(seconds)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, expected: Option<&str>) {
+        let now = "2026-03-09T14:00:00Z".parse().unwrap();
+        let at = time("from", text, now).ok().map(|at| at.to_rfc3339());
+        assert_eq!(at.as_deref(), expected, "{text}");
+    }
+
+    #[test]
+    fn a_time_is_absolute_or_relative_and_nothing_else() {
+        check("-24h", Some("2026-03-08T14:00:00+00:00"));
+        check("2026-01-01T00:00:00+01:00", Some("2025-12-31T23:00:00+00:00"));
+        check("-9223372036854775807d", None);
+        check("yesterday", None);
+        check("-5é", None);
+        check("", None);
+    }
+
+    #[test]
+    fn a_quote_in_a_name_stays_in_the_name() {
+        let params = Params { host: Some("a' or '1'='1".into()), ..Params::default() };
+        let sql = condition(&params, "2026-03-09T14:00:00Z".parse().unwrap()).unwrap();
+        assert!(sql.contains("host = 'a'' or ''1''=''1'"), "{sql}");
+    }
+}

@@ -1,0 +1,61 @@
+//! What requests are answered with.
+
+use std::sync::Arc;
+
+use analytics::Engine;
+use async_trait::async_trait;
+use axum::extract::FromRef;
+use data::{lake::Lake, ledger::Ledger};
+use ingest::{
+    Ingest, Receipt, Request, Sink,
+    receive::{line_protocol, remote_write},
+};
+
+use crate::{clock, config::Config, tasks::Tasks};
+
+/// Everything a handler may ask for; each takes its part.
+#[derive(Clone, Debug, FromRef)]
+pub struct State {
+    /// The effective configuration.
+    pub config: Arc<Config>,
+    /// Facts.
+    pub lake: Arc<Lake>,
+    /// What changes.
+    pub ledger: Arc<Ledger>,
+    /// The way in.
+    pub ingest: Arc<Ingest>,
+    /// The way out.
+    pub engine: Engine,
+    /// What goes on in the background.
+    pub tasks: Tasks,
+    /// Decoders that remember series between requests.
+    pub decoders: Arc<Decoders>,
+}
+
+/// Decoders that remember series between requests.
+#[derive(Debug)]
+pub struct Decoders {
+    /// Of Prometheus' remote write.
+    pub remote_write: remote_write::Decoder,
+    /// Of the line protocol.
+    pub line_protocol: line_protocol::Decoder,
+}
+
+impl Decoders {
+    /// Decoders for bodies of at most `limit` bytes once inflated.
+    pub fn new(limit: usize) -> Self {
+        let remote_write = remote_write::Decoder::new(limit);
+        Self { remote_write, line_protocol: line_protocol::Decoder::default() }
+    }
+}
+
+/// The way in, with the clock.
+#[derive(Clone, Debug)]
+pub struct Clocked(pub Arc<Ingest>);
+
+#[async_trait]
+impl Sink for Clocked {
+    async fn write(&self, request: Request, tenant: &str) -> Result<Receipt, ingest::Error> {
+        self.0.write(request, tenant, clock::now()).await
+    }
+}
