@@ -2,7 +2,7 @@
 //! Parquet, by `Accept`. A client that leaves cancels its query.
 
 use analytics::Engine;
-use arrow::{array::RecordBatch, csv, ipc::writer::StreamWriter, json::ArrayWriter};
+use arrow::{array::RecordBatch, csv, ipc::writer::StreamWriter, json};
 use axum::{
     Router,
     extract::State,
@@ -53,8 +53,8 @@ impl Format {
             return Ok(Self::Json);
         }
         let named = accept.split(',').map(|part| part.split(';').next().unwrap_or_default().trim());
-        let mut known =
-            named.filter_map(|name| Self::ALL.into_iter().find(|format| format.media_type() == name));
+        let mut known = named
+            .filter_map(|name| Self::ALL.into_iter().find(|format| format.media_type() == name));
         known.next().ok_or_else(|| {
             let all = Self::ALL.map(Self::media_type).join(", ");
             let detail = format!("`Accept: {accept}` is not served; ask for one of {all}");
@@ -70,7 +70,9 @@ impl Format {
         let (mut bytes, batches) = (vec![], &answer.batches);
         match self {
             Self::Json => {
-                let mut writer = ArrayWriter::new(&mut bytes);
+                // A column that is null is still a column.
+                let builder = json::WriterBuilder::new().with_explicit_nulls(true);
+                let mut writer = builder.build::<_, json::writer::JsonArray>(&mut bytes);
                 writer.write_batches(&batches.iter().collect::<Vec<_>>())?;
                 writer.finish()?;
             }
@@ -127,13 +129,16 @@ async fn query(
     headers: HeaderMap,
     body: String,
 ) -> Result<Response, Problem> {
-    let header = |name| headers.get(name).and_then(|value: &header::HeaderValue| value.to_str().ok());
+    let header =
+        |name| headers.get(name).and_then(|value: &header::HeaderValue| value.to_str().ok());
     let format = Format::accepted(header(header::ACCEPT).unwrap_or_default())?;
     let is_json = header(header::CONTENT_TYPE).is_some_and(|kind| kind.contains("json"));
     let text = match is_json {
         true => {
             let question: Question = serde_json::from_str(&body).map_err(|error| {
-                Problem::bad_request(format!("the body is not `{{\"query\": \"select …\"}}`: {error}"))
+                Problem::bad_request(format!(
+                    "the body is not `{{\"query\": \"select …\"}}`: {error}"
+                ))
             })?;
             question.query
         }
