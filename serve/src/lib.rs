@@ -3,11 +3,19 @@
 pub mod clock;
 mod collect;
 pub mod config;
+pub mod health;
 pub mod http;
 pub mod state;
 pub mod tasks;
 
-use std::{collections::HashMap, fs::File, future::Future, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    fs::File,
+    future::{Future, IntoFuture},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use analytics::{Engine, Limits};
 use anyhow::{Context, bail};
@@ -26,6 +34,10 @@ use tokio::net::TcpListener;
 use tonic::transport::{Server, server::TcpIncoming};
 use url::Url;
 use uuid::Uuid;
+
+/// How long requests in hand may take once the process was asked to stop. A sender that went silent
+/// in the middle of a body must not keep what is in memory from the lake.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
 
 /// Runs everything until `shutdown` resolves, then drains: collectors stop, requests in hand are
 /// answered, what is in memory goes to the lake.
@@ -56,15 +68,32 @@ pub async fn run(
     };
 
     keep_the_lake(&tasks, &lake, &ingest);
+    watch_health(&tasks, &state);
     collect::start(&config.collect, &ingest, &tasks)?;
     serve_grpc(&config, &state, &tasks).await?;
     announce(&listener, &ledger).await?;
 
     let app = http::app(state);
-    axum::serve(listener, app).with_graceful_shutdown(shutdown).await.context("serving HTTP")?;
+    let (asked, stop) = (tasks.stopping(), tasks.stopping());
+    let asked_to_stop = async move {
+        shutdown.await;
+        stop.cancel();
+    };
+    let overdue = async {
+        asked.cancelled().await;
+        tokio::time::sleep(DRAIN_MAX).await;
+    };
+    tokio::select! {
+        served = axum::serve(listener, app).with_graceful_shutdown(asked_to_stop).into_future() => {
+            served.context("serving HTTP")?;
+        }
+        () = overdue => tracing::warn!("requests still unfinished after {DRAIN_MAX:?} are dropped"),
+    }
 
-    tracing::info!("stopping: requests are answered, now the memory goes to the lake");
-    tasks.drain().await;
+    tracing::info!("stopping: the memory goes to the lake");
+    if tokio::time::timeout(DRAIN_MAX, tasks.drain()).await.is_err() {
+        tracing::warn!("tasks still running after {DRAIN_MAX:?} are left behind");
+    }
     ingest.flush(clock::now(), true).await.context("flushing before the end")?;
     ledger.close().await;
     tracing::info!("stopped");
@@ -152,7 +181,8 @@ async fn open_ingest(config: &Config, lake: &Arc<Lake>) -> anyhow::Result<Arc<In
         }
     }
     let opened = Ingest::open(settings, Arc::clone(lake), Arc::new(OsDisk), clock::now()).await;
-    let ingest = opened.with_context(|| format!("opening the log {}", config.wal_dir().display()))?;
+    let ingest =
+        opened.with_context(|| format!("opening the log {}", config.wal_dir().display()))?;
     let stats = ingest.stats();
     tracing::info!(
         replayed_rows = stats.replayed_rows,
@@ -192,13 +222,36 @@ fn keep_the_lake(tasks: &Tasks, lake: &Arc<Lake>, ingest: &Arc<Ingest>) {
     });
 }
 
+/// Checks, and now and then a snapshot for the history.
+fn watch_health(tasks: &Tasks, state: &State) {
+    let (every, snapshot_every) =
+        (state.config.health.every.0, state.config.health.snapshot_every.0);
+    let checked = state.clone();
+    tasks.every("health", every, move |now| {
+        let state = checked.clone();
+        async move {
+            let components = &state.config.health.component;
+            health::check(&state.engine, &state.ledger, components, now).await
+        }
+    });
+    let kept = state.clone();
+    tasks.every("health snapshot", snapshot_every, move |now| {
+        let state = kept.clone();
+        async move {
+            let components = &state.config.health.component;
+            health::snapshot(&state.engine, &state.ingest, components, now).await
+        }
+    });
+}
+
 async fn serve_grpc(config: &Config, state: &State, tasks: &Tasks) -> anyhow::Result<()> {
     if let Listen::At(address) = config.http.pgwire {
         tracing::debug!("the Postgres wire protocol is not served yet; {address} stays closed");
     }
     let Listen::At(address) = config.http.otlp_grpc else { return Ok(()) };
-    let incoming = TcpIncoming::bind(address)
-        .with_context(|| format!("listening on {address} for OTLP; `--otlp-grpc off` goes without"))?;
+    let incoming = TcpIncoming::bind(address).with_context(|| {
+        format!("listening on {address} for OTLP; `--otlp-grpc off` goes without")
+    })?;
     let authorize = http::auth::for_grpc(Arc::clone(&state.ledger));
     let sink = Arc::new(Clocked(Arc::clone(&state.ingest)));
     let receiver = Receiver::new(sink, authorize, config.http.body_bytes_max);
@@ -221,7 +274,9 @@ async fn announce(listener: &TcpListener, ledger: &Ledger) -> anyhow::Result<()>
     let address = listener.local_addr()?;
     tracing::info!("listening on http://{address}");
     if let Some(token) = http::offer(ledger, clock::now()).await? {
-        tracing::info!("get an administrator's key, once: http://{address}/bootstrap?token={token}");
+        tracing::info!(
+            "get an administrator's key, once: http://{address}/bootstrap?token={token}"
+        );
     }
     Ok(())
 }

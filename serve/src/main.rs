@@ -137,9 +137,9 @@ fn configuration(common: &Common) -> anyhow::Result<Config> {
 
 async fn run(config: Config) -> anyhow::Result<()> {
     let address = config.http.listen;
-    let listener = TcpListener::bind(address)
-        .await
-        .with_context(|| format!("listening on {address}; `--listen 127.0.0.1:0` takes a free port"))?;
+    let listener = TcpListener::bind(address).await.with_context(|| {
+        format!("listening on {address}; `--listen 127.0.0.1:0` takes a free port")
+    })?;
     let mut terminate = signal(SignalKind::terminate())?;
     let shutdown = async move {
         tokio::select! {
@@ -185,7 +185,9 @@ async fn key(config: &Config, command: KeyCommand) -> anyhow::Result<()> {
         }
         KeyCommand::Revoke { key } => match ledger.revoke_key(&key, now).await? {
             true => Ok(()),
-            false => anyhow::bail!("there is no valid key `{key}`; `pipenotify key list` lists them"),
+            false => {
+                anyhow::bail!("there is no valid key `{key}`; `pipenotify key list` lists them")
+            }
         },
     }
 }

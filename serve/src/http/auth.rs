@@ -75,7 +75,8 @@ async fn authorize(ledger: &Ledger, key: Option<&str>, needed: Role) -> Result<A
     let now = clock::now();
     let key = found.filter(|key| key.is_valid(now)).ok_or_else(unknown)?;
     if !key.role.allows(needed) {
-        let detail = format!("this needs the role {needed}; the key `{}` is {}", key.name, key.role);
+        let detail =
+            format!("this needs the role {needed}; the key `{}` is {}", key.name, key.role);
         return Err(Problem::new(StatusCode::FORBIDDEN, detail));
     }
     if let Err(error) = ledger.touch_key(&key, now).await {

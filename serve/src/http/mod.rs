@@ -1,9 +1,10 @@
 //! HTTP: the root router is a list of resources and nothing else.
 
 pub mod auth;
-pub mod error;
 mod bootstrap;
 mod catalog;
+pub mod error;
+mod health;
 mod probes;
 mod receive;
 mod samples;
@@ -12,8 +13,8 @@ pub mod sql;
 use axum::{Router, http::StatusCode};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use error::Problem;
 pub use bootstrap::{offer, secret};
+use error::Problem;
 pub(crate) use probes::own_numbers;
 
 use crate::state::State;
@@ -24,6 +25,7 @@ pub fn app(state: State) -> Router {
     Router::new()
         .merge(receive::router(body_bytes_max))
         .merge(sql::router())
+        .merge(health::router())
         .merge(samples::router())
         .merge(catalog::router())
         .merge(bootstrap::router())

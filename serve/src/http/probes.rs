@@ -2,13 +2,7 @@
 
 use std::{fmt::Write, sync::Arc};
 
-use axum::{
-    Json, Router,
-    extract::State,
-    http::header,
-    response::IntoResponse,
-    routing::get,
-};
+use axum::{Json, Router, extract::State, http::header, response::IntoResponse, routing::get};
 use ingest::{Ingest, Stats};
 use serde_json::{Value, json};
 

@@ -87,8 +87,7 @@ async fn export(
     let encoding = otlp::Encoding::of(text(&headers, header::CONTENT_TYPE));
     // An answer needs an encoding even when the request had none that we know.
     let answer_in = *encoding.as_ref().unwrap_or(&otlp::Encoding::Json);
-    let decoded = encoding
-        .and_then(|encoding| decode(&inflate(&way, &headers, &body)?, encoding));
+    let decoded = encoding.and_then(|encoding| decode(&inflate(&way, &headers, &body)?, encoding));
     let outcome = write(&way, decoded, &key.name).await;
     respond(status::otlp(signal, answer_in, &outcome))
 }
@@ -102,8 +101,7 @@ async fn remote_write(
 ) -> Response {
     let version = Version::of(text(&headers, header::CONTENT_TYPE));
     let answer_in = *version.as_ref().unwrap_or(&Version::V1);
-    let decoded =
-        version.and_then(|version| decoders.remote_write.decode_counted(&body, version));
+    let decoded = version.and_then(|version| decoders.remote_write.decode_counted(&body, version));
     let (decoded, sent) = match decoded {
         Ok((request, sent)) => (Ok(request), sent),
         Err(error) => (Err(error), Sent::default()),
@@ -175,7 +173,10 @@ async fn write_lines(
 
 /// What Influx clients ask before they write.
 async fn ping() -> impl IntoResponse {
-    (StatusCode::NO_CONTENT, [("x-influxdb-version", concat!("pipenotify-", env!("CARGO_PKG_VERSION")))])
+    (
+        StatusCode::NO_CONTENT,
+        [("x-influxdb-version", concat!("pipenotify-", env!("CARGO_PKG_VERSION")))],
+    )
 }
 
 async fn write(

@@ -21,7 +21,9 @@ use crate::{clock, state};
 const ROWS_MAX: usize = 100_000;
 
 pub(super) fn router() -> Router<state::State> {
-    Router::new().route("/api/v1/samples", get(list_samples)).route("/api/v1/series", get(list_series))
+    Router::new()
+        .route("/api/v1/samples", get(list_samples))
+        .route("/api/v1/series", get(list_series))
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -40,7 +42,9 @@ async fn list_samples(
     Query(params): Query<Params>,
 ) -> Result<Response, Problem> {
     if params.metric.is_none() {
-        return Err(Problem::bad_request("`metric` is missing; `/api/v1/series` lists what there is"));
+        return Err(Problem::bad_request(
+            "`metric` is missing; `/api/v1/series` lists what there is",
+        ));
     }
     let rows = condition(&params, clock::now())?;
     let query = format!(
@@ -73,8 +77,7 @@ fn condition(params: &Params, now: DateTime<Utc>) -> Result<String, Problem> {
         format!("ts <= {}", literal(to)),
         format!("date between date '{}' and date '{}'", from.date_naive(), to.date_naive()),
     ];
-    let named =
-        [("metric", &params.metric), ("host", &params.host), ("service", &params.service)];
+    let named = [("metric", &params.metric), ("host", &params.host), ("service", &params.service)];
     for (column, value) in named {
         let Some(value) = value else { continue };
         all.push(format!("{column} = '{}'", value.replace('\'', "''")));
@@ -82,12 +85,12 @@ fn condition(params: &Params, now: DateTime<Utc>) -> Result<String, Problem> {
     Ok(all.join(" and "))
 }
 
-fn literal(at: DateTime<Utc>) -> String {
+pub(super) fn literal(at: DateTime<Utc>) -> String {
     format!("timestamp '{}'", at.to_rfc3339_opts(SecondsFormat::Micros, true))
 }
 
 /// An RFC 3339 time, or one relative to now such as `-24h`.
-fn time(name: &str, text: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, Problem> {
+pub(super) fn time(name: &str, text: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, Problem> {
     let absolute = || DateTime::parse_from_rfc3339(text).ok().map(|at| at.to_utc());
     absolute().or_else(|| relative(text, now)).ok_or_else(|| {
         Problem::bad_request(format!(

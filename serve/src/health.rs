@@ -1,0 +1,224 @@
+//! How the configured components are: each check is one number over a window, from SQL.
+
+use std::sync::Arc;
+
+use analytics::{
+    Engine,
+    health::{self, Outcome},
+};
+use anyhow::Context;
+use arrow::{
+    array::{
+        ArrayRef, AsArray, Date32Array, Float64Array, RecordBatch, StringArray,
+        TimestampMicrosecondArray,
+    },
+    datatypes::Float64Type,
+};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use data::{
+    Table,
+    ledger::{Ledger, State},
+    table::DAY,
+};
+use ingest::Ingest;
+use serde::Serialize;
+
+use crate::config::{Aggregation, Check, Component};
+
+/// One check with what it found.
+#[derive(Clone, Debug, Serialize)]
+pub struct Checked {
+    /// The metric.
+    pub metric: String,
+    /// ok, warning, critical or unknown.
+    pub outcome: &'static str,
+    /// What was measured over the window; absent when nothing was.
+    pub value: Option<f64>,
+    /// Past this it is a warning.
+    pub warning: f64,
+    /// Past this it is critical.
+    pub critical: f64,
+    /// Its share in the score, relative to the other checks.
+    pub weight: f64,
+}
+
+/// A component with what its checks found.
+#[derive(Clone, Debug, Serialize)]
+pub struct Examined {
+    /// Its name.
+    pub component: String,
+    /// healthy, degraded, unhealthy or unknown.
+    pub state: &'static str,
+    /// 0 to 100; absent when nothing is known.
+    pub score: Option<f64>,
+    /// Every check.
+    pub checks: Vec<Checked>,
+}
+
+/// Looks at every component now.
+///
+/// # Errors
+/// Those of the engine.
+pub async fn examine(
+    engine: &Engine,
+    components: &[Component],
+    now: DateTime<Utc>,
+) -> Result<Vec<Examined>, analytics::Error> {
+    let mut all = vec![];
+    for component in components {
+        let (mut checks, mut outcomes) = (vec![], vec![]);
+        for check in &component.check {
+            let value = measure(engine, check, now).await?;
+            let outcome = judge(check, value);
+            outcomes.push((outcome, check.weight));
+            checks.push(Checked {
+                metric: check.metric.clone(),
+                outcome: word(outcome),
+                value,
+                warning: check.warning,
+                critical: check.critical,
+                weight: check.weight,
+            });
+        }
+        let (score, state) = health::score(&outcomes);
+        let state = recorded(state).as_str();
+        all.push(Examined { component: component.name.clone(), state, score, checks });
+    }
+    Ok(all)
+}
+
+/// Examines, and records the states in the ledger.
+///
+/// # Errors
+/// When lake or ledger cannot be reached.
+pub async fn check(
+    engine: &Engine,
+    ledger: &Ledger,
+    components: &[Component],
+    now: DateTime<Utc>,
+) -> anyhow::Result<String> {
+    let all = examine(engine, components, now).await?;
+    let mut said = vec![];
+    for examined in &all {
+        let state = examined.state.parse::<State>()?;
+        ledger.record_check(&examined.component, state, examined.score, now).await?;
+        said.push(format!("{} is {}", examined.component, examined.state));
+    }
+    Ok(said.join(", "))
+}
+
+/// Examines, and keeps a snapshot in the lake.
+///
+/// # Errors
+/// When the lake cannot be read or the log cannot be written.
+pub async fn snapshot(
+    engine: &Engine,
+    ingest: &Arc<Ingest>,
+    components: &[Component],
+    now: DateTime<Utc>,
+) -> anyhow::Result<String> {
+    let all = examine(engine, components, now).await?;
+    let n = all.len();
+    ingest.append(Table::Health, rows(&all, now)?).await?;
+    Ok(format!("{n} components"))
+}
+
+fn rows(all: &[Examined], now: DateTime<Utc>) -> anyhow::Result<RecordBatch> {
+    let (ts, n) = (now.timestamp_micros(), all.len());
+    let day = i32::try_from(ts.div_euclid(DAY)).context("the clock is beyond what a date holds")?;
+    let checks = all.iter().map(|examined| serde_json::to_string(&examined.checks));
+    let checks = checks.collect::<Result<Vec<_>, _>>()?;
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(TimestampMicrosecondArray::from(vec![ts; n]).with_timezone("UTC")),
+        Arc::new(StringArray::from_iter_values(all.iter().map(|it| &it.component))),
+        Arc::new(StringArray::from_iter_values(all.iter().map(|it| it.state))),
+        Arc::new(all.iter().map(|it| it.score).collect::<Float64Array>()),
+        Arc::new(StringArray::from(checks)),
+        Arc::new(Date32Array::from(vec![day; n])),
+    ];
+    Ok(RecordBatch::try_new(Table::Health.schema(), columns)?)
+}
+
+/// The number that `check` looks at, `None` if nothing was measured.
+async fn measure(
+    engine: &Engine,
+    check: &Check,
+    now: DateTime<Utc>,
+) -> Result<Option<f64>, analytics::Error> {
+    let from = TimeDelta::from_std(check.window.0).ok().and_then(|it| now.checked_sub_signed(it));
+    let from = from.unwrap_or(DateTime::UNIX_EPOCH);
+    let batches = engine.collect(&question(check, from, now)).await?;
+    let first = batches.iter().find(|batch| batch.num_rows() > 0);
+    let value = first.and_then(|batch| batch.column(0).as_primitive_opt::<Float64Type>());
+    Ok(value.and_then(|value| value.iter().next().flatten()).filter(|value| value.is_finite()))
+}
+
+fn question(check: &Check, from: DateTime<Utc>, to: DateTime<Utc>) -> String {
+    let at = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Micros, true);
+    let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
+    let mut condition = format!(
+        "metric = {} and ts > timestamp '{}' and ts <= timestamp '{}' \
+         and date between date '{}' and date '{}'",
+        quoted(&check.metric),
+        at(from),
+        at(to),
+        from.date_naive(),
+        to.date_naive()
+    );
+    for (label, value) in &check.labels {
+        let has = match label.as_str() {
+            "host" | "service" => format!(" and {label} = {}", quoted(value)),
+            _ => format!(" and labels[{}] = {}", quoted(label), quoted(value)),
+        };
+        condition.push_str(&has);
+    }
+    let from_samples = format!("from samples where {condition}");
+    match check.aggregation {
+        Aggregation::Mean => format!("select avg(value) {from_samples}"),
+        Aggregation::Min => format!("select min(value) {from_samples}"),
+        Aggregation::Max => format!("select max(value) {from_samples}"),
+        Aggregation::Sum => format!("select sum(value) {from_samples}"),
+        Aggregation::Last => format!("select last_value(value order by ts) {from_samples}"),
+        // What a counter grew by between neighbours; after a reset, what it has reached since.
+        Aggregation::Rate => format!(
+            "select sum(case when value < before then value else value - before end) \
+                    / nullif(max(seconds), 0) \
+             from (select value, lag(value) over (partition by series order by ts) as before, \
+                          cast(to_unixtime(max(ts) over ()) - to_unixtime(min(ts) over ()) \
+                               as double) as seconds {from_samples})"
+        ),
+    }
+}
+
+/// Above `warning`, `critical` means that high is bad; below it, that low is bad.
+fn judge(check: &Check, value: Option<f64>) -> Outcome {
+    let Some(value) = value else { return Outcome::Unknown };
+    let beyond = |limit| match check.critical > check.warning {
+        true => value >= limit,
+        false => value <= limit,
+    };
+    match () {
+        () if beyond(check.critical) => Outcome::Critical,
+        () if beyond(check.warning) => Outcome::Warning,
+        () => Outcome::Ok,
+    }
+}
+
+fn word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Ok => "ok",
+        Outcome::Warning => "warning",
+        Outcome::Critical => "critical",
+        Outcome::Unknown => "unknown",
+    }
+}
+
+/// The state as the ledger knows it.
+fn recorded(state: health::State) -> State {
+    match state {
+        health::State::Healthy => State::Healthy,
+        health::State::Degraded => State::Degraded,
+        health::State::Unhealthy => State::Unhealthy,
+        health::State::Unknown => State::Unknown,
+    }
+}
