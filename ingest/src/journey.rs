@@ -78,3 +78,20 @@ async fn equal_requests_at_once_are_written_once() {
     assert_ne!(both.0.unwrap().repeated, both.1.unwrap().repeated);
     assert_eq!(count(&ingest), [(0, 2), (0, 1)]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn compaction_keeps_every_row_and_the_files_of_older_snapshots() {
+    let dir = tempfile::tempdir().unwrap();
+    let ingest = open(&dir, 1).await;
+    for n in 1..=4 {
+        ingest.write(request(n), "t", NOW).await.unwrap();
+        ingest.flush(NOW, true).await.unwrap();
+    }
+    let before = ingest.lake.snapshot(Table::Samples);
+    ingest.compact(NOW).await.unwrap();
+    assert_eq!(count(&ingest), [(8, 0), (4, 0)]);
+    assert_eq!(ingest.lake.snapshot(Table::Samples).files.len(), 1);
+    assert_eq!(before.files.len(), 4);
+    let there = |path: &String| dir.path().join("lake/samples").join(path).exists();
+    assert!(before.files.iter().all(|file| there(&file.path)));
+}

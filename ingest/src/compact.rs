@@ -1,0 +1,146 @@
+//! Many small files to few large ones, without changing what is read.
+//!
+//! Files of one day are merged in the order of their age, neighbours only, so that of points with
+//! the same series and time the one that came last stays. The merged file takes the age of its
+//! youngest source. If a source is gone by the time of the commit, nothing happens.
+
+use arrow::array::RecordBatch;
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use data::{
+    Table,
+    lake::{Change, DataFile},
+    parquet::{self, Encoded},
+};
+use object_store::{ObjectStoreExt, path::Path};
+
+use crate::{Ingest, Result, flush, ingest::joined};
+
+/// Fewer files than this are left as they are.
+const MIN_FILES: usize = 4;
+
+/// Rows that are merged at once: what merging holds in memory.
+const MAX_ROWS: u64 = 4_000_000;
+
+/// Encoded bytes that are merged at once.
+const MAX_BYTES: u64 = 256 << 20;
+
+/// Files are merged with those below the same ceiling, so that each row is rewritten rarely. Files
+/// above the last one stay.
+const CEILINGS: [u64; 4] = [1 << 20, 8 << 20, 32 << 20, 128 << 20];
+
+impl Ingest {
+    /// Merges small files of each table and day. What cannot be read is quarantined.
+    ///
+    /// # Errors
+    /// When the store cannot be reached; what was merged until then stays merged.
+    pub async fn compact(&self, now: DateTime<Utc>) -> Result<String> {
+        let (mut n_from, mut n_to) = (0, 0);
+        for table in Table::ALL {
+            for sources in chosen(&self.lake.snapshot(table).files) {
+                let n_sources = sources.len();
+                if let Some(n_merged) = self.merge(table, sources, now).await? {
+                    (n_from, n_to) = (n_from + n_sources, n_to + n_merged);
+                }
+            }
+        }
+        Ok(format!("{n_from} files into {n_to}"))
+    }
+
+    /// How many files have taken the place of `sources`; `None` if nothing was changed.
+    async fn merge(
+        &self,
+        table: Table,
+        sources: Vec<DataFile>,
+        now: DateTime<Utc>,
+    ) -> Result<Option<usize>> {
+        let mut read = vec![];
+        for file in &sources {
+            let path = Path::from(format!("{table}/{}", file.path));
+            let unread = |error| data::Error::unavailable("reading a partition", error);
+            let got = self.lake.store().get(&path).await.map_err(unread)?;
+            read.push((file.path.clone(), got.bytes().await.map_err(unread)?));
+        }
+        let merged = tokio::task::spawn_blocking(move || merge(table, read, now));
+        let mut merged = match merged.await.map_err(joined)? {
+            Err(Unmerged { path: Some(path), error }) => {
+                if let Some(file) = sources.iter().find(|file| file.path == path) {
+                    self.lake.quarantine(table, file, &error.to_string(), now).await?;
+                }
+                return Ok(None);
+            }
+            Err(Unmerged { error, .. }) => return Err(error.into()),
+            Ok(merged) => merged,
+        };
+        let age = sources.iter().map(|file| file.modified_ms).max();
+        for Encoded { file, .. } in &mut merged {
+            file.modified_ms = age.unwrap_or(file.modified_ms);
+        }
+        let added = self.put(table, merged).await?;
+        let n_added = added.len();
+        let change = Change { added, removed: sources, txn: None, data_change: false };
+        match self.lake.commit(table, change, now).await {
+            Err(data::Error::Conflict { .. }) => Ok(None),
+            done => Ok(done.map(|_| Some(n_added))?),
+        }
+    }
+}
+
+/// Groups of files to merge, at most one per day, each in the order of age.
+fn chosen(files: &[DataFile]) -> Vec<Vec<DataFile>> {
+    let mut files: Vec<_> = files.iter().collect();
+    files.sort_by_key(|file| (file.date, file.modified_ms, &file.path));
+    files.chunk_by(|a, b| a.date == b.date).filter_map(chosen_of_day).collect()
+}
+
+fn chosen_of_day(files: &[&DataFile]) -> Option<Vec<DataFile>> {
+    CEILINGS.iter().find_map(|&ceiling| {
+        let mut runs = files.split(|file| file.n_bytes >= ceiling).map(fitting);
+        let run = runs.find(|run| run.len() >= MIN_FILES)?;
+        Some(run.iter().copied().cloned().collect())
+    })
+}
+
+/// As many of the first files as may be merged at once.
+fn fitting<'a, 'b>(run: &'a [&'b DataFile]) -> &'a [&'b DataFile] {
+    let (mut n_rows, mut n_bytes) = (0, 0);
+    let over = run.iter().position(|file| {
+        (n_rows, n_bytes) = (n_rows + file.n_rows, n_bytes + file.n_bytes);
+        n_rows > MAX_ROWS || n_bytes > MAX_BYTES
+    });
+    &run[..over.unwrap_or(run.len())]
+}
+
+/// Why files were not merged, and the unreadable one if that is it.
+struct Unmerged {
+    path: Option<String>,
+    error: data::Error,
+}
+
+/// Blocks: CPU only.
+fn merge(
+    table: Table,
+    read: Vec<(String, Bytes)>,
+    now: DateTime<Utc>,
+) -> std::result::Result<Vec<Encoded>, Unmerged> {
+    let mut batches = vec![];
+    for (path, bytes) in read {
+        let rows = parquet::decode(&path, bytes);
+        batches.extend(rows.map_err(|error| Unmerged { path: Some(path), error })?);
+    }
+    encode(table, &batches, now).map_err(|error| Unmerged { path: None, error })
+}
+
+fn encode(table: Table, batches: &[RecordBatch], now: DateTime<Utc>) -> data::Result<Vec<Encoded>> {
+    if table != Table::Samples {
+        let days = parquet::sort_by_day(table, batches)?;
+        let encode = |(date, rows)| parquet::encode(table, date, &[rows], now);
+        return days.into_iter().map(encode).collect();
+    }
+    let mut points = vec![];
+    for batch in batches {
+        let rows = crate::read::points(batch);
+        points.extend(rows.map_err(|error| data::Error::Invalid(error.to_string()))?);
+    }
+    flush::encode_points(&points.iter().collect::<Vec<_>>(), now)
+}
