@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use crate::{
-    Error, Result,
+    Error, Result, function,
     table::{self, LakeTable},
 };
 
@@ -113,6 +113,7 @@ impl Engine {
             .with_default_features()
             .build();
         let context = SessionContext::new_with_state(state);
+        function::register(&context);
         context.register_object_store(&table::store_url(), lake.store());
         for table in Table::ALL {
             let provider = LakeTable::new(table, Arc::clone(&lake), Arc::clone(&recent));

@@ -4,6 +4,7 @@
 
 mod engine;
 mod error;
+mod function;
 mod prune;
 mod table;
 pub mod health;

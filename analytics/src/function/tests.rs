@@ -1,0 +1,177 @@
+//! Every function through SQL, over rows out of order, in batches and partitions of their own.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::{Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray},
+    datatypes::{DataType, Field, Schema},
+    util::pretty::pretty_format_batches,
+};
+use datafusion::{
+    datasource::MemTable,
+    prelude::{SessionConfig, SessionContext},
+};
+
+use super::{register, utc};
+
+type Row = (&'static str, Option<i64>, Option<f64>);
+
+/// Series `c` is a counter that starts again, `g` a gauge with a gap, `n` has only nulls, `o` one
+/// point. Times are in minutes.
+const ROWS: [Row; 14] = [
+    ("c", Some(3), Some(5.0)),
+    ("c", Some(0), Some(10.0)),
+    ("g", Some(6), Some(8.0)),
+    ("c", Some(2), Some(30.0)),
+    ("n", Some(1), None),
+    ("c", Some(1), Some(20.0)),
+    ("c", Some(2), Some(30.0)),
+    ("g", Some(0), Some(2.0)),
+    ("c", None, Some(99.0)),
+    ("c", Some(4), Some(15.0)),
+    ("o", Some(7), Some(1.0)),
+    ("g", Some(1), None),
+    ("g", Some(3), None),
+    ("c", Some(5), Some(f64::NAN)),
+];
+
+fn batch(rows: &[Row], schema: &Arc<Schema>) -> RecordBatch {
+    let series: StringArray = rows.iter().map(|row| Some(row.0)).collect();
+    let times: TimestampMicrosecondArray =
+        rows.iter().map(|row| row.1.map(|minute| minute * 60_000_000)).collect();
+    let values: Float64Array = rows.iter().map(|row| row.2).collect();
+    let times = Arc::new(times.with_timezone("UTC"));
+    RecordBatch::try_new(Arc::clone(schema), vec![Arc::new(series), times, Arc::new(values)])
+        .unwrap()
+}
+
+fn context(n_partitions: usize) -> SessionContext {
+    let schema = Arc::new(Schema::new(vec![
+        Field::new("series", DataType::Utf8, false),
+        Field::new("ts", utc(), true),
+        Field::new("value", DataType::Float64, true),
+    ]));
+    let mut partitions = vec![Vec::new(); n_partitions];
+    for (i, rows) in ROWS.chunks(2).enumerate() {
+        partitions[i % n_partitions].push(batch(rows, &schema));
+    }
+    let config = SessionConfig::new().with_batch_size(2).with_target_partitions(n_partitions);
+    let context = SessionContext::new_with_config(config);
+    register(&context);
+    let table = MemTable::try_new(schema, partitions).unwrap();
+    context.register_table("points", Arc::new(table)).unwrap();
+    context
+}
+
+/// Rows of the answer, cells apart by a space; or the error.
+async fn answer(context: &SessionContext, sql: &str) -> Vec<String> {
+    let answer = async { context.sql(sql).await?.collect().await }.await;
+    let batches = match answer {
+        Ok(batches) => batches,
+        Err(error) => return vec![error.strip_backtrace()],
+    };
+    let text = pretty_format_batches(&batches).unwrap().to_string();
+    let rows = text.lines().filter(|line| line.starts_with('|')).skip(1);
+    rows.map(|row| row.replace('|', " ").split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+}
+
+/// The same answer from one partition and from three.
+async fn check(sql: &str, expected: &[&str]) {
+    for n_partitions in [1, 3] {
+        let rows = answer(&context(n_partitions), sql).await;
+        assert_eq!(rows, expected, "{sql} over {n_partitions} partitions");
+    }
+}
+
+async fn check_error(sql: &str, expected: &str) {
+    let rows = answer(&context(1), sql).await.join("\n");
+    assert!(rows.contains(expected), "{sql}: {rows}");
+}
+
+#[tokio::test]
+async fn buckets_begin_at_whole_widths_and_weeks_on_monday() {
+    check(
+        "select time_bucket('5 minutes', '2026-03-04T10:07:31Z') as t",
+        &["2026-03-04T10:05:00Z"],
+    )
+    .await;
+    check(
+        "select time_bucket(interval '1 day', timestamp '2026-03-04T10:07:31') as t",
+        &["2026-03-04T00:00:00"],
+    )
+    .await;
+    check("select time_bucket('7 days', '2026-03-04T10:07:31Z') as t", &["2026-03-02T00:00:00Z"])
+        .await;
+    check("select time_bucket('1 hour', '1969-12-31T23:59:59Z') as t", &["1969-12-31T23:00:00Z"])
+        .await;
+    check(
+        "select time_bucket('4 minutes', ts) as t, count(*) as n from points where series = 'c' group by t order by t nulls last",
+        &["1970-01-01T00:00:00Z 5", "1970-01-01T00:04:00Z 2", "1"],
+    )
+    .await;
+    check_error("select time_bucket('1 month', ts) from points", "months differ in length").await;
+    check_error("select time_bucket('0 seconds', ts) from points", "longer than zero").await;
+    check_error("select time_bucket('1 hour', value) from points", "needs a timestamp").await;
+}
+
+#[tokio::test]
+async fn counters_grow_through_resets_and_duplicates() {
+    check(
+        "select series, increase(ts, value) as i, round(rate(ts, value) * 240) as r, delta(ts, value) as d
+         from points group by series order by series",
+        &["c 35.0 35.0 5.0", "g 6.0 4.0 6.0", "n", "o"],
+    )
+    .await;
+    check("select increase(ts, value) as i from points where series = 'none'", &[""]).await;
+    check_error("select rate(ts, series) from points", "needs a number").await;
+}
+
+#[tokio::test]
+async fn first_and_last_go_by_time_not_by_arrival() {
+    check(
+        "select series, first(value, ts) as f, last(value, ts) as l from points
+         where series <> 'c' or ts < '1970-01-01T00:05:00Z' group by series order by series",
+        &["c 10.0 15.0", "g 2.0 8.0", "n", "o 1.0 1.0"],
+    )
+    .await;
+    // two series have a point at first: the greater counts
+    check("select first(series, ts) as f, last(series, ts) as l from points", &["g o"]).await;
+}
+
+#[tokio::test]
+async fn gaps_are_carried_or_drawn_within_each_series() {
+    check(
+        "select series, locf(value) over w as l, interpolate(ts, value) over w as i from points
+         where series in ('g', 'n', 'o') window w as (partition by series order by ts) order by series, ts",
+        &["g 2.0 2.0", "g 2.0 3.0", "g 2.0 5.0", "g 8.0 8.0", "n", "o 1.0 1.0"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_time_series_has_every_bucket_up_to_a_limit() {
+    check(
+        "select ts from time_series('2026-01-01T00:01:00Z', '2026-01-01T00:11:00Z', '5 minutes') order by ts",
+        &["2026-01-01T00:00:00Z", "2026-01-01T00:05:00Z", "2026-01-01T00:10:00Z"],
+    )
+    .await;
+    check("select count(*) from time_series(now() - interval '1 day', now() - interval '2 days', '1 hour')", &["0"]).await;
+    check_error(
+        "select * from time_series('2000-01-01', '2026-01-01', '1 second')",
+        "100000 are allowed",
+    )
+    .await;
+    check(
+        "select s.ts, locf(last(p.value, p.ts)) over (order by s.ts) as v
+         from time_series('1970-01-01T00:00:00Z', '1970-01-01T00:08:00Z', '2 minutes') as s
+         left join points as p on time_bucket('2 minutes', p.ts) = s.ts and p.series = 'g'
+         group by s.ts order by s.ts",
+        &[
+            "1970-01-01T00:00:00Z 2.0",
+            "1970-01-01T00:02:00Z 2.0",
+            "1970-01-01T00:04:00Z 2.0",
+            "1970-01-01T00:06:00Z 8.0",
+        ],
+    )
+    .await;
+}
