@@ -175,3 +175,23 @@ async fn a_time_series_has_every_bucket_up_to_a_limit() {
     )
     .await;
 }
+
+#[tokio::test]
+async fn the_example_of_filling_gaps_fills_them() {
+    let sql = include_str!("../../../sql/gapfill.sql")
+        .replace("now() - interval '6 hours'", "'1970-01-01T00:00:00Z'")
+        .replace("now()", "'1970-01-01T00:08:00Z'")
+        .replace("5 minutes", "2 minutes");
+    let context = context(3);
+    let view = "create view samples as select ts, 'system.cpu.utilization' as metric,
+                series as host, value from points where series = 'g'";
+    context.sql(view).await.unwrap();
+    let expected = [
+        "g 1970-01-01T00:00:00Z 2.0 2.0 2.0",
+        "g 1970-01-01T00:02:00Z 2.0 4.0",
+        "g 1970-01-01T00:04:00Z 2.0 6.0",
+        "g 1970-01-01T00:06:00Z 8.0 8.0 8.0",
+    ];
+    assert_eq!(answer(&context, &sql).await, expected);
+    assert_eq!(answer(&context, include_str!("../../../sql/gapfill.sql")).await, [""; 0]);
+}
