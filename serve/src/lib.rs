@@ -39,6 +39,9 @@ use uuid::Uuid;
 /// in the middle of a body must not keep what is in memory from the lake.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 
+/// How long files stay that no query should need any more.
+const VACUUM_AFTER: TimeDelta = TimeDelta::hours(24);
+
 /// Runs everything until `shutdown` resolves, then drains: collectors stop, requests in hand are
 /// answered, what is in memory goes to the lake.
 ///
@@ -203,12 +206,30 @@ fn limits(config: &Config) -> Limits {
     }
 }
 
-/// Flush, and see what other processes have committed.
+/// Flush, merge, expire, and see what other processes have committed.
 fn keep_the_lake(tasks: &Tasks, lake: &Arc<Lake>, ingest: &Arc<Ingest>) {
     let flushed = Arc::clone(ingest);
     tasks.every("flush", Duration::from_secs(1), move |now| {
         let ingest = Arc::clone(&flushed);
         async move { Ok(ingest.flush(now, false).await?) }
+    });
+    let merged = Arc::clone(ingest);
+    tasks.every("compact", Duration::from_secs(30), move |now| {
+        let ingest = Arc::clone(&merged);
+        async move { Ok(ingest.compact(now).await?) }
+    });
+    let (expired, kept) = (Arc::clone(ingest), Arc::clone(lake));
+    tasks.every("retain", Duration::from_secs(3_600), move |now| {
+        let (ingest, lake) = (Arc::clone(&expired), Arc::clone(&kept));
+        async move {
+            let said = ingest.retain(now).await?;
+            let mut n_gone = 0;
+            for table in Table::ALL {
+                lake.checkpoint(table).await?;
+                n_gone += lake.vacuum(table, VACUUM_AFTER, now).await?;
+            }
+            Ok(format!("{said}; {n_gone} files that no version needs are gone"))
+        }
     });
     let refreshed = Arc::clone(lake);
     tasks.every("refresh", Duration::from_secs(5), move |_| {

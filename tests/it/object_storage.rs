@@ -86,14 +86,15 @@ impl Server {
     async fn start() -> Self {
         let address = free_address().unwrap();
         let python = python::interpreter().unwrap();
-        let program = Path::new(&python).with_file_name("moto_server");
-        let child = Command::new(program)
-            .args(["-H", "127.0.0.1", "-p", &address.port().to_string()])
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("python/s3_server.py");
+        let child = Command::new(python)
+            .arg(script)
+            .arg(address.port().to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .expect("start `moto_server`; .ci/install puts it beside Python");
+            .expect("start the S3 server; .ci/install brings its packages");
         let server = Self { child, address };
         let bucket = format!("http://{address}/lake");
         let http = reqwest::Client::new();

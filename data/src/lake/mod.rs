@@ -24,7 +24,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
-use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use deltalake_core::kernel::Action;
 use object_store::{ObjectStore, prefix::PrefixStore};
 use url::Url;
