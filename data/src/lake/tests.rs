@@ -2,6 +2,7 @@ use std::{fs, path::Path as FsPath};
 
 use arrow::array::{Array, AsArray};
 use bytes::Bytes;
+use chrono::TimeDelta;
 use tempfile::TempDir;
 
 use super::*;
