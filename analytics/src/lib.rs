@@ -7,6 +7,7 @@ mod error;
 mod function;
 mod prune;
 mod table;
+pub mod forecast;
 pub mod health;
 pub mod trend;
 

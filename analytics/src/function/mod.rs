@@ -5,6 +5,7 @@
 
 mod counter;
 mod edge;
+mod forecast;
 mod gap;
 mod time_bucket;
 
@@ -27,6 +28,7 @@ pub(crate) fn register(context: &SessionContext) {
     for function in edge::all() {
         context.register_udaf(AggregateUDF::from(function));
     }
+    context.register_udaf(forecast::udaf());
     context.register_udwf(WindowUDF::from(gap::Locf::new()));
     context.register_udwf(WindowUDF::from(gap::Interpolate::new()));
     context.register_udtf("time_series", Arc::new(gap::TimeSeries));

@@ -1,0 +1,230 @@
+//! Points brought to a regular grid.
+
+use std::collections::BTreeMap;
+
+use super::Refusal;
+
+/// Most steps of the past that are looked at: four weeks in steps of five minutes.
+pub const MAX_HISTORY: usize = 8_064;
+
+/// Fewest points that a forecast is made from.
+pub const MIN_POINTS: usize = 10;
+
+/// The longest gap that is bridged by a straight line, in µs: two hours.
+pub const MAX_GAP_US: i64 = 2 * 3_600_000_000;
+
+const SECOND_US: i64 = 1_000_000;
+const DAY_US: i64 = 86_400 * SECOND_US;
+const WEEK_US: i64 = 7 * DAY_US;
+
+/// Values at equal distances, none missing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Series {
+    /// Time of the first value, in µs since the epoch, UTC.
+    pub start_us: i64,
+    /// Distance of the values, in µs.
+    pub step_us: i64,
+    /// The values, in the metric's unit.
+    pub values: Vec<f64>,
+}
+
+impl Series {
+    /// Brings `points` (µs since the epoch, value) to a grid whose step is their median distance.
+    ///
+    /// Their order does not matter; of several for one time, the last counts. Values that are not
+    /// finite are missing. What is missing is filled: gaps up to [`MAX_GAP_US`] by a straight
+    /// line, longer ones with what was at the same time a day (or else a week) before. Only the
+    /// last [`MAX_HISTORY`] steps are kept.
+    pub fn regular(points: &[(i64, f64)]) -> Result<Self, Refusal> {
+        let points: BTreeMap<i64, f64> =
+            points.iter().copied().filter(|(_, value)| value.is_finite()).collect();
+        let too_few = |found| Refusal::TooFew { found };
+        let (Some((last, _)), true) = (points.last_key_value(), points.len() >= MIN_POINTS) else {
+            return Err(too_few(points.len()));
+        };
+        let step_us = step(points.keys().copied())?;
+        // Counted back from the last point, whose time a forecast continues.
+        let mut slots: BTreeMap<usize, f64> = BTreeMap::new();
+        for (ts, value) in &points {
+            let back = last.abs_diff(*ts).saturating_add(step_us.unsigned_abs() / 2);
+            let back = usize::try_from(back / step_us.unsigned_abs()).unwrap_or(usize::MAX);
+            if back < MAX_HISTORY {
+                slots.insert(back, *value);
+            }
+        }
+        let oldest = slots.keys().last().copied().unwrap_or(0);
+        if slots.len() < MIN_POINTS {
+            return Err(too_few(slots.len()));
+        }
+        let values: Vec<_> = (0..=oldest).rev().map(|n| slots.get(&n).copied()).collect();
+        let start_us = last.saturating_sub(step_us.saturating_mul(oldest as i64));
+        Ok(Self { start_us, step_us, values: fill(&values, step_us) })
+    }
+
+    /// Time of step `n` (from 1) after the last value, in µs since the epoch.
+    pub fn time_after(&self, n: usize) -> i64 {
+        let steps = self.values.len().saturating_sub(1).saturating_add(n);
+        let distance = self.step_us.saturating_mul(i64::try_from(steps).unwrap_or(i64::MAX));
+        self.start_us.saturating_add(distance)
+    }
+
+    /// The part that forecasts look at, checked.
+    pub(super) fn recent(&self) -> Result<Self, Refusal> {
+        if self.values.len() < MIN_POINTS {
+            return Err(Refusal::TooFew { found: self.values.len() });
+        }
+        if self.step_us <= 0 {
+            return Err(Refusal::Step);
+        }
+        if !self.values.iter().all(|value| value.is_finite()) {
+            return Err(Refusal::NotFinite);
+        }
+        let skip = self.values.len().saturating_sub(MAX_HISTORY);
+        let start_us = self.start_us.saturating_add(self.step_us.saturating_mul(skip as i64));
+        Ok(Self { start_us, step_us: self.step_us, values: self.values[skip..].to_vec() })
+    }
+}
+
+/// The median distance of ascending times; whole seconds when within 1 % of them, as timers
+/// are late by a little and the seasons must be whole steps.
+fn step(times: impl Iterator<Item = i64> + Clone) -> Result<i64, Refusal> {
+    let later = times.clone().skip(1);
+    let mut steps: Vec<_> = times.zip(later).map(|(a, b)| b.abs_diff(a)).collect();
+    steps.sort_unstable();
+    let step = steps.get(steps.len() / 2).copied().unwrap_or(0);
+    let step = i64::try_from(step).map_err(|_| Refusal::Step)?;
+    let whole = step.saturating_add(SECOND_US / 2) / SECOND_US * SECOND_US;
+    let near = whole > 0 && whole.abs_diff(step) <= step.unsigned_abs() / 100;
+    Ok(if near { whole } else { step })
+}
+
+/// Fills gaps; the first and the last value are there.
+fn fill(values: &[Option<f64>], step_us: i64) -> Vec<f64> {
+    let seasons = Seasons::of(step_us);
+    let phase = seasons.day.or(seasons.week);
+    let mut filled: Vec<f64> = Vec::with_capacity(values.len());
+    while filled.len() < values.len() {
+        let n = filled.len();
+        let length = values[n..].iter().take_while(|value| value.is_none()).count();
+        if let Some(value) = values[n] {
+            filled.push(value);
+            continue;
+        }
+        let before = filled.last().copied().unwrap_or(0.0);
+        let after = values.get(n + length).copied().flatten().unwrap_or(before);
+        let short = step_us.saturating_mul(length as i64) <= MAX_GAP_US;
+        for place in 1..=length {
+            let earlier = phase.and_then(|phase| filled.len().checked_sub(phase));
+            let share = place as f64 / (length + 1) as f64;
+            filled.push(match earlier {
+                Some(earlier) if !short => filled[earlier],
+                _ => before * (1.0 - share) + after * share,
+            });
+        }
+    }
+    filled
+}
+
+/// The seasons of the calendar in steps, where they are whole numbers of at least two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Seasons {
+    day: Option<usize>,
+    week: Option<usize>,
+}
+
+impl Seasons {
+    pub(super) fn of(step_us: i64) -> Self {
+        let steps = |season: i64| {
+            let whole = step_us > 0 && season % step_us == 0;
+            let steps = if whole { season / step_us } else { 0 };
+            usize::try_from(steps).ok().filter(|steps| *steps >= 2)
+        };
+        Self { day: steps(DAY_US), week: steps(WEEK_US) }
+    }
+
+    /// Day and week, those that `len` steps have shown: two days, three weeks.
+    pub(super) fn seen(self, len: usize) -> (Option<usize>, Option<usize>) {
+        (self.day.filter(|day| len >= 2 * day), self.week.filter(|week| len >= 3 * week))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: i64 = 3_600_000_000;
+
+    fn points(n: i64) -> Vec<(i64, f64)> {
+        (0..n).map(|n| (n * HOUR, n as f64)).collect()
+    }
+
+    fn check(points: &[(i64, f64)], expected: &[f64]) {
+        let series = Series::regular(points).unwrap();
+        assert_eq!(series.step_us, HOUR);
+        assert_eq!(series.values, expected);
+        assert_eq!(series.time_after(1), points.iter().map(|p| p.0).max().unwrap() + HOUR);
+    }
+
+    fn numbers(n: i32) -> Vec<f64> {
+        (0..n).map(f64::from).collect()
+    }
+
+    #[test]
+    fn order_and_repeats_do_not_matter() {
+        let mut given = points(12);
+        given.reverse();
+        given.insert(0, (3 * HOUR, -99.0));
+        check(&given, &numbers(12));
+    }
+
+    #[test]
+    fn late_timers_stay_on_the_grid() {
+        let jitter: Vec<_> = points(12).iter().map(|(ts, v)| (ts + ts % 7_000, *v)).collect();
+        let series = Series::regular(&jitter).unwrap();
+        assert_eq!((series.step_us, series.values), (HOUR, numbers(12)));
+    }
+
+    #[test]
+    fn short_gaps_are_bridged() {
+        let mut given = points(14);
+        given[5].1 = f64::NAN;
+        given.remove(6);
+        check(&given, &numbers(14));
+    }
+
+    #[test]
+    fn long_gaps_repeat_the_day_before() {
+        let mut given = points(48);
+        given.drain(30..40);
+        let mut expected = numbers(48);
+        for n in 30..40 {
+            expected[n] = (n - 24) as f64;
+        }
+        check(&given, &expected);
+    }
+
+    #[test]
+    fn only_recent_history_is_kept() {
+        let series = Series::regular(&points(10_000)).unwrap();
+        assert_eq!(series.values.len(), MAX_HISTORY);
+        assert_eq!(series.values.last(), Some(&9_999.0));
+    }
+
+    #[test]
+    fn too_few_points_are_refused() {
+        let check = |points: &[(i64, f64)], found| {
+            assert_eq!(Series::regular(points), Err(Refusal::TooFew { found }));
+        };
+        check(&[], 0);
+        check(&points(9), 9);
+        check(&[(0, f64::NAN), (1, f64::INFINITY)].repeat(20), 0);
+        check(&[(7, 1.0)].repeat(20), 1);
+    }
+
+    #[test]
+    fn times_at_the_ends_of_the_range_do_not_overflow() {
+        let mut given = points(12);
+        given.extend([(i64::MIN, 1.0), (i64::MAX, 1.0)]);
+        assert_eq!(Series::regular(&given), Err(Refusal::TooFew { found: 1 }));
+    }
+}
