@@ -73,3 +73,31 @@ async fn a_repeated_request_is_acknowledged_and_not_written_twice() {
     client.remote_write(body).await.unwrap().success().unwrap();
     assert_eq!(client.numbers(&question).await.unwrap()[0], 500.0, "across a restart");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_series_with_a_history_has_a_forecast() {
+    let home = Home::new().unwrap();
+    let _process = home.start().await.unwrap();
+    let client = home.client();
+    // Ten days of hours with a daily wave between 40 and 60.
+    let now = Utc::now();
+    let hour = |ago: i64| {
+        let at = now - Duration::hours(ago);
+        let wave = (at.timestamp() as f64 / 86_400.0 * std::f64::consts::TAU).sin();
+        (at.timestamp_millis(), 50.0 + 10.0 * wave)
+    };
+    let history: Vec<_> = (1..=240).rev().map(hour).collect();
+    let labels = [("__name__", "journey_load"), ("instance", "a")];
+    let request = load::WriteRequest { timeseries: vec![load::series(&labels, &history)] };
+    client.remote_write(load::compressed(&request)).await.unwrap().success().unwrap();
+
+    let question = "select p.mean, p.lower_80, p.upper_80 from (select unnest(forecast(ts, value, \
+                    '24 hours')) as p from samples where metric = 'journey_load')";
+    let rows = client.rows(question).await.unwrap();
+    assert!(rows.len() >= 24, "24 hours of hourly history give at least 24 steps: {rows:?}");
+    for row in &rows {
+        let [mean, lower, upper] = [0, 1, 2].map(|column| row[column].parse::<f64>().unwrap());
+        assert!((30.0..=70.0).contains(&mean), "a wave between 40 and 60 goes on: {row:?}");
+        assert!(lower <= mean && mean <= upper, "the mean lies in its interval: {row:?}");
+    }
+}
