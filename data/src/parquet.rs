@@ -1,6 +1,6 @@
 //! Rows to Parquet and back: sorted, zstd, page index, statistics.
 //!
-//! Every column takes the encoding that chosen on sorted samples: time steps are
+//! Every column takes an encoding that suits sorted samples: time steps are
 //! `DELTA_BINARY_PACKED`, repeated text and series ids a dictionary, values a dictionary while it
 //! fits and `BYTE_STREAM_SPLIT` beyond. There are no bloom filters: files are sorted by what
 //! people ask for, so the page index already finds it.
