@@ -27,12 +27,8 @@ pub struct Settings {
     pub flush_age: TimeDelta,
     /// A segment of the log ends at this many bytes.
     pub segment_bytes: u64,
-    /// Makes rollups; one node of several does.
-    pub rolls_up: bool,
     /// Days that a table is kept; for ever when absent.
     pub retention_days: HashMap<Table, u32>,
-    /// How long files are kept that no query should need any more.
-    pub vacuum_after: TimeDelta,
 }
 
 impl Settings {
@@ -47,9 +43,7 @@ impl Settings {
             flush_rows: 1_000_000,
             flush_age: TimeDelta::seconds(30),
             segment_bytes: 64 << 20,
-            rolls_up: true,
             retention_days: HashMap::new(),
-            vacuum_after: TimeDelta::hours(24),
         }
     }
 }

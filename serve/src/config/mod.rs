@@ -21,7 +21,7 @@ pub use error::Error;
 pub use health::{Aggregation, Check, Component, Health};
 pub use overlay::Flags;
 pub use period::{Keep, Period};
-pub use section::{Forecast, Http, Ingest, Lake, Ledger, Limits, Listen, Query, Retention};
+pub use section::{Http, Ingest, Lake, Ledger, Limits, Listen, Query, Retention};
 
 /// The effective configuration. Plain data; the things it describes are built from it.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -41,8 +41,6 @@ pub struct Config {
     pub query: Query,
     /// Components and their checks.
     pub health: Health,
-    /// When forecasts are made.
-    pub forecast: Forecast,
     /// What is measured without being sent.
     pub collect: Collect,
 }

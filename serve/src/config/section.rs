@@ -18,13 +18,11 @@ use super::{Keep, Period};
 pub struct Lake {
     /// A path, or `s3://…`, `gs://…`, `az://…`.
     pub url: String,
-    /// This writer's name in the lake. Two processes that write one lake need two names.
-    pub writer: String,
 }
 
 impl Default for Lake {
     fn default() -> Self {
-        Self { url: "./lake".to_owned(), writer: "main".to_owned() }
+        Self { url: "./lake".to_owned() }
     }
 }
 
@@ -139,16 +137,8 @@ impl Default for Ingest {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Labels of a series.
-    pub labels_max: usize,
-    /// Length of a label's name, in bytes.
-    pub label_name_bytes_max: usize,
-    /// Length of a label's value, in bytes.
-    pub label_value_bytes_max: usize,
     /// How old a point may be.
     pub past_max: Period,
-    /// How far ahead of this machine's clock a point may be.
-    pub future_max: Period,
     /// Different series of one tenant.
     pub series_max: usize,
 }
@@ -156,11 +146,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            labels_max: 64,
-            label_name_bytes_max: 256,
-            label_value_bytes_max: 4096,
             past_max: Period::days(3650),
-            future_max: Period::seconds(600),
             series_max: 1_000_000,
         }
     }
@@ -250,20 +236,6 @@ impl Default for Query {
             rows_max: 1_000_000,
             concurrency: 8,
         }
-    }
-}
-
-/// `[forecast]`: when forecasts are made.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Forecast {
-    /// How often.
-    pub every: Period,
-}
-
-impl Default for Forecast {
-    fn default() -> Self {
-        Self { every: Period::seconds(3600) }
     }
 }
 

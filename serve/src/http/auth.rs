@@ -5,6 +5,7 @@ use axum::{
     extract::{FromRef, FromRequestParts},
     http::{StatusCode, header, request::Parts},
 };
+use base64::{Engine as _, prelude::BASE64_STANDARD as STANDARD};
 use data::ledger::{ApiKey, Ledger, Role};
 use ingest::receive::otlp::grpc::{Authorize, Denied};
 use sha2::{Digest, Sha256};
@@ -100,28 +101,12 @@ fn from_header(header: &str) -> Option<String> {
     match scheme.to_ascii_lowercase().as_str() {
         "bearer" | "token" => Some(rest.trim().to_owned()),
         "basic" => {
-            let bytes = base64(rest.trim())?;
+            let bytes = STANDARD.decode(rest.trim()).ok()?;
             let text = String::from_utf8(bytes).ok()?;
             text.split_once(':').map(|(_, password)| password.to_owned())
         }
         _ => None,
     }
-}
-
-/// Standard base64, with or without padding.
-fn base64(text: &str) -> Option<Vec<u8>> {
-    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let (mut bits, mut n_bits, mut bytes) = (0u32, 0, vec![]);
-    for digit in text.trim_end_matches('=').bytes() {
-        let value = DIGITS.iter().position(|known| *known == digit)?;
-        bits = bits << 6 | u32::try_from(value).ok()?;
-        n_bits += 6;
-        if n_bits >= 8 {
-            n_bits -= 8;
-            bytes.push((bits >> n_bits & 0xff) as u8);
-        }
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]
