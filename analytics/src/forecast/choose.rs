@@ -48,8 +48,8 @@ impl Candidate {
 pub(super) struct Choice {
     pub(super) model: &'static str,
     pub(super) mean: Vec<f64>,
-    /// Absolute errors, per origin and step.
-    errors: Vec<Vec<f64>>,
+    /// Value less forecast, per origin and step.
+    pub(super) errors: Vec<Vec<f64>>,
 }
 
 /// Chooses among the methods that suit `values`, which are standardised and at least
@@ -104,13 +104,13 @@ fn candidates(len: usize, step_us: i64) -> Vec<Candidate> {
     found
 }
 
-/// Absolute errors over `tried` steps from each origin; none where the method had too little.
+/// Errors over `tried` steps from each origin; none where the method had too little.
 fn backtest(candidate: &Candidate, values: &[f64], tried: usize) -> Vec<Option<Vec<f64>>> {
     let origin = |n: usize| {
         let cut = values.len().checked_sub(n * tried)?;
         let (train, test) = values.split_at(cut);
         let mean = candidate.predict(train, tried)?;
-        Some(mean.iter().zip(test).map(|(mean, value)| (mean - value).abs()).collect())
+        Some(mean.iter().zip(test).map(|(mean, value)| value - mean).collect())
     };
     (1..=ORIGINS).map(origin).collect()
 }
@@ -118,7 +118,7 @@ fn backtest(candidate: &Candidate, values: &[f64], tried: usize) -> Vec<Option<V
 /// The error as a share of the floor's, over the origins that both could forecast.
 fn score(errors: &[Option<Vec<f64>>], floor: &[Option<Vec<f64>>]) -> Option<f64> {
     let shared = errors.iter().zip(floor).filter_map(|pair| match pair {
-        (Some(own), Some(floor)) => Some((own.iter().sum::<f64>(), floor.iter().sum::<f64>())),
+        (Some(own), Some(floor)) => Some((sum_abs(own), sum_abs(floor))),
         _ => None,
     });
     let (own, floor) = shared.reduce(|sum, next| (sum.0 + next.0, sum.1 + next.1))?;
@@ -126,7 +126,11 @@ fn score(errors: &[Option<Vec<f64>>], floor: &[Option<Vec<f64>>]) -> Option<f64>
 }
 
 fn total<'a>(errors: impl IntoIterator<Item = &'a Vec<f64>>) -> f64 {
-    errors.into_iter().flatten().sum()
+    errors.into_iter().map(|errors| sum_abs(errors)).sum()
+}
+
+fn sum_abs(errors: &[f64]) -> f64 {
+    errors.iter().map(|error| error.abs()).sum()
 }
 
 fn known(errors: Vec<Option<Vec<f64>>>) -> Vec<Vec<f64>> {
@@ -154,6 +158,20 @@ impl Choice {
         widths
     }
 
+    /// The past errors as paths as long as the forecast; beyond the steps tried they go on from
+    /// the start, grown as the widths are.
+    pub(super) fn paths(&self) -> Vec<Vec<f64>> {
+        let extend = |errors: &Vec<f64>| {
+            let grown = |step: usize| {
+                let tried = errors.len().max(1);
+                let growth = ((step + 1) as f64 / tried as f64).sqrt().max(1.0);
+                errors.get(step % tried).map_or(0.0, |error| error * growth)
+            };
+            (0..self.mean.len()).map(grown).collect()
+        };
+        self.errors.iter().map(extend).collect()
+    }
+
     /// The conformal quantile of the errors within a few steps of `step`.
     ///
     /// Where there are too few errors for the level, the largest one is stretched by what the
@@ -162,7 +180,7 @@ impl Choice {
         let reach = (tried / 8).max(3);
         let near = step.saturating_sub(reach)..(step + reach + 1).min(tried);
         let mut errors: Vec<f64> =
-            self.errors.iter().flat_map(|errors| &errors[near.clone()]).copied().collect();
+            self.errors.iter().flat_map(|errors| &errors[near.clone()]).map(|e| e.abs()).collect();
         errors.sort_by(f64::total_cmp);
         let rank = (errors.len() + 1) as f64 * level;
         let place = (rank.ceil() as usize).clamp(1, errors.len().max(1));

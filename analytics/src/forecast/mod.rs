@@ -23,6 +23,23 @@ pub struct Forecast {
     pub mean: Vec<f64>,
     /// Level (0 to 1), lower and upper ends per step, in the order the levels were asked for.
     pub intervals: Vec<(f64, Vec<f64>, Vec<f64>)>,
+    /// What the series did beyond its forecast, each time it was tried on its own past: whole
+    /// paths of value less forecast, one number per step of `mean`, in the series' unit.
+    pub residuals: Vec<Vec<f64>>,
+    /// The lowest and the highest value that is possible.
+    limits: (f64, f64),
+}
+
+impl Forecast {
+    /// Equally likely courses of the steps ahead: the mean with each past path of residuals and
+    /// with its mirror image, within the bounds. Steps of one path hang together as errors did.
+    pub fn paths(&self) -> Vec<Vec<f64>> {
+        let course = |residuals: &Vec<f64>, sign: f64| {
+            let steps = self.mean.iter().zip(residuals);
+            steps.map(|(mean, r)| (mean + sign * r).clamp(self.limits.0, self.limits.1)).collect()
+        };
+        self.residuals.iter().flat_map(|r| [course(r, 1.0), course(r, -1.0)]).collect()
+    }
 }
 
 /// The lowest and the highest value that is possible, where there is one.
@@ -96,7 +113,9 @@ pub fn run(
     });
     let intervals = intervals.collect();
     let mean = choice.mean.iter().map(|mean| real(*mean)).collect();
-    Ok(Forecast { model: choice.model, mean, intervals })
+    let residuals = choice.paths().into_iter();
+    let residuals = residuals.map(|path| path.iter().map(|r| r * scale.factor).collect()).collect();
+    Ok(Forecast { model: choice.model, mean, intervals, residuals, limits: (low, high) })
 }
 
 /// Reads a horizon such as `6 hours`, in µs.
@@ -253,6 +272,10 @@ mod tests {
         let (_, low, high) = &forecast.intervals[0];
         let all = forecast.mean.iter().chain(low).chain(high);
         assert!(all.clone().all(|value| (0.0..=15.0).contains(value)));
+        let paths = forecast.paths();
+        assert!(!paths.is_empty());
+        assert!(paths.iter().all(|path| path.len() == 24));
+        assert!(paths.iter().flatten().all(|value| (0.0..=15.0).contains(value)));
     }
 
     #[test]
