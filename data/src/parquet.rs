@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arrow::{
     array::{Array, ArrayRef, AsArray, Date32Array, RecordBatch, StringArray, UInt32Array},
     compute::{concat_batches, take_record_batch},
-    datatypes::{DataType, TimestampMicrosecondType},
+    datatypes::{DataType, FieldRef, Schema, TimestampMicrosecondType, UInt32Type},
     error::ArrowError,
     row::{RowConverter, SortField},
 };
@@ -49,7 +49,8 @@ pub struct Encoded {
 }
 
 /// Encodes rows of one day, already sorted by [`Table::sort_order`]. The batches have the table's
-/// file schema, or its whole schema (the partition column is dropped). Blocks: CPU only.
+/// file schema, or its whole schema (the partition column is dropped); a text column may be a
+/// dictionary of `u32` keys, all of whose values are in use. Blocks: CPU only.
 ///
 /// [`Error::Invalid`] when there is no row, or a batch lacks a column of the table.
 pub fn encode(
@@ -113,8 +114,15 @@ fn in_file(table: Table, batch: &RecordBatch) -> Result<RecordBatch> {
         column.ok_or_else(|| Error::Invalid(format!("rows of `{table}` lack column `{name}`")))
     };
     let columns = schema.fields().iter().map(|field| column(field.name()));
-    let columns = columns.collect::<Result<_>>()?;
-    RecordBatch::try_new(schema, columns).map_err(unsortable)
+    let columns = columns.collect::<Result<Vec<_>>>()?;
+    let field = |(field, column): (&FieldRef, &ArrayRef)| match column.data_type() {
+        DataType::Dictionary(_, value) if **value == *field.data_type() => {
+            field.as_ref().clone().with_data_type(column.data_type().clone())
+        }
+        _ => field.as_ref().clone(),
+    };
+    let fields: Vec<_> = schema.fields().iter().zip(&columns).map(field).collect();
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(unsortable)
 }
 
 fn days(rows: &RecordBatch) -> Date32Array {
@@ -216,10 +224,14 @@ fn bounds_of_time(batches: &[RecordBatch]) -> Option<(i64, i64)> {
 fn bounds_of_text(batches: &[RecordBatch], column: &str) -> Option<(String, String)> {
     let mut bounds: Option<(&str, &str)> = None;
     for batch in batches {
-        let texts: &StringArray = batch.column_by_name(column)?.as_string();
-        if texts.null_count() > 0 {
+        let column = batch.column_by_name(column)?;
+        if column.null_count() > 0 {
             return None;
         }
+        let texts: &StringArray = match column.as_dictionary_opt::<UInt32Type>() {
+            Some(dictionary) => dictionary.values().as_string(),
+            None => column.as_string(),
+        };
         for text in texts.iter().flatten() {
             let (min, max) = bounds.unwrap_or((text, text));
             bounds = Some((min.min(text), max.max(text)));

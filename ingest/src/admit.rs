@@ -4,13 +4,20 @@
 //! Prometheus' stale marker, a NaN with a meaning of its own, is dropped without complaint and
 //! counted in [`Admitted::n_stale`]. The series of a tenant are counted per UTC day of arrival.
 
-use std::sync::Arc;
+use std::{
+    hash::BuildHasherDefault,
+    ptr,
+    sync::Arc,
+};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use data::{Event, Point, Series, Span};
 use hashbrown::HashSet;
 
-use crate::request::{Refusal, Request};
+use crate::{
+    hash::IsHash,
+    request::{Refusal, Request},
+};
 
 /// Bytes of a metric's or an event's name.
 pub const MAX_NAME: usize = 255;
@@ -49,7 +56,7 @@ impl Default for Limits {
 #[derive(Debug, Default)]
 pub struct Known {
     day: i64,
-    series: HashSet<i64>,
+    series: HashSet<i64, BuildHasherDefault<IsHash>>,
 }
 
 /// What is left of a request, and what is not.
@@ -71,7 +78,7 @@ pub struct Admitted {
 pub fn admit(request: Request, known: &mut Known, limits: &Limits, now: DateTime<Utc>) -> Admitted {
     let today = now.timestamp().div_euclid(86_400);
     if known.day != today {
-        *known = Known { day: today, series: HashSet::new() };
+        *known = Known { day: today, ..Known::default() };
     }
     let window = Window::new(limits, now);
     let mut out = Admitted { refused: vec![], ..Admitted::default() };
@@ -79,7 +86,7 @@ pub fn admit(request: Request, known: &mut Known, limits: &Limits, now: DateTime
     before.sort_by_key(|refusal| refusal.index);
     let mut index = Index { before: &before, next: 0 };
 
-    let (mut last, mut refused, mut n_stale) = (None, vec![], 0);
+    let (mut last, mut refused, mut n_stale) = (ptr::null(), vec![], 0);
     points.retain(|point| {
         let at = index.next();
         if point.value.to_bits() == STALE {
@@ -159,15 +166,16 @@ fn check_value(value: f64) -> Result<(), String> {
     }
 }
 
-/// Consecutive points mostly share their series, and most series were seen before.
+/// Consecutive points often share their series, and most series were seen before. The series that
+/// `last` points to is kept alive by the point that was taken last.
 fn check_once(
     point: &Point,
-    last: &mut Option<Arc<Series>>,
+    last: &mut *const Series,
     known: &mut Known,
     limits: &Limits,
 ) -> Result<(), String> {
     let series = &point.series;
-    if last.as_ref().is_some_and(|last| Arc::ptr_eq(last, series)) {
+    if ptr::eq(*last, Arc::as_ptr(series)) {
         return Ok(());
     }
     if !known.series.contains(&series.id()) {
@@ -181,7 +189,7 @@ fn check_once(
         }
         known.series.insert(series.id());
     }
-    *last = Some(Arc::clone(series));
+    *last = Arc::as_ptr(series);
     Ok(())
 }
 

@@ -46,6 +46,22 @@ impl Part {
             Self::Batch(batch) => batch.num_rows(),
         }
     }
+
+    /// The points; none of another table than [`Table::Samples`].
+    pub(crate) fn points(&self) -> &[Point] {
+        match self {
+            Self::Points(points, ..) => points,
+            Self::Batch(_) => &[],
+        }
+    }
+
+    /// The rows of any other table.
+    pub(crate) fn batch(&self) -> Option<RecordBatch> {
+        match self {
+            Self::Points(..) => None,
+            Self::Batch(batch) => Some(batch.clone()),
+        }
+    }
 }
 
 /// Space in the buffer, taken before the rows go into the log and given back when dropped.

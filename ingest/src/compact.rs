@@ -14,7 +14,7 @@ use data::{
 };
 use object_store::{ObjectStoreExt, path::Path};
 
-use crate::{Ingest, Result, flush, ingest::joined};
+use crate::{Ingest, Result, ingest::joined, runs};
 
 /// Fewer files than this are left as they are.
 const MIN_FILES: usize = 4;
@@ -142,5 +142,5 @@ fn encode(table: Table, batches: &[RecordBatch], now: DateTime<Utc>) -> data::Re
         let rows = crate::read::points(batch);
         points.extend(rows.map_err(|error| data::Error::Invalid(error.to_string()))?);
     }
-    flush::encode_points(&points.iter().collect::<Vec<_>>(), now)
+    runs::encode(points.iter(), now)
 }

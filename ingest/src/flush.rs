@@ -8,15 +8,11 @@
 //! Of points with the same series and time, the one that came last stays, if they are flushed
 //! together; otherwise a query sees each of them.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, atomic::Ordering},
-};
+use std::sync::{Arc, atomic::Ordering};
 
-use arrow::array::RecordBatch;
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, Utc};
 use data::{
-    Point, Table,
+    Table,
     lake::{Change, DataFile},
     parquet::{self, Encoded},
 };
@@ -25,9 +21,9 @@ use object_store::{ObjectStoreExt, path::Path};
 
 use crate::{
     Ingest, Result,
-    buffer::{BATCH_ROWS, Part, Segment, impossible},
-    columns,
+    buffer::Segment,
     ingest::joined,
+    runs,
 };
 
 /// Rows that one commit carries at most, give or take a request: what sorting holds in memory.
@@ -154,57 +150,10 @@ fn encode(
     segments: &[Arc<Segment>],
     now: DateTime<Utc>,
 ) -> data::Result<Vec<Encoded>> {
-    let (mut points, mut batches) = (vec![], vec![]);
-    for segment in segments {
-        match &segment.rows {
-            Part::Points(rows, ..) => points.extend(rows),
-            Part::Batch(batch) => batches.push(batch.clone()),
-        }
-    }
     if table == Table::Samples {
-        return encode_points(&points, now);
+        return runs::encode(segments.iter().flat_map(|segment| segment.rows.points()), now);
     }
+    let batches: Vec<_> = segments.iter().filter_map(|segment| segment.rows.batch()).collect();
     let days = parquet::sort_by_day(table, &batches)?;
     days.into_iter().map(|(date, rows)| parquet::encode(table, date, &[rows], now)).collect()
-}
-
-/// Sorted files of `points`, in the order in which they came; later repetitions win.
-pub(crate) fn encode_points(points: &[&Point], now: DateTime<Utc>) -> data::Result<Vec<Encoded>> {
-    let ranks = ranks(points);
-    let mut order: Vec<_> = (0..points.len() as u32)
-        .map(|n| {
-            let point = points[n as usize];
-            (ranks[&point.series.id()], point.ts, std::cmp::Reverse(n))
-        })
-        .collect();
-    order.sort_unstable();
-    order.dedup_by(|later, kept| (later.0, later.1) == (kept.0, kept.1));
-    let mut days = BTreeMap::<i32, Vec<&Point>>::new();
-    for (_, ts, std::cmp::Reverse(n)) in order {
-        days.entry(columns::day(ts)).or_default().push(points[n as usize]);
-    }
-    days.into_iter().map(|(day, points)| encode_day(day, &points, now)).collect()
-}
-
-fn encode_day(day: i32, points: &[&Point], now: DateTime<Utc>) -> data::Result<Encoded> {
-    let chunks = points.chunks(BATCH_ROWS);
-    let batches = chunks.map(|chunk| columns::samples(chunk.iter().copied()));
-    let batches = batches.collect::<Result<Vec<RecordBatch>, _>>().map_err(impossible)?;
-    parquet::encode(Table::Samples, date(day), &batches, now)
-}
-
-/// The day `day` after the epoch.
-fn date(day: i32) -> NaiveDate {
-    NaiveDate::from_epoch_days(day).unwrap_or(NaiveDate::MAX)
-}
-
-/// The place of each series in the table's order.
-fn ranks(points: &[&Point]) -> HashMap<i64, u32> {
-    let mut series = HashMap::new();
-    for point in points {
-        series.entry(point.series.id()).or_insert(&point.series);
-    }
-    let mut sorted: Vec<_> = series.into_values().collect();
-    sorted.sort_unstable_by(|a, b| a.sort_key().cmp(&b.sort_key()));
-    sorted.iter().zip(0..).map(|(series, rank)| (series.id(), rank)).collect()
 }

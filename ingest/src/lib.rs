@@ -24,6 +24,7 @@ mod columns;
 mod compact;
 mod error;
 mod flush;
+mod hash;
 mod ingest;
 #[cfg(test)]
 mod journey;
@@ -31,6 +32,7 @@ mod read;
 pub mod receive;
 pub mod request;
 mod retain;
+mod runs;
 mod settings;
 pub mod source;
 mod wal;

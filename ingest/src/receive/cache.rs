@@ -2,13 +2,15 @@
 
 use std::{
     fmt,
-    hash::{BuildHasherDefault, Hasher},
+    hash::BuildHasherDefault,
     mem,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use data::Series;
 use hashbrown::HashMap;
+
+use crate::hash::IsHash;
 
 /// How many locks; more than the cores that decode at the same time.
 const SHARDS: usize = 32;
@@ -36,7 +38,7 @@ struct Shard {
     young_bytes: usize,
 }
 
-type Generation = HashMap<u128, Arc<Series>, BuildHasherDefault<Folded>>;
+type Generation = HashMap<u128, Arc<Series>, BuildHasherDefault<IsHash>>;
 
 impl SeriesCache {
     /// A cache that keeps about `bytes` of series.
@@ -103,26 +105,6 @@ impl fmt::Debug for SeriesCache {
         f.debug_struct("SeriesCache")
             .field("bytes_per_generation", &self.bytes_per_generation)
             .finish()
-    }
-}
-
-/// The keys are hashes already; hashing them again would only take time.
-#[derive(Default)]
-struct Folded(u64);
-
-impl Hasher for Folded {
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
-        }
-    }
-
-    fn write_u128(&mut self, key: u128) {
-        self.0 = key as u64;
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
     }
 }
 

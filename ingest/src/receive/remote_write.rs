@@ -142,8 +142,8 @@ impl Batch<'_> {
         while let Some((number, value)) = reader.field().map_err(malformed)? {
             if number == 1 {
                 let series = value.bytes(1).map_err(malformed)?;
-                let labels = label_bytes(series).map_err(malformed)?;
-                self.read_series(series, Ok(&labels), &V1)?;
+                let (labels, rest) = label_bytes(series).map_err(malformed)?;
+                self.read_series(rest, Ok(&labels), &V1)?;
             }
         }
         Ok(())
@@ -177,7 +177,8 @@ impl Batch<'_> {
         labels: Result<&[u8], String>,
         layout: &Layout,
     ) -> Result<(), Error> {
-        let mut plain = None;
+        // Where the last sample's series is to be found; mostly there is one sample.
+        let mut at = None;
         let mut reader = Reader::new(message);
         while let Some((number, value)) = reader.field().map_err(malformed)? {
             if number != layout.samples && number != layout.histograms {
@@ -190,8 +191,7 @@ impl Batch<'_> {
             let taken = if number == layout.samples {
                 let sample = Sample::read(entry).map_err(malformed)?;
                 self.sent.samples += 1;
-                let series = plain.get_or_insert_with(|| self.series(&labels, Suffix::None));
-                self.take_sample(series, &sample)
+                self.take_sample(&labels, &mut at, &sample)
             } else {
                 let histogram = Histogram::read(entry).map_err(malformed)?;
                 self.sent.histograms += 1;
@@ -207,15 +207,20 @@ impl Batch<'_> {
 
     fn take_sample(
         &mut self,
-        series: &Result<Arc<Series>, String>,
+        labels: &Result<&[u8], String>,
+        at: &mut Option<usize>,
         sample: &Sample,
     ) -> Result<(), String> {
         if sample.value.to_bits() == STALE_NAN {
             self.sent.stale += 1;
             return Ok(());
         }
-        let series = Arc::clone(series.as_ref().map_err(String::clone)?);
         let ts = micros(sample.timestamp)?;
+        let series = match *at {
+            Some(at) => Arc::clone(&self.request.points[at].series),
+            None => self.series(labels, Suffix::None)?,
+        };
+        *at = Some(self.request.points.len());
         self.request.points.push(Point { series, ts, value: sample.value });
         Ok(())
     }
@@ -278,6 +283,9 @@ struct Sample {
 impl Sample {
     #[inline]
     fn read(message: &[u8]) -> Result<Self, Broken> {
+        if let Some(sample) = Self::read_usual(message) {
+            return Ok(sample);
+        }
         let mut sample = Self { value: 0.0, timestamp: 0 };
         let mut reader = Reader::new(message);
         while let Some((number, value)) = reader.field()? {
@@ -288,6 +296,19 @@ impl Sample {
             }
         }
         Ok(sample)
+    }
+}
+
+impl Sample {
+    /// Both fields in order and nothing else, as nearly every sender writes them.
+    #[inline]
+    fn read_usual(message: &[u8]) -> Option<Self> {
+        let (&[0x09, ref value @ ..], rest) = message.split_first_chunk::<9>()? else {
+            return None;
+        };
+        let mut rest = Reader::new(rest.strip_prefix(&[0x10])?);
+        let timestamp = rest.varint().ok()? as i64;
+        (rest.left() == 0).then(|| Self { value: f64::from_le_bytes(*value), timestamp })
     }
 }
 
@@ -315,29 +336,30 @@ impl Histogram {
     }
 }
 
-/// The encoded labels of a version 1 series. Senders write them in one piece, which is borrowed.
-fn label_bytes(series: &[u8]) -> Result<Cow<'_, [u8]>, Broken> {
-    let mut reader = Reader::new(series);
-    let (mut start, mut end) = (0, 0);
-    let mut pieces: Option<Vec<u8>> = None;
+/// The encoded labels of a version 1 series, and what has to be read besides. Senders write the
+/// labels first and in one piece, which is borrowed.
+fn label_bytes(series: &[u8]) -> Result<(Cow<'_, [u8]>, &[u8]), Broken> {
+    let (mut reader, mut end) = (Reader::new(series), 0);
+    while let Some((1, value)) = reader.field()? {
+        value.bytes(1)?;
+        end = series.len() - reader.left();
+    }
+    let (labels, rest) = series.split_at(end);
+    let (mut reader, mut pieces) = (Reader::new(rest), vec![]);
     let mut at = 0;
     while let Some((number, value)) = reader.field()? {
-        let next = series.len() - reader.left();
+        let next = rest.len() - reader.left();
         if number == 1 {
             value.bytes(1)?;
-            if start == end {
-                start = at;
-            } else if end != at && pieces.is_none() {
-                pieces = Some(series[start..end].to_vec());
-            }
-            if let Some(pieces) = &mut pieces {
-                pieces.extend_from_slice(&series[at..next]);
-            }
-            end = next;
+            pieces.push(&rest[at..next]);
         }
         at = next;
     }
-    Ok(pieces.map_or(Cow::Borrowed(&series[start..end]), Cow::Owned))
+    if pieces.is_empty() {
+        return Ok((Cow::Borrowed(labels), rest));
+    }
+    pieces.insert(0, labels);
+    Ok((Cow::Owned(pieces.concat()), rest))
 }
 
 /// Spells the labels of a version 2 series as version 1 would encode them, into `out`. So both
