@@ -3,6 +3,7 @@
 
 use std::{
     collections::VecDeque,
+    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -12,6 +13,7 @@ use std::{
 use arrow::{array::RecordBatch, error::ArrowError};
 use data::{Filter, Point, Recent, Series, Table, recent::Held};
 use hashbrown::HashMap;
+use tokio::sync::Notify;
 
 use crate::{columns, wal::Rows};
 
@@ -77,12 +79,14 @@ pub(crate) struct Room {
 pub(crate) struct Used {
     pub(crate) n_rows: AtomicUsize,
     pub(crate) n_bytes: AtomicUsize,
+    freed: Notify,
 }
 
 impl Drop for Room {
     fn drop(&mut self) {
         self.used.n_rows.fetch_sub(self.n_rows, Ordering::Relaxed);
         self.used.n_bytes.fetch_sub(self.n_bytes, Ordering::Relaxed);
+        self.used.freed.notify_waiters();
     }
 }
 
@@ -110,11 +114,28 @@ impl Buffer {
     /// Sets space aside; `None` when the buffer is full. An empty buffer takes a request of any
     /// size, or a large one could never get in.
     pub(crate) fn room(&self, n_rows: usize, n_bytes: usize) -> Option<Room> {
-        let room = self.forced_room(n_rows, n_bytes);
-        let rows = self.used.n_rows.load(Ordering::Relaxed);
-        let bytes = self.used.n_bytes.load(Ordering::Relaxed);
-        let fits = rows <= self.max_rows && bytes <= self.max_bytes;
-        (fits || rows == n_rows).then_some(room)
+        let rows = self.used.n_rows.fetch_add(n_rows, Ordering::Relaxed) + n_rows;
+        let bytes = self.used.n_bytes.fetch_add(n_bytes, Ordering::Relaxed) + n_bytes;
+        if rows == n_rows || (rows <= self.max_rows && bytes <= self.max_bytes) {
+            return Some(Room { used: Arc::clone(&self.used), n_rows, n_bytes });
+        }
+        // Not by way of a dropped `Room`, which would tell those who wait that space was freed.
+        self.used.n_rows.fetch_sub(n_rows, Ordering::Relaxed);
+        self.used.n_bytes.fetch_sub(n_bytes, Ordering::Relaxed);
+        None
+    }
+
+    /// Sets space aside, as soon as there is some.
+    pub(crate) async fn room_in_time(&self, n_rows: usize, n_bytes: usize) -> Room {
+        loop {
+            // Asked for before looking, so that space which is freed in between is not missed.
+            let mut freed = pin!(self.used.freed.notified());
+            freed.as_mut().enable();
+            match self.room(n_rows, n_bytes) {
+                Some(room) => return room,
+                None => freed.await,
+            }
+        }
     }
 
     /// Space for what the log holds already: refusing it would lose it.

@@ -14,12 +14,12 @@ use chrono::{DateTime, Utc};
 use data::{Recent, Table, disk::Disk, lake::Lake};
 use hashbrown::HashMap;
 use serde::Serialize;
-use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot};
+use tokio::sync::{Mutex as AsyncMutex, Notify, Semaphore, mpsc, oneshot};
 
 use crate::{
     Error, Receipt, Request, Result, Settings,
     admit::{self, Admitted, Known},
-    buffer::{Buffer, impossible},
+    buffer::{Buffer, Room, impossible},
     columns,
     flush::Pending,
     wal::{self, Claim, Job, Log, Rows, State, Window, node, repeat},
@@ -27,6 +27,12 @@ use crate::{
 
 /// What a sender is told to wait when the buffer is full.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Requests that may wait for space in the buffer; more are turned away at once.
+const MAX_WAITERS: usize = 64;
+
+/// How long a request waits for space in the buffer.
+const MAX_WAIT: Duration = Duration::from_millis(500);
 
 /// Takes in requests, and carries them to the lake.
 pub struct Ingest {
@@ -42,6 +48,8 @@ pub struct Ingest {
     queue: mpsc::Sender<Job>,
     window: Arc<Window>,
     tenants: Mutex<HashMap<String, Known>>,
+    flush_hint: Arc<Notify>,
+    waiters: Semaphore,
 }
 
 /// Counts since the start.
@@ -157,6 +165,8 @@ impl Ingest {
             queue: queue.map_err(log_failed)?,
             window,
             tenants: Mutex::default(),
+            flush_hint: Arc::default(),
+            waiters: Semaphore::new(MAX_WAITERS),
         }))
     }
 
@@ -220,6 +230,11 @@ impl Ingest {
         Arc::clone(&self.buffer) as Arc<dyn Recent>
     }
 
+    /// Told when so much waits that a flush is worth its while before its period is over.
+    pub fn flush_hint(&self) -> Arc<Notify> {
+        Arc::clone(&self.flush_hint)
+    }
+
     /// Counters and gauges of this moment.
     pub fn stats(&self) -> Stats {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -260,15 +275,34 @@ impl Ingest {
     }
 
     async fn log(&self, rows: Rows, at: i64, claim: Option<Claim>) -> Result<()> {
-        let Some(room) = self.buffer.room(rows.n_rows(), rows.n_bytes()) else {
-            self.counters.busy.fetch_add(1, Ordering::Relaxed);
-            return Err(Error::Busy { retry_after: RETRY_AFTER });
-        };
+        let room = self.room(rows.n_rows(), rows.n_bytes()).await?;
+        if self.buffer.used().0 >= self.settings.flush_rows {
+            self.flush_hint.notify_one();
+        }
         let (done, written) = oneshot::channel();
         let job = Job { rows, at, claim, room, done };
         let gone = || io::Error::other("the log's thread is gone");
         self.queue.send(job).await.map_err(|_| log_failed(gone()))?;
         written.await.map_err(|_| log_failed(gone()))?.map_err(log_failed)
+    }
+}
+
+impl Ingest {
+    /// Space in the buffer. A sender whose request was decoded already waits a little for it: to be
+    /// turned away and to come again would cost both sides more.
+    async fn room(&self, n_rows: usize, n_bytes: usize) -> Result<Room> {
+        if let Some(room) = self.buffer.room(n_rows, n_bytes) {
+            return Ok(room);
+        }
+        self.flush_hint.notify_one();
+        if let Ok(_place) = self.waiters.try_acquire() {
+            let room = self.buffer.room_in_time(n_rows, n_bytes);
+            if let Ok(room) = tokio::time::timeout(MAX_WAIT, room).await {
+                return Ok(room);
+            }
+        }
+        self.counters.busy.fetch_add(1, Ordering::Relaxed);
+        Err(Error::Busy { retry_after: RETRY_AFTER })
     }
 }
 

@@ -209,7 +209,7 @@ fn limits(config: &Config) -> Limits {
 /// Flush, merge, expire, and see what other processes have committed.
 fn keep_the_lake(tasks: &Tasks, lake: &Arc<Lake>, ingest: &Arc<Ingest>) {
     let flushed = Arc::clone(ingest);
-    tasks.every("flush", Duration::from_secs(1), move |now| {
+    tasks.every_or("flush", Duration::from_secs(1), ingest.flush_hint(), move |now| {
         let ingest = Arc::clone(&flushed);
         async move { Ok(ingest.flush(now, false).await?) }
     });

@@ -14,7 +14,7 @@ use std::{
 use chrono::{DateTime, Utc};
 use futures::FutureExt;
 use serde::Serialize;
-use tokio::time::MissedTickBehavior;
+use tokio::{sync::Notify, time::MissedTickBehavior};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::clock;
@@ -51,11 +51,28 @@ impl Tasks {
         F: Fn(DateTime<Utc>) -> Fut + Send + 'static,
         Fut: Future<Output = anyhow::Result<String>> + Send,
     {
+        self.every_or(name, period, Arc::default(), step);
+    }
+
+    /// As [`Tasks::every`], and whenever `hint` is given.
+    pub fn every_or<F, Fut>(
+        &self,
+        name: &'static str,
+        period: Duration,
+        hint: Arc<Notify>,
+        step: F,
+    ) where
+        F: Fn(DateTime<Utc>) -> Fut + Send + 'static,
+        Fut: Future<Output = anyhow::Result<String>> + Send,
+    {
         let tasks = self.clone();
         self.tracker.spawn(async move {
             let mut ticker = tokio::time::interval(period);
             ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            while tasks.stop.run_until_cancelled(ticker.tick()).await.is_some() {
+            let mut due = async || {
+                tokio::select! { _ = ticker.tick() => (), () = hint.notified() => () }
+            };
+            while tasks.stop.run_until_cancelled(due()).await.is_some() {
                 let started = clock::now();
                 // A panic is a bug in one step; the others, and the next tick, go on.
                 let outcome = AssertUnwindSafe(step(started)).catch_unwind().await;
