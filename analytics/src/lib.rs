@@ -9,6 +9,7 @@ mod prune;
 mod table;
 pub mod forecast;
 pub mod health;
+pub mod risk;
 pub mod trend;
 
 pub use engine::{Answer, Engine, Limits};
