@@ -7,9 +7,13 @@ mod error;
 mod function;
 mod prune;
 mod table;
+pub mod bottleneck;
+pub mod explain;
 pub mod forecast;
 pub mod health;
+pub mod observed;
 pub mod risk;
+pub mod slo;
 pub mod trend;
 
 pub use engine::{Answer, Engine, Limits};

@@ -1,0 +1,267 @@
+use super::*;
+
+const MINUTE: i64 = 60_000_000;
+const NOW: i64 = 120 * MINUTE;
+
+/// Two hours of a series, a point a minute.
+fn series(metric: &str, labels: &[(&str, &str)], value: impl Fn(i64) -> f64) -> Observed {
+    let of =
+        |key: &str| labels.iter().find(|(name, _)| *name == key).map(|(_, it)| (*it).to_owned());
+    let rest = labels.iter().filter(|(key, _)| !["service", "host"].contains(key));
+    Observed {
+        series: i64::try_from(metric.len() * 31 + labels.len()).unwrap(),
+        metric: metric.to_owned(),
+        service: of("service"),
+        host: of("host"),
+        labels: rest.map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+        points: (0..=120).map(|n| (n * MINUTE, value(n))).collect(),
+    }
+}
+
+#[track_caller]
+fn check(
+    all: &[Observed],
+    kind: &str,
+    severity: Severity,
+    title: &str,
+    action: &str,
+) -> Bottleneck {
+    let found = find(all, NOW);
+    let titles: Vec<_> = found.iter().map(|it| it.title.clone()).collect();
+    let it = found.into_iter().find(|it| it.kind == kind);
+    let it = it.unwrap_or_else(|| panic!("no {kind} among {titles:?}"));
+    assert_eq!((it.severity, &*it.title), (severity, title));
+    assert!(it.advice[0].action.contains(action), "{}", it.advice[0].action);
+    assert!((0.0..=1.0).contains(&it.confidence) && (0.0..=1.0).contains(&it.advice[0].gain));
+    it
+}
+
+#[test]
+fn an_idle_healthy_system_has_no_bottleneck() {
+    let host = [("host", "a")];
+    let server = [("service", "db"), ("postgresql", "db")];
+    let queue = [("service", "mq"), ("queue", "mail")];
+    let all = [
+        series("system.cpu.busy", &host, |n| 0.1 + 0.01 * (n % 7) as f64),
+        series("system.memory.utilization", &host, |_| 0.4),
+        series("system.filesystem.utilization", &[("host", "a"), ("mountpoint", "/")], |_| 0.5),
+        series("postgresql.connection.utilization", &server, |_| 0.1),
+        series("postgresql.blocked_sessions", &server, |_| 0.0),
+        series("rabbitmq.queue.ready", &queue, |n| (n % 5) as f64),
+        series("http.probe.duration", &[("probe", "shop")], |n| 0.2 + 0.01 * (n % 3) as f64),
+    ];
+    assert_eq!(find(&all, NOW), []);
+    assert!(coverage(&all, NOW).contains(&("cpu", true)));
+    assert!(coverage(&all, NOW).contains(&("missing index", false)));
+}
+
+#[test]
+fn what_is_old_says_nothing() {
+    let all = [series("system.cpu.busy", &[("host", "a")], |_| 1.0)];
+    assert_eq!(find(&all, NOW + FRESH_US + MINUTE), []);
+    assert!(coverage(&all, NOW + FRESH_US + MINUTE).contains(&("cpu", false)));
+    assert_eq!(find(&[], NOW), []);
+}
+
+#[test]
+fn a_busy_host_names_the_process_that_keeps_it_so() {
+    let host = [("host", "a")];
+    let all = [
+        series("system.cpu.busy", &host, |n| if n >= 60 { 0.97 } else { 0.3 }),
+        series("system.cpu.logical.count", &host, |_| 4.0),
+        series("system.cpu.load_average.1m", &host, |n| if n >= 61 { 9.0 } else { 1.0 }),
+        series("process.cpu.utilization", &[("host", "a"), ("process", "crunch")], |n| {
+            if n >= 58 { 3.2 } else { 0.1 }
+        }),
+    ];
+    let it = check(&all, "cpu", Severity::Critical, "cpu of a is 97 % used", "`crunch`");
+    assert_eq!((it.signal, it.since), ("saturation", 60 * MINUTE));
+    assert_eq!(it.first_moved, Some(("process.cpu.utilization".into(), 58 * MINUTE)));
+    assert_eq!(it.advice[0].expected, "halving it brings busy from 97 % to 57 %");
+}
+
+#[test]
+fn a_spike_is_no_bottleneck() {
+    let all = [series("system.cpu.busy", &[("host", "a")], |n| if n == 118 { 1.0 } else { 0.3 })];
+    assert_eq!(find(&all, NOW), []);
+}
+
+#[test]
+fn a_full_disk_says_how_much_must_go() {
+    let labels = [("host", "a"), ("mountpoint", "/var")];
+    let all = [
+        series("system.filesystem.utilization", &labels, |_| 0.95),
+        series("system.filesystem.limit", &labels, |_| 100e9),
+    ];
+    check(
+        &all,
+        "disk space",
+        Severity::Warning,
+        "disk space of /var is 95 % used",
+        "Remove or move 15.0 GB from /var",
+    );
+}
+
+#[test]
+fn a_slow_statement_and_its_missing_index_are_named() {
+    let statement = [
+        ("service", "db"),
+        ("postgresql", "db"),
+        ("query_id", "7"),
+        ("statement", "select * from orders where email = $1"),
+    ];
+    let table =
+        [("service", "db"), ("postgresql", "db"), ("schema", "public"), ("table", "orders")];
+    let all = [
+        series("postgresql.statement.time", &statement, |n| n as f64 * 60.0 * 0.6),
+        series("postgresql.statement.calls", &statement, |n| n as f64 * 60.0 * 2.0),
+        series("postgresql.table.sequential_rows", &table, |n| n as f64 * 60.0 * 2e6),
+        series("postgresql.table.sequential_scans", &table, |n| n as f64 * 60.0 * 2.0),
+        series("postgresql.table.index_scans", &table, |_| 5.0),
+        series("postgresql.table.rows.live", &table, |_| 1e6),
+    ];
+    check(
+        &all,
+        "slow statement",
+        Severity::Warning,
+        "a statement takes 300 ms a call and 100 % of all statement time of db: select * from orders where email = $1",
+        "select * from orders",
+    );
+    let it = check(
+        &all,
+        "missing index",
+        Severity::Critical,
+        "public.orders of db is read whole 2.0 times a second, 2.0 M rows a second",
+        "index (concurrently) on public.orders",
+    );
+    assert!(it.advice[0].action.ends_with("likely for: select * from orders where email = $1"));
+    assert_eq!(
+        it.advice[0].expected,
+        "100 % of its scans stop reading 1.0 M rows each: 2.0 M rows a second less"
+    );
+}
+
+#[test]
+fn full_connections_and_locks_say_who_holds_them() {
+    let server = [("service", "db"), ("postgresql", "db")];
+    let idle = [("service", "db"), ("postgresql", "db"), ("state", "idle in transaction")];
+    let all = [
+        series("postgresql.connection.utilization", &server, |_| 0.96),
+        series("postgresql.connection.limit", &server, |_| 100.0),
+        series("postgresql.connection.count", &idle, |_| 60.0),
+        series("postgresql.blocked_sessions", &server, |n| if n >= 90 { 4.0 } else { 0.0 }),
+        series("postgresql.lock_wait.age", &server, |n| {
+            if n >= 90 { (n - 90) as f64 * 60.0 } else { 0.0 }
+        }),
+        series("postgresql.idle_in_transaction.age", &server, |_| 300.0),
+    ];
+    check(
+        &all,
+        "database connections",
+        Severity::Critical,
+        "96 % of the connections of db are in use",
+        "End the 60.0 sessions",
+    );
+    let it = check(
+        &all,
+        "locks",
+        Severity::Critical,
+        "4.0 sessions of db wait for a lock, the longest for 1800 s",
+        "idle in a transaction for 300 s",
+    );
+    assert_eq!(it.since, 90 * MINUTE);
+}
+
+#[test]
+fn a_queue_that_grows_says_how_many_consumers_it_needs() {
+    let queue = [("service", "mq"), ("rabbitmq", "mq"), ("vhost", "/"), ("queue", "mail")];
+    let all = [
+        series("rabbitmq.queue.ready", &queue, |n| 1_000.0 + n as f64 * 60.0 * 5.0),
+        series("rabbitmq.queue.publish_rate", &queue, |_| 25.0),
+        series("rabbitmq.queue.ack_rate", &queue, |_| 20.0),
+        series("rabbitmq.queue.consumers", &queue, |_| 4.0),
+    ];
+    let it = check(
+        &all,
+        "queue",
+        Severity::Critical,
+        "queue `mail` holds 37.0 k messages and grows by 300 a minute; a new message waits 1850 s",
+        "Add 4.0 consumers to the 4.0 of queue `mail`",
+    );
+    assert_eq!(it.evidence[1].limit, Some(20.0));
+    let drained = [series("rabbitmq.queue.ready", &queue, |n| 90_000.0 - n as f64 * 300.0)];
+    assert_eq!(find(&drained, NOW), []);
+}
+
+#[test]
+fn poison_is_told_from_work() {
+    let queue = [("service", "mq"), ("rabbitmq", "mq"), ("queue", "mail")];
+    let all = [
+        series("rabbitmq.queue.redelivered", &queue, |n| n as f64 * 60.0 * 8.0),
+        series("rabbitmq.queue.delivered", &queue, |n| n as f64 * 60.0 * 10.0),
+    ];
+    check(
+        &all,
+        "retries",
+        Severity::Critical,
+        "80 % of the deliveries of queue `mail` are repeats",
+        "dead-letter",
+    );
+    let pending = [("service", "r"), ("redis", "r"), ("key", "jobs"), ("group", "w")];
+    let all = [
+        series("redis.queue.oldest_pending_age", &pending, |n| 600.0 + 60.0 * n as f64),
+        series("redis.queue.pending", &pending, |_| 12.0),
+    ];
+    let it = find(&all, NOW);
+    assert!(
+        it[0].title.starts_with("12.0 messages of `jobs` were taken by `w`"),
+        "{}",
+        it[0].title
+    );
+}
+
+#[test]
+fn a_slow_dependency_names_the_phase() {
+    let of = |phase: &'static str| [("probe", "shop"), ("phase", phase)];
+    let late = |before: f64, after: f64| move |n: i64| if n >= 100 { after } else { before };
+    let all = [
+        series("http.probe.duration", &of("total"), late(0.2, 0.9)),
+        series("http.probe.duration", &of("dns"), late(0.01, 0.01)),
+        series("http.probe.duration", &of("first_byte"), late(0.15, 0.84)),
+    ];
+    let it = check(
+        &all,
+        "latency",
+        Severity::Warning,
+        "shop takes 0.900 s, 4.5 times as long as usual; most of it in first_byte (0.690 s more)",
+        "phase first_byte of shop",
+    );
+    assert_eq!(it.since, 100 * MINUTE);
+}
+
+#[test]
+fn requests_that_wait_for_a_connection_are_seen() {
+    let pool = [("service", "shop"), ("db.client.connection.pool.name", "main")];
+    let all = [
+        series("db.client.connection.pending_requests", &pool, |_| 3.0),
+        series("db.client.connection.max", &pool, |_| 15.0),
+        series("db.client.connection.count", &pool, |_| 15.0),
+    ];
+    check(
+        &all,
+        "pool",
+        Severity::Warning,
+        "3.0 requests wait for a connection of `main`",
+        "raise the pool to 18.0",
+    );
+}
+
+#[test]
+fn damaged_packets_are_held_against_all() {
+    let device = [("host", "a"), ("device", "eth0")];
+    let all = [
+        series("system.network.errors", &device, |n| n as f64 * 60.0 * 5.0),
+        series("system.network.packets", &device, |n| n as f64 * 60.0 * 1_000.0),
+    ];
+    check(&all, "network", Severity::Warning, "0.50 % of the packets of eth0 are damaged", "eth0");
+}
