@@ -59,23 +59,77 @@ pub fn encode(
     sorted: &[RecordBatch],
     now: DateTime<Utc>,
 ) -> Result<Encoded> {
-    let batches = sorted.iter().filter(|batch| batch.num_rows() > 0);
-    let batches: Vec<_> = batches.map(|batch| in_file(table, batch)).collect::<Result<_>>()?;
-    if batches.is_empty() {
-        return Err(Error::Invalid(format!("there are no rows of `{table}` to encode")));
+    let mut writer = Writer::new(table, date)?;
+    sorted.iter().try_for_each(|batch| writer.write(batch))?;
+    let none = || Error::Invalid(format!("there are no rows of `{table}` to encode"));
+    writer.finish("part", now)?.ok_or_else(none)
+}
+
+/// Encodes rows of one day batch by batch; in memory is what is encoded, and one row group.
+#[derive(Debug)]
+pub struct Writer {
+    table: Table,
+    date: NaiveDate,
+    inner: ArrowWriter<Vec<u8>>,
+    n_rows: u64,
+    ts: Option<(i64, i64)>,
+    metric: Option<(String, String)>,
+    host: Option<(String, String)>,
+}
+
+impl Writer {
+    /// An empty file of `table` for `date`.
+    pub fn new(table: Table, date: NaiveDate) -> Result<Self> {
+        let properties = properties(table).map_err(unwritable)?;
+        let inner = ArrowWriter::try_new(Vec::new(), table.file_schema(), Some(properties));
+        let inner = inner.map_err(unwritable)?;
+        Ok(Self { table, date, inner, n_rows: 0, ts: None, metric: None, host: None })
     }
-    let bytes = write(table, &batches).map_err(unwritable)?;
-    let file = DataFile {
-        path: format!("date={date}/part-{}.parquet", Uuid::now_v7()),
-        date,
-        n_bytes: bytes.len() as u64,
-        n_rows: batches.iter().map(|batch| batch.num_rows() as u64).sum(),
-        ts: bounds_of_time(&batches),
-        metric: bounds_of_text(&batches, "metric"),
-        host: bounds_of_text(&batches, "host"),
-        modified_ms: now.timestamp_millis(),
-    };
-    Ok(Encoded { file, bytes })
+
+    /// How many rows were written.
+    pub fn n_rows(&self) -> u64 {
+        self.n_rows
+    }
+
+    /// Adds rows that come after those before by [`Table::sort_order`]. Blocks: CPU only.
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        let batch = in_file(self.table, batch)?;
+        self.inner.write(&batch).map_err(unwritable)?;
+        let first = self.n_rows == 0;
+        let wider = |old: Option<(String, String)>, new: Option<(String, String)>| match first {
+            true => new,
+            false => old.zip(new).map(|(a, b)| (a.0.min(b.0), a.1.max(b.1))),
+        };
+        self.metric = wider(self.metric.take(), bounds_of_text(&batch, "metric"));
+        self.host = wider(self.host.take(), bounds_of_text(&batch, "host"));
+        let bounds = self.ts.into_iter().chain(bounds_of_time(&batch));
+        self.ts = bounds.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
+        self.n_rows += batch.num_rows() as u64;
+        Ok(())
+    }
+
+    /// The whole file, its name beginning with `name`; `None` if it has no row.
+    pub fn finish(self, name: &str, now: DateTime<Utc>) -> Result<Option<Encoded>> {
+        if self.n_rows == 0 {
+            return Ok(None);
+        }
+        let bytes = Bytes::from(self.inner.into_inner().map_err(unwritable)?);
+        let file = DataFile {
+            path: format!("date={}/{name}-{}.parquet", self.date, Uuid::now_v7()),
+            date: self.date,
+            n_bytes: bytes.len() as u64,
+            n_rows: self.n_rows,
+            ts: self.ts,
+            metric: self.metric,
+            host: self.host,
+            modified_ms: now.timestamp_millis(),
+            since: None,
+        };
+        Ok(Some(Encoded { file, bytes }))
+    }
 }
 
 /// All rows of a file, in the table's file schema. Blocks: CPU only. [`Error::Corrupt`] names
@@ -149,17 +203,6 @@ fn order(table: Table, rows: &RecordBatch, days: &Date32Array) -> Result<UInt32A
     Ok(order.into())
 }
 
-fn write(table: Table, batches: &[RecordBatch]) -> Result<Bytes, ParquetError> {
-    let mut bytes = Vec::new();
-    let mut writer =
-        ArrowWriter::try_new(&mut bytes, table.file_schema(), Some(properties(table)?))?;
-    for batch in batches {
-        writer.write(batch)?;
-    }
-    writer.close()?;
-    Ok(bytes.into())
-}
-
 fn properties(table: Table) -> Result<WriterProperties, ParquetError> {
     // Version 1 pages: version 2 leaves the levels of the label map uncompressed.
     let mut properties = WriterProperties::builder()
@@ -212,32 +255,23 @@ fn sorting_columns(table: Table) -> Vec<SortingColumn> {
         .collect()
 }
 
-fn bounds_of_time(batches: &[RecordBatch]) -> Option<(i64, i64)> {
-    let ts = |batch: &RecordBatch| {
-        let ts = batch[TS].as_primitive::<TimestampMicrosecondType>();
-        Some((*ts.values().iter().min()?, *ts.values().iter().max()?))
-    };
-    batches.iter().filter_map(ts).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+fn bounds_of_time(batch: &RecordBatch) -> Option<(i64, i64)> {
+    let ts = batch[TS].as_primitive::<TimestampMicrosecondType>();
+    Some((*ts.values().iter().min()?, *ts.values().iter().max()?))
 }
 
 /// `None` for a table without the column, and for rows with a null in it.
-fn bounds_of_text(batches: &[RecordBatch], column: &str) -> Option<(String, String)> {
-    let mut bounds: Option<(&str, &str)> = None;
-    for batch in batches {
-        let column = batch.column_by_name(column)?;
-        if column.null_count() > 0 {
-            return None;
-        }
-        let texts: &StringArray = match column.as_dictionary_opt::<UInt32Type>() {
-            Some(dictionary) => dictionary.values().as_string(),
-            None => column.as_string(),
-        };
-        for text in texts.iter().flatten() {
-            let (min, max) = bounds.unwrap_or((text, text));
-            bounds = Some((min.min(text), max.max(text)));
-        }
+fn bounds_of_text(batch: &RecordBatch, column: &str) -> Option<(String, String)> {
+    let column = batch.column_by_name(column)?;
+    if column.null_count() > 0 {
+        return None;
     }
-    bounds.map(|(min, max)| (min.to_owned(), max.to_owned()))
+    let texts: &StringArray = match column.as_dictionary_opt::<UInt32Type>() {
+        Some(dictionary) => dictionary.values().as_string(),
+        None => column.as_string(),
+    };
+    let text = |text: Option<&str>| text.map(str::to_owned);
+    text(texts.iter().flatten().min()).zip(text(texts.iter().flatten().max()))
 }
 
 fn unsortable(error: ArrowError) -> Error {

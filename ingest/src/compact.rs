@@ -36,7 +36,8 @@ impl Ingest {
     /// When the store cannot be reached; what was merged until then stays merged.
     pub async fn compact(&self, now: DateTime<Utc>) -> Result<String> {
         let (mut n_from, mut n_to) = (0, 0);
-        for table in Table::ALL {
+        // Rollups are replaced whole, a day in one file.
+        for table in Table::ALL.into_iter().filter(|table| table.bucket().is_none()) {
             for sources in chosen(&self.lake.snapshot(table).files) {
                 let n_sources = sources.len();
                 if let Some(n_merged) = self.merge(table, sources, now).await? {
@@ -73,12 +74,14 @@ impl Ingest {
             Ok(merged) => merged,
         };
         let age = sources.iter().map(|file| file.modified_ms).max();
+        let since = sources.iter().map(|file| file.since).max().flatten();
         for Encoded { file, .. } in &mut merged {
             file.modified_ms = age.unwrap_or(file.modified_ms);
+            file.since = since;
         }
         let added = self.put(table, merged).await?;
         let n_added = added.len();
-        let change = Change { added, removed: sources, txn: None, data_change: false };
+        let change = Change { added, removed: sources, ..Change::default() };
         match self.lake.commit(table, change, now).await {
             Err(data::Error::Conflict { .. }) => Ok(None),
             done => Ok(done.map(|_| Some(n_added))?),

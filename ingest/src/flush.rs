@@ -88,7 +88,7 @@ impl Ingest {
         let n_rows = added.iter().map(|file| file.n_rows).sum::<u64>();
         let n_files = added.len();
         let txn = Some((self.app_id().to_owned(), position as i64));
-        let change = Change { added, removed: vec![], txn, data_change: true };
+        let change = Change { added, txn, data_change: true, ..Change::default() };
         self.lake.commit(table, change, now).await?;
         self.buffer.forget(table, position);
         pending.remove(&table);

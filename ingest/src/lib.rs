@@ -32,6 +32,7 @@ mod read;
 pub mod receive;
 pub mod request;
 mod retain;
+pub mod rollup;
 mod runs;
 mod settings;
 pub mod source;

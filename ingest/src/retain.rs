@@ -1,9 +1,12 @@
 //! Forgets what is older than the settings say, a day at a time.
 
-use chrono::{DateTime, Days, Utc};
-use data::lake::Change;
+use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
+use data::lake::{Change, DataFile};
 
 use crate::{Ingest, Result};
+
+/// How long what came late, such as an import, stays in any case: rollups are made of it.
+pub(crate) const GRACE: TimeDelta = TimeDelta::hours(24);
 
 impl Ingest {
     /// Removes days that are past their retention. Their files stay until vacuum.
@@ -17,13 +20,14 @@ impl Ingest {
                 continue;
             };
             let snapshot = self.lake.snapshot(table);
-            let old = snapshot.files.iter().filter(|file| file.date < first);
+            let written = (now - GRACE).timestamp_millis();
+            let old = snapshot.files.iter().filter(|file| is_old(file, first, written));
             let removed: Vec<_> = old.cloned().collect();
             if removed.is_empty() {
                 continue;
             }
             let n_files = removed.len();
-            let change = Change { added: vec![], removed, txn: None, data_change: true };
+            let change = Change { removed, data_change: true, ..Change::default() };
             match self.lake.commit(table, change, now).await {
                 // Compaction came first; the next call sees its files.
                 Err(data::Error::Conflict { .. }) => {}
@@ -35,4 +39,9 @@ impl Ingest {
         }
         Ok(format!("{n_removed} files removed"))
     }
+}
+
+/// Whether a file is of a day before `first`, and was written before `written`.
+fn is_old(file: &DataFile, first: NaiveDate, written: i64) -> bool {
+    file.date < first && file.modified_ms < written
 }

@@ -206,7 +206,7 @@ fn limits(config: &Config) -> Limits {
     }
 }
 
-/// Flush, merge, expire, and see what other processes have committed.
+/// Flush, merge, roll up, expire, and see what other processes have committed.
 fn keep_the_lake(tasks: &Tasks, lake: &Arc<Lake>, ingest: &Arc<Ingest>) {
     let flushed = Arc::clone(ingest);
     tasks.every_or("flush", Duration::from_secs(1), ingest.flush_hint(), move |now| {
@@ -217,6 +217,11 @@ fn keep_the_lake(tasks: &Tasks, lake: &Arc<Lake>, ingest: &Arc<Ingest>) {
     tasks.every("compact", Duration::from_secs(30), move |now| {
         let ingest = Arc::clone(&merged);
         async move { Ok(ingest.compact(now).await?) }
+    });
+    let rolled = Arc::clone(ingest);
+    tasks.every("roll up", Duration::from_secs(60), move |now| {
+        let ingest = Arc::clone(&rolled);
+        async move { Ok(ingest.roll_up(now).await?) }
     });
     let (expired, kept) = (Arc::clone(ingest), Arc::clone(lake));
     tasks.every("retain", Duration::from_secs(3_600), move |now| {

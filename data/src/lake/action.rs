@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::{Change, DataFile};
 use crate::table::DATE;
 
-/// What `change` writes to the log.
-pub(super) fn of_change(change: &Change, now: DateTime<Utc>) -> Vec<Action> {
+/// What `change` writes to the log as `version`.
+pub(super) fn of_change(change: &Change, version: i64, now: DateTime<Utc>) -> Vec<Action> {
     let now = now.timestamp_millis();
     let info = CommitInfo {
         timestamp: Some(now),
@@ -25,18 +25,18 @@ pub(super) fn of_change(change: &Change, now: DateTime<Utc>) -> Vec<Action> {
     let removed = change.removed.iter();
     actions.extend(removed.map(|file| Action::Remove(remove(file, change.data_change, now))));
     let added = change.added.iter();
-    actions.extend(added.map(|file| Action::Add(add(file, change.data_change))));
+    actions.extend(added.map(|file| Action::Add(add(file, version, change.data_change))));
     actions
 }
 
-fn add(file: &DataFile, data_change: bool) -> Add {
+fn add(file: &DataFile, version: i64, data_change: bool) -> Add {
     Add {
         path: file.path.clone(),
         partition_values: partition(file),
         size: file.n_bytes as i64,
         modification_time: file.modified_ms,
         data_change,
-        stats: Some(stats(file).to_string()),
+        stats: Some(stats(file, version).to_string()),
         tags: None,
         deletion_vector: None,
         base_row_id: None,
@@ -64,8 +64,9 @@ fn partition(file: &DataFile) -> HashMap<String, Option<String>> {
     [(DATE.to_owned(), Some(file.date.to_string()))].into()
 }
 
-/// The protocol's statistics: times have milliseconds, so the largest is rounded up.
-fn stats(file: &DataFile) -> Value {
+/// The protocol's statistics: times have milliseconds, so the largest is rounded up. [`SINCE`] is
+/// ours; other readers skip what they do not know.
+fn stats(file: &DataFile, version: i64) -> Value {
     let (mut min, mut max, mut nulls) = (json!({}), json!({}), json!({}));
     if let Some((first, last)) = file.ts {
         min["ts"] = time(first.div_euclid(1000)).into();
@@ -79,8 +80,17 @@ fn stats(file: &DataFile) -> Value {
             nulls[name] = 0.into();
         }
     }
-    json!({"numRecords": file.n_rows, "minValues": min, "maxValues": max, "nullCount": nulls})
+    json!({
+        "numRecords": file.n_rows,
+        "minValues": min,
+        "maxValues": max,
+        "nullCount": nulls,
+        SINCE: file.since.unwrap_or(version),
+    })
 }
+
+/// Where the statistics keep [`DataFile::since`].
+const SINCE: &str = "pipenotifySince";
 
 fn time(ms: i64) -> Option<String> {
     let time = DateTime::from_timestamp_millis(ms)?;
@@ -107,6 +117,7 @@ pub(super) fn file(
         // A bound says nothing about nulls; only a count of zero does.
         host: bounds(&stats, "host").filter(|_| stats["nullCount"]["host"] == 0),
         modified_ms,
+        since: stats[SINCE].as_i64(),
     })
 }
 

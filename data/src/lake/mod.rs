@@ -13,6 +13,7 @@
 mod action;
 mod checkpoint;
 mod log;
+mod read;
 mod repair;
 mod state;
 #[cfg(test)]
@@ -54,6 +55,10 @@ pub struct DataFile {
     pub host: Option<(String, String)>,
     /// When it was written, in milliseconds since the epoch.
     pub modified_ms: i64,
+    /// The version of the log that last brought a row of it: for a merged file, of its youngest
+    /// source; for a rollup, the version of `samples` that it was made from. Set by the commit
+    /// where absent.
+    pub since: Option<i64>,
 }
 
 /// A table at one version: exactly these files, and exactly these writers' positions.
@@ -88,6 +93,9 @@ pub struct Change {
     pub txn: Option<(String, i64)>,
     /// True when rows come or go, false when they only move (compaction).
     pub data_change: bool,
+    /// The version that this was decided on: [`crate::Error::Conflict`] if the table is at another
+    /// one by now.
+    pub based_on: Option<i64>,
 }
 
 /// All tables under one URL.
@@ -200,14 +208,17 @@ impl Lake {
             if state.holds(&change) {
                 return Ok(Arc::clone(&state.snapshot));
             }
+            if change.based_on.is_some_and(|version| version != state.snapshot.version) {
+                return Err(Error::Conflict { doing: "changing a table that has changed" });
+            }
             if !state.has_all(&change.removed) {
                 return Err(Error::Conflict { doing: "removing files from a table" });
             }
             if !self.stands(open, &mut state).await? {
                 continue;
             }
-            let actions = action::of_change(&change, now);
             let version = state.snapshot.version + 1;
+            let actions = action::of_change(&change, version, now);
             if open.log.put(version, &actions).await? {
                 open.publish(&mut state, version, actions);
                 return Ok(Arc::clone(&state.snapshot));

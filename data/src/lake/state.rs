@@ -52,16 +52,18 @@ impl State {
         for (version, actions) in versions {
             last = version;
             for action in actions {
-                self.apply_one(action, &mut txns);
+                self.apply_one(version, action, &mut txns);
             }
         }
         self.publish(last, txns);
     }
 
-    fn apply_one(&mut self, action: Action, txns: &mut HashMap<String, i64>) {
+    fn apply_one(&mut self, version: i64, action: Action, txns: &mut HashMap<String, i64>) {
         match action {
             Action::Add(add) => {
-                if let Some(file) = action::file_of(add) {
+                if let Some(mut file) = action::file_of(add) {
+                    // Somebody else's file: all of it is as new as its commit.
+                    file.since.get_or_insert(version);
                     self.removed.remove(&file.path);
                     self.files.insert(file.path.clone(), file);
                 }
