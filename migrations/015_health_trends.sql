@@ -18,3 +18,20 @@ create table component
         check (state in ('healthy', 'degraded', 'unhealthy', 'unknown')),
     constraint unknown_has_no_score check (state <> 'unknown' or score is null)
 );
+
+-- A time in which what matches is not told to anybody. A maintenance window also holds actions back.
+create table silence
+(
+    silence_id  text   primary key,
+
+    -- JSON: [{"name": "component", "value": "web*", "equal": true}], all of which must match.
+    matchers    text   not null,
+    comment     text   not null,
+    who         text   not null,
+    maintenance bigint not null default 0,
+    created_at  bigint not null,
+    starts_at   bigint not null,
+    ends_at     bigint not null,
+
+    constraint silence_ends_after_its_start check (ends_at >= starts_at)
+);

@@ -3,13 +3,18 @@
 //! One set of statements serves both, in the subset they share. Every change is one transaction; what
 //! a call has returned is on disk. Times are microseconds in UTC, as in the lake.
 
+mod action;
 mod audit;
+mod brake;
+mod changes;
 mod component;
 mod incident;
 mod key;
 mod migrate;
 mod outbox;
+mod silence;
 mod sqlite;
+mod symptom;
 mod wal;
 
 use std::{path::PathBuf, time::Duration};
@@ -17,13 +22,18 @@ use std::{path::PathBuf, time::Duration};
 use chrono::{DateTime, Utc};
 use sqlx::{Any, AnyPool, Transaction, any::AnyPoolOptions};
 
+pub use action::{Action, Effectiveness};
 pub use audit::Audited;
+pub use brake::Brake;
+pub use changes::{Changes, Fence};
 pub use component::{Component, State};
-pub use incident::{Incident, IncidentEvent};
+pub use incident::{Incident, IncidentEvent, IncidentFilter};
 pub use key::{ApiKey, NewKey, Role};
 pub use migrate::Applied;
 pub use outbox::{Attempt, Delivery, Finished, NewDelivery};
+pub use silence::Silence;
 pub use sqlite::SetAside;
+pub use symptom::Symptom;
 
 use crate::{Error, Result};
 

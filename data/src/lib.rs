@@ -17,6 +17,7 @@
 pub mod disk;
 mod error;
 pub mod event;
+pub mod finding;
 pub mod lake;
 pub mod ledger;
 mod local;
@@ -27,6 +28,7 @@ pub mod sample;
 pub mod table;
 
 pub use error::{Error, Result};
+pub use finding::Finding;
 pub use event::{Event, Span};
 pub use recent::{Filter, Recent};
 pub use sample::{Point, Series};

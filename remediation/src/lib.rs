@@ -1,12 +1,28 @@
-//! Incidents and the outbox, as pure decisions.
+//! Incidents, what is done about them, and the outbox.
 //!
 //! ```text
-//! finding ── incident ── promise (delivery) ── attempt ── again, or never
+//! observation ── symptom ── incident ── playbook ── guard ── action ── verification
+//!                               └────────── notice ── promise (delivery) ── attempt
 //! ```
 //!
-//! Invariants: a finding with the key of an unresolved incident never opens a second one; a resolved
-//! incident stays resolved; a delivery is tried until it arrived, was refused for good, or its schedule
-//! is used up. Deciding takes `now` and touches nothing; `data::ledger` keeps what was decided.
+//! Invariants:
+//! - Symptoms of one cause are one incident.
+//! - An action is written down before it is done, under the lease of the one process that acts, and one
+//!   at a time per target. What a crash leaves behind is settled by observing, not by acting again.
+//! - No action counts as a success because it says so: the metric that gave the trouble away is measured
+//!   again.
+//! - What cannot be fixed within its limits is told to people, once, with everything that was tried.
+//!
+//! Deciding takes `now` and touches nothing; doing ([`action`]) is short. Who measures is the caller.
 
+pub mod desk;
 pub mod incident;
+pub mod kind;
 pub mod outbox;
+pub mod symptom;
+pub mod action;
+pub mod playbook;
+pub mod span;
+pub mod fix;
+pub mod guard;
+pub mod notice;

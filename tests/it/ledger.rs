@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, TimeZone, Utc};
 use data::ledger::{
-    Attempt, Finished, Incident, IncidentEvent, Ledger, NewDelivery, NewKey, Role, State,
+    Attempt, Changes, Fence, Finished, Incident, IncidentEvent, IncidentFilter, Ledger, NewDelivery, NewKey, Role, State,
 };
 use tests::postgres::Postgres;
 
@@ -65,16 +65,7 @@ async fn keys(one: &Ledger, other: &Ledger) {
 }
 
 async fn incidents(one: &Ledger, other: &Ledger) {
-    let incident = Incident {
-        id: "i".to_owned(),
-        dedupe_key: "disk".to_owned(),
-        title: "disk is full".to_owned(),
-        severity: "warning".to_owned(),
-        state: "open".to_owned(),
-        opened_at: now(),
-        updated_at: now(),
-        resolved_at: None,
-    };
+    let incident = incident();
     let event = IncidentEvent {
         at: now(),
         kind: "opened".to_owned(),
@@ -86,12 +77,25 @@ async fn incidents(one: &Ledger, other: &Ledger) {
         destination: "on-call".to_owned(),
         payload: "{}".to_owned(),
     };
-    one.keep_incident(&incident, None, &event, &[promise("d1"), promise("d2")]).await.unwrap();
+    let changes = |incident: &Incident, promises: Vec<NewDelivery>| Changes {
+        incidents: vec![incident.clone()],
+        events: vec![(incident.id.clone(), event.clone())],
+        promises,
+        ..Changes::default()
+    };
+    let first = changes(&incident, vec![promise("d1"), promise("d2")]);
+    one.apply(&first, None, now()).await.unwrap();
     // The same trouble again opens nothing and promises nothing.
     let twin = Incident { id: "twin".to_owned(), ..incident.clone() };
-    other.keep_incident(&twin, None, &event, &[promise("d3")]).await.unwrap_err();
-    assert_eq!(other.unresolved_incident("disk").await.unwrap(), Some(incident));
-    assert_eq!(other.timeline("i").await.unwrap(), [event]);
+    other.apply(&changes(&twin, vec![promise("d3")]), None, now()).await.unwrap_err();
+    let kept = other.incident("i").await.unwrap().unwrap();
+    assert_eq!(kept, Incident { version: 1, ..incident });
+    // Who decided from an older version loses, and so does who lost the lease.
+    let twice = changes(&kept, vec![]);
+    one.apply(&twice, None, now()).await.unwrap();
+    other.apply(&twice, None, now()).await.unwrap_err();
+    leases(one, other, &changes(&Incident { version: 2, ..kept }, vec![])).await;
+    assert_eq!(other.timeline("i").await.unwrap(), [event.clone(), event.clone(), event]);
 
     let lease = TimeDelta::seconds(30);
     let (first, second) =
@@ -110,4 +114,48 @@ async fn incidents(one: &Ledger, other: &Ledger) {
     assert_eq!(one.claim("third", lease, 10, later + lease).await.unwrap()[0].attempts, 1);
     let counts = one.delivery_counts().await.unwrap();
     assert_eq!(counts, [("pending", 1), ("delivered", 1), ("dead", 0)]);
+}
+
+async fn leases(one: &Ledger, other: &Ledger, changes: &Changes) {
+    let length = TimeDelta::seconds(10);
+    assert!(one.take_lease("healing", "a", length, now()).await.unwrap());
+    assert!(one.take_lease("healing", "a", length, now()).await.unwrap(), "renewed");
+    assert!(!other.take_lease("healing", "b", length, now()).await.unwrap());
+    let fence = |holder| Some(Fence { lease: "healing", holder });
+    other.apply(changes, fence("b"), now()).await.unwrap_err();
+    one.apply(changes, fence("a"), now() + length).await.unwrap_err();
+    assert!(other.take_lease("healing", "b", length, now() + length).await.unwrap(), "it ran out");
+    other.apply(changes, fence("b"), now() + length).await.unwrap();
+    let filter = IncidentFilter { states: vec!["open".to_owned()], ..IncidentFilter::default() };
+    assert_eq!(one.incidents(&filter, 10).await.unwrap().len(), 1);
+    let filter = IncidentFilter { component: Some("other".to_owned()), ..IncidentFilter::default() };
+    assert_eq!(one.incidents(&filter, 10).await.unwrap().len(), 0);
+}
+
+fn incident() -> Incident {
+    Incident {
+        id: "i".to_owned(),
+        dedupe_key: "disk".to_owned(),
+        component: "host".to_owned(),
+        kind: "disk_filling".to_owned(),
+        title: "disk is full".to_owned(),
+        severity: "warning".to_owned(),
+        state: "open".to_owned(),
+        owner: None,
+        started_at: now(),
+        opened_at: now(),
+        acknowledged_at: None,
+        updated_at: now(),
+        resolved_at: None,
+        resolved_by: None,
+        merged_into: None,
+        snoozed_until: None,
+        reopened: 0,
+        flapping: false,
+        escalated_at: None,
+        escalation: None,
+        notified_at: None,
+        notices: 0,
+        version: 0,
+    }
 }

@@ -1,41 +1,69 @@
-//! Incidents as rows. What may become of one is decided in `remediation`; here a decision is kept,
-//! together with what it promises to tell.
+//! Incidents as rows. What may become of one is decided in `remediation`; here a decision is kept.
 
 use chrono::{DateTime, Utc};
-use sqlx::any::AnyRow;
+use serde::Serialize;
+use sqlx::{Any, Transaction, any::AnyRow};
 
-use super::{
-    Ledger, NewDelivery, ROWS_MAX, failed, get, get_time, get_time_if_any, micros, outbox,
-};
-use crate::Result;
+use super::{Ledger, ROWS_MAX, failed, get, get_time, get_time_if_any, micros};
+use crate::{Error, Result};
 
 /// An incident as it is kept. The words are those of `remediation`, checked by the database.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Incident {
     /// Its identifier.
     pub id: String,
-    /// Findings with the same key are the same trouble.
+    /// Symptoms with the same key are the same trouble.
     pub dedupe_key: String,
+    /// The component where the cause is.
+    pub component: String,
+    /// The type of trouble.
+    pub kind: String,
     /// What is wrong, a sentence.
     pub title: String,
     /// `info`, `warning` or `critical`.
     pub severity: String,
     /// `open`, `acknowledged` or `resolved`.
     pub state: String,
+    /// Who took it on.
+    pub owner: Option<String>,
+    /// When it was first seen bad.
+    pub started_at: DateTime<Utc>,
     /// When it was opened.
     pub opened_at: DateTime<Utc>,
+    /// When somebody first took it on.
+    pub acknowledged_at: Option<DateTime<Utc>>,
     /// When anything last happened to it.
     pub updated_at: DateTime<Utc>,
     /// When it was resolved.
     pub resolved_at: Option<DateTime<Utc>>,
+    /// `action`, `itself`, `merge`, or the name of a person's key.
+    pub resolved_by: Option<String>,
+    /// The incident that this one turned out to be a part of.
+    pub merged_into: Option<String>,
+    /// Until when nobody wants to hear of it.
+    pub snoozed_until: Option<DateTime<Utc>>,
+    /// How often it came back.
+    pub reopened: i64,
+    /// Whether it comes and goes, and therefore stays open for a while.
+    pub flapping: bool,
+    /// When people had to take over.
+    pub escalated_at: Option<DateTime<Utc>>,
+    /// Why they had to.
+    pub escalation: Option<String>,
+    /// When somebody was last told.
+    pub notified_at: Option<DateTime<Utc>>,
+    /// How often somebody was told.
+    pub notices: i64,
+    /// Counts changes; 0 for one that is not kept yet.
+    pub version: i64,
 }
 
 /// One entry of an incident's timeline.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct IncidentEvent {
     /// When.
     pub at: DateTime<Utc>,
-    /// `opened`, `seen_again`, `escalated`, `acknowledged` or `resolved`.
+    /// What happened, as a word: `opened`, `reopened`, `escalated`, `action`, `resolved`, …
     pub kind: String,
     /// A detector, or the name of a key.
     pub who: String,
@@ -43,85 +71,64 @@ pub struct IncidentEvent {
     pub detail: String,
 }
 
-const COLUMNS: &str =
-    "incident_id, dedupe_key, title, severity, state, opened_at, updated_at, resolved_at";
+/// Which incidents a list has.
+#[derive(Clone, Debug, Default)]
+pub struct IncidentFilter {
+    /// Only these states; all if empty.
+    pub states: Vec<String>,
+    /// Only of this component.
+    pub component: Option<String>,
+    /// Only opened before this one: `opened_at` in microseconds and the id.
+    pub before: Option<(i64, String)>,
+}
+
+const COLUMNS: &str = "incident_id, dedupe_key, component, kind, title, severity, state, owner, \
+    started_at, opened_at, acknowledged_at, updated_at, resolved_at, resolved_by, merged_into, \
+    snoozed_until, reopened, flapping, escalated_at, escalation, notified_at, notices, version";
 
 impl Ledger {
-    /// The incident with this key that is not resolved.
-    pub async fn unresolved_incident(&self, dedupe_key: &str) -> Result<Option<Incident>> {
-        let query =
-            format!("select {COLUMNS} from incident where dedupe_key = $1 and state <> 'resolved'");
-        let query = sqlx::query(sqlx::AssertSqlSafe(query)).bind(dedupe_key.to_owned());
-        let found =
-            query.fetch_optional(&self.pool).await.map_err(failed("finding an incident"))?;
-        found.as_ref().map(incident).transpose()
+    /// The incident with this identifier.
+    pub async fn incident(&self, id: &str) -> Result<Option<Incident>> {
+        let query = format!("select {COLUMNS} from incident where incident_id = $1");
+        let query = sqlx::query(sqlx::AssertSqlSafe(query)).bind(id.to_owned());
+        let found = query.fetch_optional(&self.pool).await;
+        found.map_err(failed("finding an incident"))?.as_ref().map(incident).transpose()
     }
 
-    /// The incidents that were opened last, the newest first.
-    pub async fn incidents(&self, limit: u32) -> Result<Vec<Incident>> {
-        let query =
-            format!("select {COLUMNS} from incident order by opened_at desc, incident_id limit $1");
-        let query = sqlx::query(sqlx::AssertSqlSafe(query)).bind(i64::from(limit).min(ROWS_MAX));
+    /// The incidents that are not resolved, and those resolved after `since`; the newest first.
+    pub async fn current_incidents(&self, since: DateTime<Utc>) -> Result<Vec<Incident>> {
+        let query = format!(
+            "select {COLUMNS} from incident where state <> 'resolved' or resolved_at >= $1 \
+             order by opened_at desc, incident_id limit $2"
+        );
+        let query = sqlx::query(sqlx::AssertSqlSafe(query)).bind(micros(since)).bind(ROWS_MAX);
         let rows = query.fetch_all(&self.pool).await.map_err(failed("listing incidents"))?;
         rows.iter().map(incident).collect()
     }
 
-    /// Keeps an incident with what just happened to it and what that promises, all or nothing.
-    ///
-    /// `Conflict` if another one with the same key was opened meanwhile, or if this one is not as it
-    /// was at `seen`, the `updated_at` that the decision was based on (`None`: it is new).
-    pub async fn keep_incident(
-        &self,
-        incident: &Incident,
-        seen: Option<DateTime<Utc>>,
-        event: &IncidentEvent,
-        promises: &[NewDelivery],
-    ) -> Result<()> {
-        const DOING: &str = "keeping an incident";
-        let mut change = self.begin(DOING).await?;
-        let write = match seen {
-            None => sqlx::query(
-                "insert into incident (incident_id, dedupe_key, title, severity, state,
-                                       opened_at, updated_at, resolved_at)
-                 values ($1, $2, $3, $4, $5, $6, $7, $8)",
-            ),
-            Some(_) => sqlx::query(
-                "update incident
-                 set    dedupe_key = $2, title = $3, severity = $4, state = $5, opened_at = $6,
-                        updated_at = $7, resolved_at = $8
-                 where  incident_id = $1 and updated_at = $9",
-            ),
+    /// Incidents that match, the newest first.
+    pub async fn incidents(&self, filter: &IncidentFilter, limit: u32) -> Result<Vec<Incident>> {
+        // An absent condition is always true; both databases see that while planning.
+        let query = format!(
+            "select {COLUMNS} from incident
+             where ($1 = '' or component = $1)
+               and ($2 = '' or $2 like '%,' || state || ',%')
+               and (opened_at < $3 or (opened_at = $3 and incident_id < $4))
+             order by opened_at desc, incident_id desc limit $5"
+        );
+        let states = match filter.states.is_empty() {
+            true => String::new(),
+            false => format!(",{},", filter.states.join(",")),
         };
-        let write = write
-            .bind(&incident.id)
-            .bind(&incident.dedupe_key)
-            .bind(&incident.title)
-            .bind(&incident.severity)
-            .bind(&incident.state)
-            .bind(micros(incident.opened_at))
-            .bind(micros(incident.updated_at))
-            .bind(incident.resolved_at.map(micros));
-        let write = if let Some(seen) = seen { write.bind(micros(seen)) } else { write };
-        let written = write.execute(&mut *change).await.map_err(failed(DOING))?;
-        if written.rows_affected() == 0 {
-            return Err(crate::Error::Conflict { doing: DOING });
-        }
-        sqlx::query(
-            "insert into incident_event (incident_id, number, at, kind, who, detail)
-             select $1, count(*) + 1, $2, $3, $4, $5 from incident_event where incident_id = $1",
-        )
-        .bind(&incident.id)
-        .bind(micros(event.at))
-        .bind(&event.kind)
-        .bind(&event.who)
-        .bind(&event.detail)
-        .execute(&mut *change)
-        .await
-        .map_err(failed(DOING))?;
-        for promise in promises {
-            outbox::enqueue(&mut change, promise, event.at).await?;
-        }
-        change.commit().await.map_err(failed(DOING))
+        let (at, id) = filter.before.clone().unwrap_or((i64::MAX, String::new()));
+        let query = sqlx::query(sqlx::AssertSqlSafe(query))
+            .bind(filter.component.clone().unwrap_or_default())
+            .bind(states)
+            .bind(at)
+            .bind(id)
+            .bind(i64::from(limit).min(ROWS_MAX));
+        let rows = query.fetch_all(&self.pool).await.map_err(failed("listing incidents"))?;
+        rows.iter().map(incident).collect()
     }
 
     /// What happened to an incident, in order.
@@ -137,15 +144,108 @@ impl Ledger {
     }
 }
 
+/// Writes an incident as decided from the version that it carries. `Conflict` if it has changed since,
+/// or if another one with the same key was opened meanwhile.
+pub(super) async fn write(change: &mut Transaction<'_, Any>, it: &Incident) -> Result<()> {
+    const DOING: &str = "keeping an incident";
+    let statement = match it.version {
+        0 => {
+            "insert into incident
+             (incident_id, dedupe_key, component, kind, title, severity, state, owner, started_at,
+              opened_at, acknowledged_at, updated_at, resolved_at, resolved_by, merged_into,
+              snoozed_until, reopened, flapping, escalated_at, escalation, notified_at, notices, version)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
+                     $19, $20, $21, $22, $23 + 1)"
+        }
+        _ => {
+            "update incident
+             set    dedupe_key = $2, component = $3, kind = $4, title = $5, severity = $6, state = $7,
+                    owner = $8, started_at = $9, opened_at = $10, acknowledged_at = $11,
+                    updated_at = $12, resolved_at = $13, resolved_by = $14, merged_into = $15,
+                    snoozed_until = $16, reopened = $17, flapping = $18, escalated_at = $19,
+                    escalation = $20, notified_at = $21, notices = $22, version = $23 + 1
+             where  incident_id = $1 and version = $23"
+        }
+    };
+    let written = sqlx::query(statement)
+        .bind(it.id.clone())
+        .bind(it.dedupe_key.clone())
+        .bind(it.component.clone())
+        .bind(it.kind.clone())
+        .bind(it.title.clone())
+        .bind(it.severity.clone())
+        .bind(it.state.clone())
+        .bind(it.owner.clone())
+        .bind(micros(it.started_at))
+        .bind(micros(it.opened_at))
+        .bind(it.acknowledged_at.map(micros))
+        .bind(micros(it.updated_at))
+        .bind(it.resolved_at.map(micros))
+        .bind(it.resolved_by.clone())
+        .bind(it.merged_into.clone())
+        .bind(it.snoozed_until.map(micros))
+        .bind(it.reopened)
+        .bind(i64::from(it.flapping))
+        .bind(it.escalated_at.map(micros))
+        .bind(it.escalation.clone())
+        .bind(it.notified_at.map(micros))
+        .bind(it.notices)
+        .bind(it.version)
+        .execute(&mut **change)
+        .await
+        .map_err(failed(DOING))?;
+    if written.rows_affected() == 0 {
+        return Err(Error::Conflict { doing: DOING });
+    }
+    Ok(())
+}
+
+/// Adds a line to a timeline.
+pub(super) async fn tell(
+    change: &mut Transaction<'_, Any>,
+    incident_id: &str,
+    event: &IncidentEvent,
+) -> Result<()> {
+    sqlx::query(
+        "insert into incident_event (incident_id, number, at, kind, who, detail)
+         select $1, coalesce(max(number), 0) + 1, $2, $3, $4, $5
+         from incident_event where incident_id = $1",
+    )
+    .bind(incident_id.to_owned())
+    .bind(micros(event.at))
+    .bind(event.kind.clone())
+    .bind(event.who.clone())
+    .bind(event.detail.clone())
+    .execute(&mut **change)
+    .await
+    .map(drop)
+    .map_err(failed("keeping a timeline"))
+}
+
 fn incident(row: &AnyRow) -> Result<Incident> {
     Ok(Incident {
         id: get(row, "incident_id")?,
         dedupe_key: get(row, "dedupe_key")?,
+        component: get(row, "component")?,
+        kind: get(row, "kind")?,
         title: get(row, "title")?,
         severity: get(row, "severity")?,
         state: get(row, "state")?,
+        owner: get(row, "owner")?,
+        started_at: get_time(row, "started_at")?,
         opened_at: get_time(row, "opened_at")?,
+        acknowledged_at: get_time_if_any(row, "acknowledged_at")?,
         updated_at: get_time(row, "updated_at")?,
         resolved_at: get_time_if_any(row, "resolved_at")?,
+        resolved_by: get(row, "resolved_by")?,
+        merged_into: get(row, "merged_into")?,
+        snoozed_until: get_time_if_any(row, "snoozed_until")?,
+        reopened: get(row, "reopened")?,
+        flapping: get::<i64>(row, "flapping")? != 0,
+        escalated_at: get_time_if_any(row, "escalated_at")?,
+        escalation: get(row, "escalation")?,
+        notified_at: get_time_if_any(row, "notified_at")?,
+        notices: get(row, "notices")?,
+        version: get(row, "version")?,
     })
 }

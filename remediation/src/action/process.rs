@@ -1,0 +1,353 @@
+//! Processes: those that we supervise by start command and pid file, and others.
+//!
+//! A process is named by its pid and its start time together: a pid comes round again, and an innocent
+//! process must not be ended in place of one that is gone.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use serde::Deserialize;
+use tokio::process::Command;
+
+use super::{Act, Allowed, Context, Done};
+use crate::span::Span;
+
+/// How often it is looked whether a process is gone.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Processes that one action ends or signals at most.
+const PROCESSES_MAX: usize = 16;
+
+/// Ends the process of a pid file, if it still runs, and starts it anew.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RestartProcess {
+    /// Program and arguments. No shell.
+    start: Vec<String>,
+    /// Where the number of the process stands, and is written.
+    pid_file: PathBuf,
+    /// Working directory; `/` when absent.
+    #[serde(default)]
+    folder: Option<PathBuf>,
+    /// Where its output is appended; nowhere when absent.
+    #[serde(default)]
+    log_file: Option<PathBuf>,
+    /// Its environment besides `PATH`; everything else is cleared.
+    #[serde(default)]
+    environment: BTreeMap<String, String>,
+    /// How long it may take to end before it is made to.
+    #[serde(default = "ten_seconds")]
+    stop_timeout: Span,
+}
+
+/// Asks a process to end, then makes it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EndProcess {
+    #[serde(default)]
+    pid_file: Option<PathBuf>,
+    /// A text that its command line contains.
+    #[serde(default)]
+    command_line: Option<String>,
+    #[serde(default = "ten_seconds")]
+    stop_timeout: Span,
+}
+
+/// Sends a signal.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SignalProcess {
+    #[serde(default)]
+    pid_file: Option<PathBuf>,
+    /// A text that its command line contains.
+    #[serde(default)]
+    command_line: Option<String>,
+    /// HUP, INT, TERM, KILL, USR1, USR2, CONT or STOP.
+    signal: String,
+}
+
+const SIGNALS: [&str; 8] = ["HUP", "INT", "TERM", "KILL", "USR1", "USR2", "CONT", "STOP"];
+
+#[async_trait]
+impl Act for RestartProcess {
+    fn target(&self) -> String {
+        format!("process:{}", self.pid_file.display())
+    }
+
+    fn check(&self, _: &Allowed) -> Result<(), String> {
+        match self.start.first() {
+            Some(program) if !program.is_empty() => Ok(()),
+            _ => Err("`start` is empty; it is a list of program and arguments".to_owned()),
+        }
+    }
+
+    async fn act(&self, _: &Context) -> Result<Done, String> {
+        let before = Running::of_pid_file(&self.pid_file);
+        let ended = match &before {
+            Some(process) => end(process, self.stop_timeout.0).await?,
+            None => "it was gone".to_owned(),
+        };
+        let pid = self.start()?;
+        Ok(Done::new(format!("{ended}; started as process {pid}")))
+    }
+}
+
+impl RestartProcess {
+    fn start(&self) -> Result<u32, String> {
+        let failed = |what: &str, error: std::io::Error| format!("{what}: {error}");
+        let output = || match &self.log_file {
+            Some(path) => {
+                let file = File::options().create(true).append(true).open(path);
+                file.map(Stdio::from).map_err(|error| failed("its log file cannot be opened", error))
+            }
+            None => Ok(Stdio::null()),
+        };
+        let (program, arguments) = self.start.split_first().ok_or("`start` is empty")?;
+        let mut command = Command::new(program);
+        command
+            .args(arguments)
+            .env_clear()
+            .env("PATH", super::command::PATH)
+            .envs(&self.environment)
+            .current_dir(self.folder.as_deref().unwrap_or(Path::new("/")))
+            .stdin(Stdio::null())
+            .stdout(output()?)
+            .stderr(output()?)
+            // A group of its own: what ends us does not end it.
+            .process_group(0);
+        let child = command.spawn().map_err(|error| failed(&format!("`{program}`"), error))?;
+        let pid = child.id().ok_or("it ended at once")?;
+        fs::write(&self.pid_file, format!("{pid}\n"))
+            .map_err(|error| failed("its pid file cannot be written", error))?;
+        Ok(pid)
+    }
+}
+
+#[async_trait]
+impl Act for EndProcess {
+    fn target(&self) -> String {
+        target(&self.pid_file, &self.command_line)
+    }
+
+    fn check(&self, _: &Allowed) -> Result<(), String> {
+        one_choice(&self.pid_file, &self.command_line)
+    }
+
+    async fn act(&self, _: &Context) -> Result<Done, String> {
+        let mut said = vec![];
+        for process in chosen(&self.pid_file, &self.command_line)? {
+            said.push(format!("process {}: {}", process.pid, end(&process, self.stop_timeout.0).await?));
+        }
+        Ok(Done::new(said.join("; ")))
+    }
+}
+
+#[async_trait]
+impl Act for SignalProcess {
+    fn target(&self) -> String {
+        target(&self.pid_file, &self.command_line)
+    }
+
+    fn check(&self, _: &Allowed) -> Result<(), String> {
+        if !SIGNALS.contains(&self.signal.as_str()) {
+            return Err(format!("`signal` is `{}`; known are {}", self.signal, SIGNALS.join(", ")));
+        }
+        one_choice(&self.pid_file, &self.command_line)
+    }
+
+    async fn act(&self, _: &Context) -> Result<Done, String> {
+        let all = chosen(&self.pid_file, &self.command_line)?;
+        for process in &all {
+            signal(process, &self.signal).await?;
+        }
+        Ok(Done::new(format!("{} sent to {} processes", self.signal, all.len())))
+    }
+}
+
+fn target(pid_file: &Option<PathBuf>, command_line: &Option<String>) -> String {
+    match (pid_file, command_line) {
+        (Some(path), _) => format!("process:{}", path.display()),
+        (None, text) => format!("process:{}", text.as_deref().unwrap_or_default()),
+    }
+}
+
+fn one_choice(pid_file: &Option<PathBuf>, command_line: &Option<String>) -> Result<(), String> {
+    match (pid_file, command_line) {
+        (Some(_), None) => Ok(()),
+        (None, Some(text)) if text.len() >= 4 => Ok(()),
+        (None, Some(_)) => Err("`command_line` is too short to choose by".to_owned()),
+        _ => Err("give one of `pid_file` and `command_line`".to_owned()),
+    }
+}
+
+fn chosen(
+    pid_file: &Option<PathBuf>,
+    command_line: &Option<String>,
+) -> Result<Vec<Running>, String> {
+    let all: Vec<Running> = match (pid_file, command_line) {
+        (Some(path), _) => Running::of_pid_file(path).into_iter().collect(),
+        (None, Some(text)) => Running::of_command_line(text)?,
+        (None, None) => vec![],
+    };
+    match all.len() {
+        0 => Err("there is no such process".to_owned()),
+        n if n > PROCESSES_MAX => Err(format!("{n} processes fit, more than {PROCESSES_MAX}")),
+        _ => Ok(all),
+    }
+}
+
+/// A process by its pid and when it began.
+#[derive(Clone, Debug, PartialEq)]
+struct Running {
+    pid: u32,
+    start: u64,
+}
+
+impl Running {
+    fn of_pid(pid: u32) -> Option<Self> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let fields: Vec<_> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+        // A zombie is gone: only its parent has not asked yet.
+        let gone = matches!(fields.first(), Some(&("Z" | "X")) | None);
+        let start = fields.get(19)?.parse().ok()?;
+        (!gone).then_some(Self { pid, start })
+    }
+
+    fn of_pid_file(path: &Path) -> Option<Self> {
+        Self::of_pid(fs::read_to_string(path).ok()?.trim().parse().ok()?)
+    }
+
+    fn of_command_line(text: &str) -> Result<Vec<Self>, String> {
+        let entries = fs::read_dir("/proc").map_err(|error| format!("`/proc`: {error}"))?;
+        let pids = entries.flatten().filter_map(|it| it.file_name().to_str()?.parse::<u32>().ok());
+        let ours = std::process::id();
+        let fits = |pid: &u32| {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            *pid != ours && *pid > 1 && String::from_utf8_lossy(&line).replace('\0', " ").contains(text)
+        };
+        Ok(pids.filter(fits).filter_map(Self::of_pid).collect())
+    }
+
+    fn is_there(&self) -> bool {
+        Self::of_pid(self.pid).is_some_and(|it| it == *self)
+    }
+}
+
+/// Asks, waits, and makes it end; then it is gone, or this fails.
+async fn end(process: &Running, patience: Duration) -> Result<String, String> {
+    signal(process, "TERM").await?;
+    if gone_within(process, patience).await {
+        return Ok("it ended when asked".to_owned());
+    }
+    signal(process, "KILL").await?;
+    match gone_within(process, patience).await {
+        true => Ok(format!("it did not end within {patience:?} and was killed")),
+        false => Err(format!("process {} does not end even when killed", process.pid)),
+    }
+}
+
+async fn gone_within(process: &Running, patience: Duration) -> bool {
+    let gone = async {
+        while process.is_there() {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    };
+    tokio::time::timeout(patience, gone).await.is_ok()
+}
+
+/// Through the system's own program: what the standard library lacks takes unsafe code.
+async fn signal(process: &Running, name: &str) -> Result<(), String> {
+    if !process.is_there() {
+        return Ok(());
+    }
+    let sent = Command::new("kill")
+        .args([&format!("-{name}"), "--", &process.pid.to_string()])
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .map_err(|error| format!("`kill`: {error}"))?;
+    match sent.status.success() || !process.is_there() {
+        true => Ok(()),
+        false => Err(String::from_utf8_lossy(&sent.stderr).trim().to_owned()),
+    }
+}
+
+fn ten_seconds() -> Span {
+    Span::seconds(10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn context() -> Context {
+        let timeout = Duration::from_secs(20);
+        Context { key: "k".into(), allowed: Allowed::default(), timeout }
+    }
+
+    fn pid_file(name: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("pipenotify-{name}-{}.pid", std::process::id()))
+    }
+
+    fn restart(pid_file: &Path, start: &[&str]) -> RestartProcess {
+        RestartProcess {
+            start: start.iter().map(|it| (*it).to_owned()).collect(),
+            pid_file: pid_file.to_owned(),
+            folder: None,
+            log_file: None,
+            environment: BTreeMap::new(),
+            stop_timeout: Span(Duration::from_millis(300)),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_process_is_started_replaced_and_ended() {
+        let file = pid_file("sleep");
+        let action = restart(&file, &["sleep", "60"]);
+        super::super::run(&action, &context()).await.unwrap();
+        let first = Running::of_pid_file(&file).unwrap();
+        let done = super::super::run(&action, &context()).await.unwrap();
+        assert!(done.summary.starts_with("it ended when asked; started as"), "{}", done.summary);
+        let second = Running::of_pid_file(&file).unwrap();
+        assert!(first != second && !first.is_there() && second.is_there());
+        let end = EndProcess {
+            pid_file: Some(file.clone()),
+            command_line: None,
+            stop_timeout: ten_seconds(),
+        };
+        super::super::run(&end, &context()).await.unwrap();
+        assert!(!second.is_there());
+        assert_eq!(end.act(&context()).await.unwrap_err(), "there is no such process");
+        fs::remove_file(file).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_stopped_process_that_does_not_listen_is_killed() {
+        let file = pid_file("stopped");
+        let action = restart(&file, &["sleep", "60"]);
+        action.act(&context()).await.unwrap();
+        let stuck = Running::of_pid_file(&file).unwrap();
+        signal(&stuck, "STOP").await.unwrap();
+        let end = EndProcess {
+            pid_file: Some(file.clone()),
+            command_line: None,
+            stop_timeout: Span(Duration::from_millis(300)),
+        };
+        let done = end.act(&context()).await.unwrap();
+        assert!(done.summary.contains("was killed"), "{}", done.summary);
+        assert!(!stuck.is_there());
+        fs::remove_file(file).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_program_that_is_not_there_is_named() {
+        let action = restart(&pid_file("none"), &["/no/such/program"]);
+        let error = action.act(&context()).await.unwrap_err();
+        assert!(error.starts_with("`/no/such/program`: "), "{error}");
+    }
+}

@@ -1,0 +1,401 @@
+//! Where symptoms become incidents: one per cause.
+//!
+//! A symptom joins the incident of its component (one for the component's work, one for each resource
+//! that runs out), or that of something the component depends on. An incident is over when all of its
+//! symptoms are; one that comes back soon is the same one again, and one that comes and goes stays open
+//! until it has been quiet for a while.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use data::{
+    Finding,
+    ledger::{Changes, Incident, IncidentEvent, Symptom},
+};
+
+use crate::{
+    incident::{event, resolve, severity},
+    kind::{Family, Kind, Severity},
+    symptom::{self, Observation, Verdict},
+};
+
+/// How deep dependencies are followed.
+const DEPTH_MAX: usize = 8;
+
+/// When incidents open again and when they count as coming and going.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    /// What comes back within this is the same incident.
+    pub reopen_within: TimeDelta,
+    /// So many times back is coming and going.
+    pub flap_max: i64,
+    /// How long it must then be quiet.
+    pub flap_quiet: TimeDelta,
+}
+
+/// What is known, and what is about to change.
+pub struct Desk<'a> {
+    incidents: BTreeMap<String, Incident>,
+    symptoms: BTreeMap<String, Symptom>,
+    depends_on: &'a BTreeMap<String, Vec<String>>,
+    policy: Policy,
+    now: DateTime<Utc>,
+    new_id: &'a mut dyn FnMut() -> String,
+    touched_incidents: BTreeSet<String>,
+    touched_symptoms: BTreeSet<String>,
+    events: Vec<(String, IncidentEvent)>,
+    findings: Vec<Finding>,
+}
+
+impl std::fmt::Debug for Desk<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Desk").field("incidents", &self.incidents).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Desk<'a> {
+    /// A desk with what the ledger knows: incidents that are open or were until lately, and symptoms.
+    pub fn new(
+        incidents: Vec<Incident>,
+        symptoms: Vec<Symptom>,
+        depends_on: &'a BTreeMap<String, Vec<String>>,
+        policy: Policy,
+        new_id: &'a mut dyn FnMut() -> String,
+        now: DateTime<Utc>,
+    ) -> Self {
+        Self {
+            incidents: incidents.into_iter().map(|it| (it.id.clone(), it)).collect(),
+            symptoms: symptoms.into_iter().map(|it| (it.id.clone(), it)).collect(),
+            depends_on,
+            policy,
+            now,
+            new_id,
+            touched_incidents: BTreeSet::new(),
+            touched_symptoms: BTreeSet::new(),
+            events: vec![],
+            findings: vec![],
+        }
+    }
+
+    /// Takes in what was seen.
+    pub fn observe(&mut self, seen: &[Observation]) {
+        for one in seen {
+            let id = one.symptom_id();
+            let before = self.symptoms.get(&id).cloned();
+            let Some(after) = symptom::after(before.as_ref(), one, self.now) else { continue };
+            if before.is_none() && matches!(one.verdict, Verdict::Unknown) {
+                continue;
+            }
+            self.keep_symptom(before.as_ref(), after);
+        }
+    }
+
+    /// Ends what nobody has repeated in time.
+    pub fn expire(&mut self) {
+        let now = self.now;
+        let over = |it: &&Symptom| it.bad && it.expires_at.is_some_and(|end| end <= now);
+        let over: Vec<Symptom> = self.symptoms.values().filter(over).cloned().collect();
+        for before in over {
+            let history = before.history << 1;
+            let after = Symptom { bad: false, since: now, bad_since: None, history, ..before.clone() };
+            self.keep_symptom(Some(&before), after);
+        }
+    }
+
+    fn keep_symptom(&mut self, before: Option<&Symptom>, mut after: Symptom) {
+        let was_bad = before.is_some_and(|it| it.bad);
+        let worse = was_bad
+            && before.is_some_and(|it| severity(&it.severity) < severity(&after.severity));
+        match (was_bad, after.bad) {
+            (false, true) => {
+                self.found(&after, &after.severity.clone());
+                let incident = self.place(&after);
+                after.incident_id = Some(incident);
+            }
+            (true, true) if worse => {
+                self.found(&after, &after.severity.clone());
+                self.worsen(&after);
+            }
+            (true, false) => self.found(&after, "ok"),
+            _ => (),
+        }
+        // A row is written only if it says something new.
+        let same = before.is_some_and(|it| {
+            let stamp = Symptom {
+                seen_at: after.seen_at,
+                known_at: after.known_at,
+                n_history: after.n_history,
+                observed: after.observed,
+                ..it.clone()
+            };
+            stamp == after && !after.bad && it.n_history == after.n_history
+        });
+        let id = after.id.clone();
+        self.symptoms.insert(id.clone(), after);
+        if !same {
+            self.touched_symptoms.insert(id);
+        }
+    }
+
+    /// The incident that a new symptom is a part of; opened if there is none.
+    fn place(&mut self, it: &Symptom) -> String {
+        let kind = it.kind.parse().unwrap_or(Kind::LimitExceeded);
+        let key = kind.dedupe_key(&it.component);
+        if let Some(id) = self.unresolved(&key) {
+            self.join(&id, it, "symptom");
+            return id;
+        }
+        if kind.family() == Family::Work
+            && let Some(id) = self.cause(it)
+        {
+            self.join(&id, it, "correlated");
+            return id;
+        }
+        let id = match self.lately(&key) {
+            Some(id) => self.reopen(&id, it),
+            None => self.open(key, it),
+        };
+        if kind.family() == Family::Work {
+            self.absorb_dependants(&id);
+        }
+        id
+    }
+
+    fn unresolved(&self, key: &str) -> Option<String> {
+        let is = |it: &&Incident| it.dedupe_key == key && it.state != "resolved";
+        self.incidents.values().find(is).map(|it| it.id.clone())
+    }
+
+    fn lately(&self, key: &str) -> Option<String> {
+        let since = self.now - self.policy.reopen_within;
+        let is = |it: &&Incident| {
+            it.dedupe_key == key
+                && it.merged_into.is_none()
+                && it.resolved_at.is_some_and(|at| at >= since)
+        };
+        self.incidents.values().filter(is).max_by_key(|it| it.resolved_at).map(|it| it.id.clone())
+    }
+
+    /// The open incident of something that the component depends on, directly or not, if it is at
+    /// least as bad.
+    fn cause(&self, it: &Symptom) -> Option<String> {
+        let bad = severity(&it.severity);
+        self.dependencies(&it.component).into_iter().find_map(|name| {
+            let id = self.unresolved(&Kind::ServiceDown.dedupe_key(&name))?;
+            (severity(&self.incidents[&id].severity) >= bad).then_some(id)
+        })
+    }
+
+    fn dependencies(&self, component: &str) -> Vec<String> {
+        let mut all: Vec<String> = vec![];
+        let mut layer = vec![component.to_owned()];
+        for _ in 0..DEPTH_MAX {
+            let below = layer.iter().filter_map(|name| self.depends_on.get(name)).flatten();
+            let new: Vec<String> =
+                below.filter(|name| *name != component && !all.contains(name)).cloned().collect();
+            if new.is_empty() {
+                break;
+            }
+            all.extend(new.iter().cloned());
+            layer = new;
+        }
+        all
+    }
+
+    fn open(&mut self, dedupe_key: String, it: &Symptom) -> String {
+        let id = (self.new_id)();
+        let incident = Incident {
+            id: id.clone(),
+            dedupe_key,
+            component: it.component.clone(),
+            kind: it.kind.clone(),
+            title: it.title.clone(),
+            severity: it.severity.clone(),
+            state: "open".to_owned(),
+            owner: None,
+            started_at: it.bad_since.unwrap_or(self.now),
+            opened_at: self.now,
+            acknowledged_at: None,
+            updated_at: self.now,
+            resolved_at: None,
+            resolved_by: None,
+            merged_into: None,
+            snoozed_until: None,
+            reopened: 0,
+            flapping: false,
+            escalated_at: None,
+            escalation: None,
+            notified_at: None,
+            notices: 0,
+            version: 0,
+        };
+        self.incidents.insert(id.clone(), incident);
+        self.tell(&id, "opened", &it.rule, it.title.clone());
+        id
+    }
+
+    fn reopen(&mut self, id: &str, it: &Symptom) -> String {
+        let (flap_max, now) = (self.policy.flap_max, self.now);
+        let incident = self.incidents.get_mut(id).expect("it was found a moment ago");
+        incident.state = "open".to_owned();
+        (incident.resolved_at, incident.resolved_by) = (None, None);
+        incident.reopened += 1;
+        incident.severity.clone_from(&it.severity);
+        incident.kind.clone_from(&it.kind);
+        incident.title.clone_from(&it.title);
+        incident.updated_at = now;
+        let flaps = incident.reopened >= flap_max && !incident.flapping;
+        incident.flapping |= flaps;
+        self.tell(id, "reopened", &it.rule, it.title.clone());
+        if flaps {
+            let text = "it comes and goes; it stays open until it has been quiet for a while";
+            self.tell(id, "flapping", &it.rule, text);
+        }
+        id.to_owned()
+    }
+
+    fn join(&mut self, id: &str, it: &Symptom, how: &str) {
+        self.tell(id, how, &it.rule, it.title.clone());
+        self.raise(id, severity(&it.severity), &it.title);
+    }
+
+    fn worsen(&mut self, it: &Symptom) {
+        if let Some(id) = it.incident_id.clone() {
+            self.raise(&id, severity(&it.severity), &it.title);
+        }
+    }
+
+    fn raise(&mut self, id: &str, to: Severity, title: &str) {
+        let now = self.now;
+        let Some(incident) = self.incidents.get_mut(id) else { return };
+        incident.updated_at = now;
+        if to <= severity(&incident.severity) {
+            return;
+        }
+        incident.severity = to.as_str().to_owned();
+        incident.title = title.to_owned();
+        // Whoever took on the lesser trouble did not take on this one.
+        incident.state = "open".to_owned();
+        self.tell(id, "worse", "", title.to_owned());
+    }
+
+    /// Open incidents of what depends on this one's component turn out to be parts of it.
+    fn absorb_dependants(&mut self, id: &str) {
+        let root = self.incidents[id].clone();
+        let is_part = |it: &&Incident| {
+            it.state != "resolved"
+                && it.id != root.id
+                && it.dedupe_key == Kind::ServiceDown.dedupe_key(&it.component)
+                && severity(&root.severity) >= severity(&it.severity)
+                && self.dependencies(&it.component).contains(&root.component)
+                // In a ring, the first stays.
+                && !self.dependencies(&root.component).contains(&it.component)
+        };
+        let parts: Vec<String> =
+            self.incidents.values().filter(is_part).map(|it| it.id.clone()).collect();
+        for part in parts {
+            self.merge(&part, id, "correlation");
+        }
+    }
+
+    /// Makes one incident a part of another.
+    pub fn merge(&mut self, part: &str, into: &str, who: &str) {
+        let now = self.now;
+        for symptom in self.symptoms.values_mut() {
+            if symptom.incident_id.as_deref() == Some(part) {
+                symptom.incident_id = Some(into.to_owned());
+                self.touched_symptoms.insert(symptom.id.clone());
+            }
+        }
+        let Some(incident) = self.incidents.get_mut(part) else { return };
+        resolve(incident, "merge", now);
+        incident.merged_into = Some(into.to_owned());
+        let (title, bad) = (incident.title.clone(), severity(&incident.severity));
+        self.tell(part, "merged", who, format!("into {into}"));
+        self.tell(into, "absorbed", who, title.clone());
+        self.raise(into, bad, &title);
+    }
+
+    /// Resolves what has no bad symptom left. `busy` are incidents with an action that is not judged
+    /// yet, `fixed` those in which one has helped.
+    pub fn settle(&mut self, busy: &BTreeSet<String>, fixed: &BTreeSet<String>) {
+        let open = self.incidents.values().filter(|it| it.state != "resolved");
+        let open: Vec<String> = open.map(|it| it.id.clone()).collect();
+        for id in open.iter().filter(|id| !busy.contains(*id)) {
+            let of = |it: &&Symptom| it.incident_id.as_deref() == Some(id);
+            let symptoms: Vec<&Symptom> = self.symptoms.values().filter(of).collect();
+            let incident = &self.incidents[id];
+            let quiet = symptoms.iter().map(|it| it.since).max().unwrap_or(incident.updated_at);
+            let waits = incident.flapping && self.now - quiet < self.policy.flap_quiet;
+            if waits || symptoms.iter().any(|it| it.bad) {
+                continue;
+            }
+            let by = if fixed.contains(id) { "action" } else { "itself" };
+            self.end(id, by);
+        }
+    }
+
+    fn end(&mut self, id: &str, by: &str) {
+        let now = self.now;
+        let incident = self.incidents.get_mut(id).expect("it was listed a moment ago");
+        resolve(incident, by, now);
+        let text = match by {
+            "action" => "every symptom is gone after an action that helped",
+            _ => "every symptom is gone",
+        };
+        self.tell(id, "resolved", by, text);
+        self.detach(id);
+    }
+
+    fn detach(&mut self, id: &str) {
+        for symptom in self.symptoms.values_mut() {
+            if symptom.incident_id.as_deref() == Some(id) {
+                symptom.incident_id = None;
+                self.touched_symptoms.insert(symptom.id.clone());
+            }
+        }
+    }
+
+    fn tell(&mut self, id: &str, kind: &str, who: &str, detail: impl Into<String>) {
+        self.touched_incidents.insert(id.to_owned());
+        self.events.push((id.to_owned(), event(kind, who, detail, self.now)));
+    }
+
+    fn found(&mut self, it: &Symptom, severity: &str) {
+        let finding = Finding {
+            at: self.now,
+            id: (self.new_id)(),
+            kind: it.kind.clone(),
+            rule: it.rule.clone(),
+            severity: severity.to_owned(),
+            component: Some(it.component.clone()),
+            metric: it.metric.clone(),
+            series: it.series,
+            observed: it.observed,
+            expected: it.expected,
+            score: it.score,
+            evidence: format!(
+                "{{\"title\":{},\"labels\":{}}}",
+                serde_json::Value::from(it.title.as_str()),
+                it.labels
+            ),
+        };
+        self.findings.push(finding);
+    }
+
+    /// What has changed, for the ledger, and what was found, for the lake.
+    pub fn finish(self) -> (Changes, Vec<Finding>) {
+        let incidents = self.touched_incidents.iter().filter_map(|id| self.incidents.get(id));
+        let symptoms = self.touched_symptoms.iter().filter_map(|id| self.symptoms.get(id));
+        let changes = Changes {
+            incidents: incidents.cloned().collect(),
+            symptoms: symptoms.cloned().collect(),
+            events: self.events,
+            ..Changes::default()
+        };
+        (changes, self.findings)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,313 @@
+//! The transaction of a fix: which rung is next, and whether the last one helped.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use data::ledger::{Action, Incident, Symptom};
+
+use crate::{
+    guard::{Answer, Facts, Limits, Wish},
+    playbook::{Playbook, Verify},
+};
+
+/// A change of less than this share counts as none when it is asked whether things got worse.
+const WORSE_SHARE: f64 = 0.1;
+
+/// A rung as it could be done now: its target, or why it cannot be.
+pub type Ready = Result<String, String>;
+
+/// What is known when the next step is decided.
+#[derive(Clone, Copy, Debug)]
+pub struct Case<'a> {
+    /// The incident.
+    pub incident: &'a Incident,
+    /// The symptom that is acted on.
+    pub symptom: &'a Symptom,
+    /// What is to be done about it.
+    pub playbook: &'a Playbook,
+    /// Every rung as it could be done now.
+    pub rungs: &'a [Ready],
+    /// What was done for the incident before, the oldest first.
+    pub past: &'a [Action],
+    /// Whether nothing is done at all, only said.
+    pub dry_run: bool,
+    /// A forecast must be so probable.
+    pub probability: f64,
+}
+
+/// What is to be done next.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Nothing yet, and why.
+    Wait(String),
+    /// Do this rung; with the id of the proposal that was approved, if one was needed.
+    Act(usize, Option<String>),
+    /// Say that this rung would have been done.
+    DryRun(usize),
+    /// Ask people whether this rung may be done.
+    Propose(usize),
+    /// People have to take over, and why.
+    Escalate(String),
+}
+
+/// What the measured metric says of an action.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Measured {
+    /// The number; `None` when there was none.
+    pub value: Option<f64>,
+    /// Whether it is as it should be.
+    pub good: bool,
+    /// Whether a higher number is worse; `None` when that is not known.
+    pub higher_is_worse: Option<bool>,
+}
+
+/// Decides what is next for a symptom.
+pub fn next(case: &Case<'_>, limits: &Limits, facts: &Facts<'_>, now: DateTime<Utc>) -> Step {
+    let since = case.incident.opened_at;
+    let past = || {
+        let ours = |it: &&Action| it.symptom_id == case.symptom.id && it.playbook == case.playbook.name;
+        case.past.iter().filter(move |it| it.created_at >= since).filter(ours)
+    };
+    if let Some(running) = case.past.iter().find(|it| matches!(it.state.as_str(), "acting" | "verifying")) {
+        return Step::Wait(format!("`{}` is at work", running.action));
+    }
+    if let Some(asked) = past().find(|it| it.state == "proposed") {
+        return Step::Wait(format!("`{}` waits for an approval", asked.action));
+    }
+    if case.symptom.rule == "forecast" {
+        let needed = case.playbook.matches.probability.unwrap_or(case.probability);
+        let is = case.symptom.score.unwrap_or(0.0);
+        if is < needed {
+            return Step::Wait(format!("its probability is {is:.2}; {needed:.2} is needed"));
+        }
+    }
+    let Some((rung, target)) = candidate(case, limits, facts, past()) else {
+        return Step::Escalate(exhausted(case, limits, facts));
+    };
+    if case.dry_run || case.playbook.dry_run {
+        return Step::DryRun(rung);
+    }
+    let approved = past().find(|it| it.state == "approved" && it.rung == rung as i64);
+    let wish = Wish {
+        kind: &case.symptom.kind,
+        component: &case.symptom.component,
+        action: &case.playbook.rungs[rung].action,
+        target,
+        attempts: case.playbook.attempts,
+        cool_down: case.playbook.cool_down.map(|it| it.delta()),
+        seen_at: case.symptom.seen_at,
+    };
+    match limits.answer(&wish, facts, now) {
+        Answer::Wait(why) => Step::Wait(why),
+        Answer::Refuse(why) => Step::Escalate(why),
+        Answer::Go => match approved {
+            Some(proposal) => Step::Act(rung, Some(proposal.id.clone())),
+            None if case.playbook.needs_approval() => Step::Propose(rung),
+            None => Step::Act(rung, None),
+        },
+    }
+}
+
+/// The first rung that can be done and was not tried often enough.
+fn candidate<'a>(
+    case: &Case<'a>,
+    limits: &Limits,
+    facts: &Facts<'_>,
+    past: impl Iterator<Item = &'a Action>,
+) -> Option<(usize, &'a str)> {
+    let past: Vec<&Action> = past.collect();
+    // What said it would act, and what helped and is needed again, do not count as tried.
+    let tried = |rung: usize| {
+        let of = past.iter().filter(|it| it.rung == rung as i64 && it.state == "ended");
+        of.filter(|it| it.outcome.as_deref() != Some("effective")).count()
+    };
+    case.rungs.iter().enumerate().find_map(|(n, ready)| {
+        let (rung, target) = (case.playbook.rungs.get(n)?, ready.as_ref().ok()?);
+        let is_free = limits.suspended(&case.symptom.kind, &rung.action, facts).is_none();
+        (is_free && tried(n) < rung.times as usize).then_some((n, target.as_str()))
+    })
+}
+
+fn exhausted(case: &Case<'_>, limits: &Limits, facts: &Facts<'_>) -> String {
+    let mut said = vec![];
+    for it in case.past.iter().filter(|it| it.created_at >= case.incident.opened_at) {
+        let outcome = it.outcome.as_deref().unwrap_or(&it.state).replace('_', " ");
+        said.push(format!("`{}` on `{}`: {outcome}", it.action, it.target));
+    }
+    for (rung, ready) in case.playbook.rungs.iter().zip(case.rungs) {
+        if let Err(why) = ready {
+            said.push(format!("`{}` could not be done: {why}", rung.action));
+        } else if let Some(why) = limits.suspended(&case.symptom.kind, &rung.action, facts) {
+            said.push(format!("`{}` is suspended: {why}", rung.action));
+        }
+    }
+    match said.is_empty() {
+        true => "nothing could be done".to_owned(),
+        false => said.join("; "),
+    }
+}
+
+/// Judges an action that is done: `effective`, `no_effect`, `worse` or `unverified`; `None` while it is
+/// too early. `good_since` is when the run of good looks began.
+pub fn judge(
+    action: &Action,
+    verify: &Verify,
+    measured: Measured,
+    good_since: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
+) -> Option<&'static str> {
+    if action.verify_from.is_some_and(|from| now < from) {
+        return None;
+    }
+    if measured.good && good_since.is_some_and(|since| now - since >= verify.hold.delta()) {
+        return Some("effective");
+    }
+    let is_late = action.verify_until.is_none_or(|until| now >= until);
+    if !is_late || measured.good {
+        // Good at the end, but not for long enough: it gets the time it needs, and no more.
+        let end = action.verify_until.unwrap_or(now) + verify.hold.delta() + TimeDelta::seconds(1);
+        return (measured.good && now >= end).then_some("effective");
+    }
+    match (action.before, measured.value, measured.higher_is_worse) {
+        (_, None, _) => Some("unverified"),
+        (Some(before), Some(after), Some(higher)) => {
+            let moved = if higher { after - before } else { before - after };
+            let is_worse = moved > WORSE_SHARE * before.abs() && moved > 0.0;
+            Some(if is_worse { "worse" } else { "no_effect" })
+        }
+        _ => Some("no_effect"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        action::Allowed,
+        guard::tests::{action, limits},
+        incident::tests::incident,
+        kind::{Kind, Severity},
+        playbook::load,
+        symptom::{self, Hysteresis, Observation, Verdict, tests::{now, seen}},
+    };
+
+    const TWO_RUNGS: &str = "
+[[playbook]]
+name = 'p'
+MORE
+[[playbook.action]]
+do = 'call_http'
+times = 2
+url = 'http://127.0.0.1/1'
+[[playbook.action]]
+do = 'run_command'
+program = '/bin/true'
+";
+
+    fn playbook(more: &str) -> Playbook {
+        let allowed = Allowed { commands: vec!["/bin/true".into()], ..Allowed::default() };
+        let (mut good, bad) = load("p", &TWO_RUNGS.replace("MORE", more), &allowed);
+        assert_eq!(bad, []);
+        good.pop().unwrap()
+    }
+
+    fn past(rung: i64, outcome: &str) -> Action {
+        let state = match outcome {
+            "proposed" | "approved" => outcome,
+            _ => "ended",
+        };
+        let mut it = action("t", 0, (state == "ended").then_some(outcome));
+        (it.state, it.rung) = (state.into(), rung);
+        it.symptom_id = symptom().id;
+        it.started_at = None;
+        it
+    }
+
+    fn symptom() -> Symptom {
+        let hysteresis = Hysteresis::NONE;
+        let bad = seen("web", Kind::ServiceDown, Verdict::Bad(Severity::Critical));
+        symptom::after(None, &Observation { hysteresis, ..bad }, now()).unwrap()
+    }
+
+    #[track_caller]
+    fn check(more: &str, rungs: &[Ready], past: &[Action], expected: Step) {
+        let (incident, symptom, playbook) =
+            (incident("web", Kind::ServiceDown), symptom(), playbook(more));
+        let case = Case {
+            incident: &incident,
+            symptom: &symptom,
+            playbook: &playbook,
+            rungs,
+            past,
+            dry_run: false,
+            probability: 0.9,
+        };
+        let facts = Facts {
+            actions: past,
+            brakes: &[],
+            effectiveness: &[],
+            n_components: 1,
+            in_maintenance: false,
+        };
+        assert_eq!(next(&case, &limits(), &facts, now()), expected);
+    }
+
+    fn both() -> Vec<Ready> {
+        vec![Ok("t".into()), Ok("u".into())]
+    }
+
+    #[test]
+    fn the_ladder_is_climbed_and_then_people_take_over() {
+        check("", &both(), &[], Step::Act(0, None));
+        check("", &both(), &[past(0, "no_effect")], Step::Act(0, None));
+        let twice = [past(0, "no_effect"), past(0, "worse")];
+        check("", &both(), &twice, Step::Act(1, None));
+        let all = [past(0, "no_effect"), past(0, "worse"), past(1, "failed")];
+        let tried = "`restart_process` on `t`: no effect; `restart_process` on `t`: worse; \
+                     `restart_process` on `t`: failed";
+        check("", &both(), &all, Step::Escalate(tried.into()));
+        check("", &both(), &[past(0, "effective")], Step::Act(0, None));
+    }
+
+    #[test]
+    fn a_rung_that_cannot_be_done_is_skipped() {
+        let first_not = vec![Err("no control".into()), Ok("u".into())];
+        check("", &first_not, &[], Step::Act(1, None));
+        let none = vec![Err("no control".into()), Err("no control".into())];
+        let why = "`call_http` could not be done: no control; `run_command` could not be done: no control";
+        check("", &none, &[], Step::Escalate(why.into()));
+    }
+
+    #[test]
+    fn high_risk_waits_for_an_approval() {
+        check("risk = 'high'", &both(), &[], Step::Propose(0));
+        let wait = Step::Wait("`restart_process` waits for an approval".into());
+        check("risk = 'high'", &both(), &[past(0, "proposed")], wait);
+        let approved = past(0, "approved");
+        let id = approved.id.clone();
+        check("risk = 'high'", &both(), &[approved], Step::Act(0, Some(id)));
+        check("risk = 'high'", &both(), &[past(0, "rejected"), past(0, "expired")], Step::Propose(1));
+        check("dry_run = true", &both(), &[], Step::DryRun(0));
+    }
+
+    #[track_caller]
+    fn judged(minutes: i64, value: Option<f64>, good: bool, expected: Option<&str>) {
+        let mut it = action("t", 0, None);
+        it.before = Some(100.0);
+        it.verify_from = Some(now() + TimeDelta::minutes(1));
+        it.verify_until = Some(now() + TimeDelta::minutes(5));
+        let measured = Measured { value, good, higher_is_worse: Some(true) };
+        let at = now() + TimeDelta::minutes(minutes);
+        let since = good.then_some(at);
+        assert_eq!(judge(&it, &Verify::default(), measured, since, at), expected, "{minutes}");
+    }
+
+    #[test]
+    fn an_action_is_judged_by_what_is_measured() {
+        judged(0, Some(1.0), true, None);
+        judged(1, Some(1.0), true, Some("effective"));
+        judged(2, Some(100.0), false, None);
+        judged(5, Some(100.0), false, Some("no_effect"));
+        judged(5, Some(105.0), false, Some("no_effect"));
+        judged(5, Some(120.0), false, Some("worse"));
+        judged(5, None, false, Some("unverified"));
+    }
+}

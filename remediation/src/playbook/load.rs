@@ -1,0 +1,163 @@
+//! Reads playbooks and refuses those that cannot work, one by one.
+
+use toml::{Table, Value};
+
+use super::{Look, Playbook};
+use crate::action::{self, Allowed};
+
+/// The ladder may not be longer.
+const RUNGS_MAX: usize = 16;
+
+/// A playbook that cannot work.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refused {
+    /// File and line.
+    pub place: String,
+    /// Why, a sentence.
+    pub reason: String,
+}
+
+/// The playbooks that come with the program.
+///
+/// They act only on components that say how they may be handled.
+pub fn built_in() -> Vec<Playbook> {
+    let (playbooks, refused) =
+        load("built in", include_str!("built_in.toml"), &Allowed::everything());
+    debug_assert!(refused.is_empty(), "{refused:?}");
+    playbooks
+}
+
+/// Reads the `[[playbook]]` entries of a text. One that cannot work is refused, and the others stay.
+pub fn load(file: &str, text: &str, allowed: &Allowed) -> (Vec<Playbook>, Vec<Refused>) {
+    let refused = |line: usize, reason: String| Refused { place: format!("{file}:{line}"), reason };
+    let table: Table = match toml::from_str(text) {
+        Ok(table) => table,
+        Err(error) => {
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            let line = before.matches('\n').count() + 1;
+            return (vec![], vec![refused(line, error.message().to_owned())]);
+        }
+    };
+    let Some(Value::Array(entries)) = table.get("playbook") else { return (vec![], vec![]) };
+    let headers = text.lines().enumerate().filter(|(_, line)| line.trim() == "[[playbook]]");
+    let lines: Vec<usize> = headers.map(|(n, _)| n + 1).collect();
+    let (mut good, mut bad) = (Vec::<Playbook>::new(), vec![]);
+    for (n, entry) in entries.iter().enumerate() {
+        let line = lines.get(n).copied().unwrap_or(1);
+        let read = entry.clone().try_into::<Playbook>();
+        let read = read.map_err(|error| error.message().to_owned());
+        let taken = |it: &Playbook| good.iter().any(|other| other.name == it.name);
+        match read.and_then(|it| check(&it, allowed).map(|()| it)) {
+            Ok(it) if taken(&it) => {
+                bad.push(refused(line, format!("playbook `{}` occurs twice", it.name)));
+            }
+            Ok(it) => good.push(Playbook { place: format!("{file}:{line}"), ..it }),
+            Err(reason) => {
+                let name = entry.get("name").and_then(Value::as_str).unwrap_or("without a name");
+                bad.push(refused(line, format!("playbook `{name}`: {reason}")));
+            }
+        }
+    }
+    (good, bad)
+}
+
+fn check(it: &Playbook, allowed: &Allowed) -> Result<(), String> {
+    if it.name.trim().is_empty() {
+        return Err("`name` is empty".to_owned());
+    }
+    if it.rungs.is_empty() || it.rungs.len() > RUNGS_MAX {
+        return Err(format!("it needs 1 to {RUNGS_MAX} actions"));
+    }
+    if it.verify.within.0.is_zero() {
+        return Err("`verify.within` must be longer than nothing".to_owned());
+    }
+    if it.matches.probability.is_some_and(|p| !(0.0..=1.0).contains(&p)) {
+        return Err("`match.probability` must lie between 0 and 1".to_owned());
+    }
+    match it.verify.look() {
+        Some(instead) => look("verify", &instead)?,
+        None if it.verify.above.is_some() || it.verify.below.is_some() => {
+            return Err("`verify.above` and `verify.below` need `verify.metric`".to_owned());
+        }
+        None => (),
+    }
+    for (n, rung) in it.rungs.iter().enumerate() {
+        let place = |reason: String| format!("action {} (`{}`): {reason}", n + 1, rung.action);
+        if rung.times == 0 || rung.timeout.0.is_zero() {
+            return Err(place("`times` and `timeout` must be above 0".to_owned()));
+        }
+        if let Some(when) = &rung.when {
+            look("when", when).map_err(place)?;
+        }
+        action::check(&rung.action, &rung.settings, allowed).map_err(place)?;
+        if let Some(undo) = &rung.undo {
+            let (name, settings) = split(undo.clone()).map_err(place)?;
+            action::check(&name, &settings, allowed).map_err(|why| place(format!("undo: {why}")))?;
+        }
+    }
+    Ok(())
+}
+
+fn look(place: &str, look: &Look) -> Result<(), String> {
+    if look.metric.is_none() {
+        return Err(format!("`{place}.metric` is missing"));
+    }
+    if look.above.is_none() && look.below.is_none() {
+        return Err(format!("`{place}` needs `above` or `below`"));
+    }
+    const KNOWN: [&str; 6] = ["mean", "min", "max", "last", "sum", "rate"];
+    match look.aggregation.as_deref() {
+        Some(name) if !KNOWN.contains(&name) => {
+            Err(format!("`{place}.aggregation` is `{name}`; known are {}", KNOWN.join(", ")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// An action in a table of its own: its name, and the rest.
+pub(super) fn split(mut table: Table) -> Result<(String, Table), String> {
+    match table.remove("do") {
+        Some(Value::String(name)) => Ok((name, table)),
+        _ => Err("`do` is missing; it names the action".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_built_in_playbooks_can_work() {
+        let (good, bad) = load("built in", include_str!("built_in.toml"), &Allowed::everything());
+        assert_eq!(bad, []);
+        assert!(good.len() >= 2, "{}", good.len());
+    }
+
+    #[test]
+    fn a_bad_one_is_refused_with_its_line_and_the_rest_stays() {
+        let text = "
+[[playbook]]
+name = 'good'
+[[playbook.action]]
+do = 'call_http'
+url = 'http://127.0.0.1/'
+
+[[playbook]]
+name = 'bad'
+[[playbook.action]]
+do = 'call_htp'
+
+[[playbook]]
+name = 'worse'
+match = { kind = ['nonsense'] }
+[[playbook.action]]
+do = 'call_http'
+url = 'no address'
+";
+        let (good, bad) = load("p.toml", text, &Allowed::default());
+        assert_eq!(good[0].place, "p.toml:2");
+        let bad: Vec<_> = bad.iter().map(|it| format!("{}: {}", it.place, it.reason)).collect();
+        assert!(bad[0].starts_with("p.toml:8: playbook `bad`: action 1 (`call_htp`): there is no"), "{bad:?}");
+        assert!(bad[1].starts_with("p.toml:13: playbook `worse`: "), "{bad:?}");
+    }
+}
