@@ -239,6 +239,8 @@ impl<'a> Desk<'a> {
         let incident = self.incidents.get_mut(id).expect("it was found a moment ago");
         incident.state = "open".to_owned();
         (incident.resolved_at, incident.resolved_by) = (None, None);
+        // Whoever was told that it is over is told anew.
+        (incident.notified_at, incident.escalated_at, incident.escalation) = (None, None, None);
         incident.reopened += 1;
         incident.severity.clone_from(&it.severity);
         incident.kind.clone_from(&it.kind);
@@ -274,6 +276,7 @@ impl<'a> Desk<'a> {
         }
         incident.severity = to.as_str().to_owned();
         incident.title = title.to_owned();
+        incident.notified_at = None;
         // Whoever took on the lesser trouble did not take on this one.
         incident.state = "open".to_owned();
         self.tell(id, "worse", "", title.to_owned());

@@ -68,7 +68,7 @@ pub async fn examine(
     for component in components {
         let (mut checks, mut outcomes) = (vec![], vec![]);
         for check in &component.check {
-            let value = measure(engine, check, now).await?;
+            let value = measure(engine, check, DateTime::UNIX_EPOCH, now).await?;
             let outcome = judge(check, value);
             outcomes.push((outcome, check.weight));
             checks.push(Checked {
@@ -87,7 +87,7 @@ pub async fn examine(
     Ok(all)
 }
 
-/// Examines, and records the states in the ledger.
+/// Examines, records the states in the ledger, and hands over what was found.
 ///
 /// # Errors
 /// When lake or ledger cannot be reached.
@@ -96,7 +96,7 @@ pub async fn check(
     ledger: &Ledger,
     components: &[Component],
     now: DateTime<Utc>,
-) -> anyhow::Result<String> {
+) -> anyhow::Result<(String, Vec<Examined>)> {
     let all = examine(engine, components, now).await?;
     let mut said = vec![];
     for examined in &all {
@@ -104,7 +104,7 @@ pub async fn check(
         ledger.record_check(&examined.component, state, examined.score, now).await?;
         said.push(format!("{} is {}", examined.component, examined.state));
     }
-    Ok(said.join(", "))
+    Ok((said.join(", "), all))
 }
 
 /// Examines, and keeps a snapshot in the lake.
@@ -139,14 +139,16 @@ fn rows(all: &[Examined], now: DateTime<Utc>) -> anyhow::Result<RecordBatch> {
     Ok(RecordBatch::try_new(Table::Health.schema(), columns)?)
 }
 
-/// The number that `check` looks at, `None` if nothing was measured.
-async fn measure(
+/// The number that `check` looks at, `None` if nothing was measured within its window and after
+/// `earliest`.
+pub(crate) async fn measure(
     engine: &Engine,
     check: &Check,
+    earliest: DateTime<Utc>,
     now: DateTime<Utc>,
 ) -> Result<Option<f64>, analytics::Error> {
     let from = TimeDelta::from_std(check.window.0).ok().and_then(|it| now.checked_sub_signed(it));
-    let from = from.unwrap_or(DateTime::UNIX_EPOCH);
+    let from = from.unwrap_or(DateTime::UNIX_EPOCH).max(earliest);
     let batches = engine.collect(&question(check, from, now)).await?;
     let first = batches.iter().find(|batch| batch.num_rows() > 0);
     let value = first.and_then(|batch| batch.column(0).as_primitive_opt::<Float64Type>());
@@ -202,6 +204,11 @@ fn judge(check: &Check, value: Option<f64>) -> Outcome {
         () if beyond(check.warning) => Outcome::Warning,
         () => Outcome::Ok,
     }
+}
+
+/// Whether the number is within the limits of its check; what is not measured is not.
+pub(crate) fn is_ok(check: &Check, value: Option<f64>) -> bool {
+    judge(check, value) == Outcome::Ok
 }
 
 fn word(outcome: Outcome) -> &'static str {

@@ -3,6 +3,7 @@
 pub mod clock;
 mod collect;
 pub mod config;
+pub mod healing;
 pub mod health;
 pub mod http;
 pub mod state;
@@ -68,9 +69,11 @@ pub async fn run(
         engine,
         tasks: tasks.clone(),
         decoders,
+        healing: Arc::new(healing::Healing::new(&config, &ledger, &ingest)),
     };
 
     keep_the_lake(&tasks, &lake, &ingest);
+    healing::start(&state);
     watch_health(&tasks, &state);
     collect::start(&config.collect, &ingest, &tasks)?;
     serve_grpc(&config, &state, &tasks).await?;
@@ -257,7 +260,9 @@ fn watch_health(tasks: &Tasks, state: &State) {
         let state = checked.clone();
         async move {
             let components = &state.config.health.component;
-            health::check(&state.engine, &state.ledger, components, now).await
+            let (said, all) = health::check(&state.engine, &state.ledger, components, now).await?;
+            healing::observe(&state, &all, now).await?;
+            Ok(said)
         }
     });
     let kept = state.clone();

@@ -11,7 +11,7 @@ use ingest::{
     receive::{line_protocol, remote_write},
 };
 
-use crate::{clock, config::Config, tasks::Tasks};
+use crate::{clock, config::Config, healing::Healing, tasks::Tasks};
 
 /// Everything a handler may ask for; each takes its part.
 #[derive(Clone, Debug, FromRef)]
@@ -30,6 +30,8 @@ pub struct State {
     pub tasks: Tasks,
     /// Decoders that remember series between requests.
     pub decoders: Arc<Decoders>,
+    /// Incidents, and what is done about them.
+    pub healing: Arc<Healing>,
 }
 
 /// Decoders that remember series between requests.

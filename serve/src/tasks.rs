@@ -104,7 +104,8 @@ impl Tasks {
         self.statuses.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn record(&self, name: &'static str, started: DateTime<Utc>, outcome: anyhow::Result<String>) {
+    /// Keeps what a step said, for tasks that keep their own time.
+    pub(crate) fn record(&self, name: &'static str, started: DateTime<Utc>, outcome: anyhow::Result<String>) {
         let finished = clock::now();
         let mut statuses = self.statuses.lock().unwrap_or_else(PoisonError::into_inner);
         let status = statuses.entry(name).or_default();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use remediation::kind::Kind;
 use serde::{Deserialize, Serialize};
 
 use super::Period;
@@ -24,6 +25,16 @@ pub struct Health {
 pub struct Component {
     /// Its name.
     pub name: String,
+    /// What it is: service, worker, database, queue, host or destination. Helps to name its troubles.
+    #[serde(default)]
+    pub kind: String,
+    /// Components that it does not work without. Their trouble explains its own.
+    #[serde(default)]
+    pub depends_on: Vec<String>,
+    /// `[health.component.control]`: how it may be handled, for playbooks; `start`, `pid_file`, `unit`,
+    /// `restart_url`, `postgres`, `redis`, …
+    #[serde(default, skip_serializing_if = "toml::Table::is_empty")]
+    pub control: toml::Table,
     /// `[[health.component.check]]`.
     #[serde(default)]
     pub check: Vec<Check>,
@@ -51,6 +62,33 @@ pub struct Check {
     /// Its share in the score, relative to the other checks.
     #[serde(default = "one")]
     pub weight: f64,
+    /// The type of trouble when it is out of its limits; named after the metric when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<Kind>,
+    /// How many looks it takes to believe; as in `[incident]` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub believe: Option<Believe>,
+}
+
+/// How many looks it takes to believe.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Believe {
+    /// So many bad ones …
+    pub bad: u32,
+    /// … among the latest so many.
+    pub of: u32,
+    /// So many good ones in a row end it.
+    pub good: u32,
+}
+
+impl Believe {
+    /// Says what is wrong with the numbers.
+    pub(super) fn check(self, place: &str) -> Result<(), String> {
+        let fine = self.bad >= 1 && self.bad <= self.of && self.of <= 32 && (1..=32).contains(&self.good);
+        let sentence = "believe.bad must be at least 1 and at most believe.of, and no number above 32";
+        if fine { Ok(()) } else { Err(format!("{place}: {sentence}")) }
+    }
 }
 
 /// How the points of a window become one number.
@@ -84,6 +122,9 @@ impl Check {
         if !(self.weight.is_finite() && self.weight > 0.0) {
             return Err(format!("health check of `{metric}`: weight must be above 0"));
         }
+        if let Some(believe) = self.believe {
+            believe.check(&format!("health check of `{metric}`"))?;
+        }
         Ok(())
     }
 }
@@ -98,9 +139,14 @@ impl Default for Health {
             warning,
             critical,
             weight: one(),
+            kind: None,
+            believe: None,
         };
         let host = Component {
             name: "host".to_owned(),
+            kind: "host".to_owned(),
+            depends_on: vec![],
+            control: toml::Table::new(),
             check: vec![
                 check("system.memory.utilization", Aggregation::Mean, 0.85, 0.95),
                 check("system.filesystem.utilization", Aggregation::Max, 0.85, 0.95),

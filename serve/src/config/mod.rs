@@ -6,19 +6,24 @@
 
 mod collect;
 mod error;
+mod healing;
 mod health;
 mod overlay;
 mod period;
 mod redact;
 mod section;
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 
 pub use collect::{Collect, Source};
 pub use error::Error;
-pub use health::{Aggregation, Check, Component, Health};
+pub use healing::{Healing, Incident, Notify};
+pub use health::{Aggregation, Believe, Check, Component, Health};
 pub use overlay::Flags;
 pub use period::{Keep, Period};
 pub use section::{Http, Ingest, Lake, Ledger, Limits, Listen, Query, Retention};
@@ -43,6 +48,19 @@ pub struct Config {
     pub health: Health,
     /// What is measured without being sent.
     pub collect: Collect,
+    /// When trouble becomes an incident, and when it is over.
+    pub incident: Incident,
+    /// Who is told of incidents.
+    pub notify: Notify,
+    /// What may be done about them.
+    pub healing: Healing,
+    /// `[[playbook]]`: what is done about which trouble; see `remediation::playbook`. One that cannot work
+    /// is refused and the others stay, so they are read one by one, later.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub playbook: Vec<toml::Table>,
+    /// The file that this was read from.
+    #[serde(skip)]
+    pub file: Option<PathBuf>,
 }
 
 impl Config {
@@ -58,8 +76,9 @@ impl Config {
         };
         overlay::environment(&mut table, env)?;
         overlay::flags(&mut table, flags)?;
-        let config: Self =
+        let mut config: Self =
             table.try_into().map_err(|error| Error::other("configuration", &error))?;
+        config.file = path.map(Path::to_owned);
         config.check()?;
         Ok(config)
     }
@@ -79,6 +98,15 @@ impl Config {
                 return Err(Error::Invalid(format!("health.component `{name}` occurs twice")));
             }
         }
+        for component in &self.health.component {
+            if let Some(other) = component.depends_on.iter().find(|it| !names.contains(it)) {
+                let name = &component.name;
+                let sentence = format!("health.component `{name}` depends on `{other}`, which is none");
+                return Err(Error::Invalid(sentence));
+            }
+        }
+        self.incident.check().map_err(Error::Invalid)?;
+        self.healing.check().map_err(Error::Invalid)?;
         let checks = self.health.component.iter().flat_map(|component| &component.check);
         for check in checks {
             check.check().map_err(Error::Invalid)?;

@@ -1,0 +1,410 @@
+//! One turn of the loop: verify, decide, act, tell.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use data::ledger::{Action, Changes, Incident, Symptom};
+use remediation::{
+    action::{self, Context},
+    fix::{self, Case, Step},
+    incident::event,
+    playbook::Playbook,
+};
+use uuid::Uuid;
+
+use super::{Healing, LEASE, delta, facts::Known, look, notify, verify};
+use crate::{clock, http, state::State};
+
+/// Who does what nobody asked for.
+const WHO: &str = "pipenotify";
+
+/// One turn.
+pub(super) async fn tick(state: &State, now: DateTime<Utc>) -> anyhow::Result<String> {
+    let healing = &state.healing;
+    let length = delta(state.config.healing.lease);
+    if !state.ledger.take_lease(LEASE, &healing.holder, length, now).await? {
+        return Ok("another process acts".to_owned());
+    }
+    let known = Known::read(healing, now).await?;
+    if verify::run(state, &known, now).await? > 0 {
+        healing.wake();
+    }
+    let mut known = Known::read(healing, now).await?;
+    brakes(state, &mut known, now).await?;
+    let n_acts = plan(state, &mut known, now).await?;
+    healing.settle(&known, now).await?;
+    let n_told = notify::run(state, now).await?;
+    let n_open = known.incidents.iter().filter(|it| it.state != "resolved").count();
+    Ok(format!("{n_open} open incidents, {n_acts} actions begun, {n_told} people's messages"))
+}
+
+/// Pulls the brakes that are due, and says so.
+async fn brakes(state: &State, known: &mut Known, now: DateTime<Utc>) -> anyhow::Result<()> {
+    let opened: Vec<_> = known.incidents.iter().map(|it| it.opened_at).collect();
+    let none = Incident::clone;
+    let facts = match known.incidents.first().map(none) {
+        Some(first) => known.facts(&first, state.healing.n_actionable(), now),
+        None => return Ok(()),
+    };
+    let due = state.healing.limits().due_brakes(&facts, &opened, now);
+    if due.is_empty() {
+        return Ok(());
+    }
+    let mut changes = Changes { brakes: due.clone(), ..Changes::default() };
+    for brake in &due {
+        tracing::warn!("`{}` holds actions back: {}", brake.name, brake.reason);
+        let text = format!("`{}` holds actions back: {}", brake.name, brake.reason);
+        changes.promises.extend(notify::plain(state, "healing.brake", &text, now));
+    }
+    state.healing.keep(&changes, now).await?;
+    for brake in due {
+        state.ledger.audit(WHO, "pull brake", now, &format!("{}: {}", brake.name, brake.reason)).await?;
+        known.brakes.retain(|it| it.name != brake.name);
+        known.brakes.push(brake);
+    }
+    Ok(())
+}
+
+/// Decides for every open incident what is next, and begins it.
+async fn plan(state: &State, known: &mut Known, now: DateTime<Utc>) -> anyhow::Result<usize> {
+    let mut n = 0;
+    for incident in known.incidents.clone() {
+        if incident.state == "resolved" {
+            continue;
+        }
+        let of = |it: &&Symptom| {
+            it.bad
+                && it.incident_id.as_deref() == Some(&incident.id)
+                // The rest follows from it.
+                && it.component == incident.component
+        };
+        let symptoms: Vec<Symptom> = known.symptoms.iter().filter(of).cloned().collect();
+        let mut refusals = vec![];
+        let mut is_handled = false;
+        for symptom in &symptoms {
+            match consider(state, known, &incident, symptom, now).await? {
+                None => (),
+                Some(Considered::Begun) => {
+                    n += 1;
+                    is_handled = true;
+                    break;
+                }
+                Some(Considered::Waits) => is_handled = true,
+                Some(Considered::Refused(why)) => refusals.push(why),
+            }
+        }
+        if !is_handled && !refusals.is_empty() {
+            escalate(state, known, &incident, &refusals.join("; "), now).await?;
+        }
+    }
+    Ok(n)
+}
+
+/// What became of a symptom in this turn.
+enum Considered {
+    Begun,
+    Waits,
+    Refused(String),
+}
+
+async fn consider(
+    state: &State,
+    known: &mut Known,
+    incident: &Incident,
+    symptom: &Symptom,
+    now: DateTime<Utc>,
+) -> anyhow::Result<Option<Considered>> {
+    let Some((playbook, rungs)) = choose(state, symptom, now).await? else { return Ok(None) };
+    let config = &state.config.healing;
+    if !config.enabled {
+        return Ok(Some(Considered::Refused("`healing.enabled` is false".to_owned())));
+    }
+    let past = known.past(incident);
+    let case = Case {
+        incident,
+        symptom,
+        playbook,
+        rungs: &rungs,
+        past: &past,
+        dry_run: config.dry_run,
+        probability: config.probability,
+    };
+    let facts = known.facts(incident, state.healing.n_actionable(), now);
+    let step = fix::next(&case, &state.healing.limits(), &facts, now);
+    let target = |rung: usize| rungs[rung].clone().unwrap_or_default();
+    Ok(Some(match step {
+        Step::Wait(why) => {
+            tracing::debug!(incident.id = incident.id, "waits: {why}");
+            Considered::Waits
+        }
+        Step::Escalate(why) => Considered::Refused(why),
+        Step::DryRun(rung) => {
+            let it = Action {
+                state: "ended".to_owned(),
+                outcome: Some("dry_run".to_owned()),
+                ended_at: Some(now),
+                ..row(incident, symptom, playbook, rung, target(rung), now)
+            };
+            let said = format!("dry run: `{}` on `{}` would be done", it.action, it.target);
+            record(state, known, it, &said, now).await?;
+            Considered::Waits
+        }
+        Step::Propose(rung) => {
+            propose(state, known, row(incident, symptom, playbook, rung, target(rung), now), now).await?;
+            Considered::Waits
+        }
+        Step::Act(rung, proposal) => {
+            let approved = proposal.and_then(|id| known.actions.iter().find(|it| it.id == id).cloned());
+            let new = row(incident, symptom, playbook, rung, target(rung), now);
+            begin(state, known, approved.unwrap_or(new), symptom, playbook, rung, now).await?;
+            Considered::Begun
+        }
+    }))
+}
+
+/// The playbook for a symptom: the first that fits and has a rung that can be done, else the first that
+/// fits; with its rungs.
+async fn choose<'a>(
+    state: &'a State,
+    symptom: &Symptom,
+    now: DateTime<Utc>,
+) -> anyhow::Result<Option<(&'a Playbook, Vec<fix::Ready>)>> {
+    let (names, labels) = (state.healing.names(symptom), super::facts::labels(symptom));
+    let mut first = None;
+    for playbook in state.healing.playbooks.iter().filter(|it| it.fits(symptom, &labels)) {
+        let mut rungs = vec![];
+        for (n, rung) in playbook.rungs.iter().enumerate() {
+            let mut ready = playbook.prepare(n, &names).map(|it| it.target());
+            if let (Ok(_), Some(when)) = (&ready, &rung.when)
+                && let Err(why) = look::holds(state, when, now).await?
+            {
+                ready = Err(why);
+            }
+            rungs.push(ready);
+        }
+        let can = rungs.iter().any(Result::is_ok);
+        // A playbook that comes with the program and cannot do anything here was not meant for this.
+        if can {
+            return Ok(Some((playbook, rungs)));
+        }
+        if first.is_none() && playbook.place.starts_with("built in") {
+            continue;
+        }
+        first = first.or(Some((playbook, rungs)));
+    }
+    Ok(first)
+}
+
+fn row(
+    incident: &Incident,
+    symptom: &Symptom,
+    playbook: &Playbook,
+    rung: usize,
+    target: String,
+    now: DateTime<Utc>,
+) -> Action {
+    Action {
+        id: Uuid::now_v7().to_string(),
+        incident_id: incident.id.clone(),
+        symptom_id: symptom.id.clone(),
+        incident_kind: symptom.kind.clone(),
+        component: symptom.component.clone(),
+        playbook: playbook.name.clone(),
+        rung: i64::try_from(rung).unwrap_or(i64::MAX),
+        action: playbook.rungs[rung].action.clone(),
+        target,
+        risk: playbook.risk.as_str().to_owned(),
+        state: "proposed".to_owned(),
+        outcome: None,
+        detail: String::new(),
+        output: String::new(),
+        before: symptom.observed,
+        after: None,
+        created_at: now,
+        started_at: None,
+        acted_at: None,
+        verify_from: None,
+        verify_until: None,
+        ended_at: None,
+        owner: None,
+        deadline: None,
+        approval_hash: None,
+        approval_until: None,
+        decided_by: None,
+        version: 0,
+    }
+}
+
+/// Asks people, by a message with a link that expires.
+async fn propose(
+    state: &State,
+    known: &mut Known,
+    it: Action,
+    now: DateTime<Utc>,
+) -> anyhow::Result<()> {
+    let token = http::secret("pna");
+    let until = now + delta(state.config.healing.approval);
+    let it = Action {
+        approval_hash: Some(http::auth::hash(&token)),
+        approval_until: Some(until),
+        ..it
+    };
+    let base = notify::base(state);
+    let text = format!(
+        "May `{}` be done on `{}` ({} risk, for {} of {})? Approve or reject until {}: \
+         {base}/api/v1/actions/{}/decide?token={token}",
+        it.action,
+        it.target,
+        it.risk,
+        it.incident_kind,
+        it.component,
+        until.to_rfc3339(),
+        it.id
+    );
+    let said = format!("`{}` on `{}` waits for an approval", it.action, it.target);
+    let mut changes = with(it.clone(), &said, now);
+    changes.promises = notify::plain(state, "action.approval", &text, now);
+    state.healing.keep(&changes, now).await?;
+    known.actions.push(Action { version: 1, ..it });
+    Ok(())
+}
+
+/// Writes down that it is done, then does it.
+async fn begin(
+    state: &State,
+    known: &mut Known,
+    it: Action,
+    symptom: &Symptom,
+    playbook: &Playbook,
+    rung: usize,
+    now: DateTime<Utc>,
+) -> anyhow::Result<()> {
+    let settings = &playbook.rungs[rung];
+    let prepared = match playbook.prepare(rung, &state.healing.names(symptom)) {
+        Ok(prepared) => prepared,
+        Err(why) => anyhow::bail!("`{}` cannot be done any more: {why}", settings.action),
+    };
+    let timeout = settings.timeout.0;
+    let it = Action {
+        state: "acting".to_owned(),
+        before: symptom.observed,
+        started_at: Some(now),
+        owner: Some(state.healing.holder.clone()),
+        // A little longer than the action may take, so that its own word comes first.
+        deadline: Some(now + TimeDelta::from_std(timeout * 2).unwrap_or(TimeDelta::MAX)),
+        ..it
+    };
+    let said = format!("`{}` on `{}` begins, by playbook `{}`", it.action, it.target, it.playbook);
+    tracing::info!(incident.id = it.incident_id, action.id = it.id, "{said}");
+    match state.healing.keep(&with(it.clone(), &said, now), now).await {
+        // Another action has the target, or another process the lease: nothing is done.
+        Err(data::Error::Conflict { .. }) => return Ok(()),
+        kept => kept?,
+    }
+    let it = Action { version: it.version + 1, ..it };
+    known.actions.retain(|other| other.id != it.id);
+    known.actions.push(it.clone());
+    let context = state.healing.context(it.id.clone(), timeout);
+    let (state, verify) = (state.clone(), playbook.verify.clone());
+    let tasks = state.tasks.clone();
+    tasks.spawn(async move {
+        let outcome = action::run(&*prepared, &context).await;
+        let now = clock::now();
+        let done = done(it, outcome, verify.wait.delta(), verify.within.delta(), now);
+        let said = match &done.outcome {
+            Some(_) => format!("`{}` failed: {}", done.action, done.detail),
+            None => format!("`{}` is done: {}; its effect is looked for", done.action, done.detail),
+        };
+        tracing::info!(action.id = done.id, "{said}");
+        // Without the lease: whoever acts now must know what was done here.
+        if let Err(error) = state.ledger.apply(&with(done, &said, now), None, now).await {
+            tracing::error!("what an action did was not recorded; it will be looked for: {error}");
+        }
+        state.healing.wake();
+    });
+    Ok(())
+}
+
+fn done(
+    it: Action,
+    outcome: Result<action::Done, String>,
+    wait: TimeDelta,
+    within: TimeDelta,
+    now: DateTime<Utc>,
+) -> Action {
+    match outcome {
+        Ok(done) => Action {
+            state: "verifying".to_owned(),
+            detail: done.summary,
+            output: done.output,
+            acted_at: Some(now),
+            verify_from: Some(now + wait),
+            verify_until: Some(now + wait + within),
+            ..it
+        },
+        Err(why) => Action {
+            state: "ended".to_owned(),
+            outcome: Some("failed".to_owned()),
+            detail: why,
+            acted_at: Some(now),
+            ended_at: Some(now),
+            ..it
+        },
+    }
+}
+
+async fn record(
+    state: &State,
+    known: &mut Known,
+    it: Action,
+    said: &str,
+    now: DateTime<Utc>,
+) -> anyhow::Result<()> {
+    tracing::info!(incident.id = it.incident_id, "{said}");
+    state.healing.keep(&with(it.clone(), said, now), now).await?;
+    known.actions.push(Action { version: 1, ..it });
+    Ok(())
+}
+
+/// An action with a line on the timeline of its incident.
+fn with(it: Action, said: &str, now: DateTime<Utc>) -> Changes {
+    let events = vec![(it.incident_id.clone(), event("action", WHO, said, now))];
+    Changes { actions: vec![it], events, ..Changes::default() }
+}
+
+/// Leaves an incident to people, once.
+async fn escalate(
+    state: &State,
+    known: &mut Known,
+    incident: &Incident,
+    why: &str,
+    now: DateTime<Utc>,
+) -> anyhow::Result<()> {
+    if incident.escalated_at.is_some() {
+        return Ok(());
+    }
+    tracing::warn!(incident.id = incident.id, "a person is needed for {}: {why}", incident.title);
+    let it = Incident {
+        escalated_at: Some(now),
+        escalation: Some(why.to_owned()),
+        updated_at: now,
+        ..incident.clone()
+    };
+    let events = vec![(it.id.clone(), event("escalated", WHO, why, now))];
+    let changes = Changes { incidents: vec![it.clone()], events, ..Changes::default() };
+    match state.healing.keep(&changes, now).await {
+        // It has changed meanwhile; the next turn decides anew.
+        Err(data::Error::Conflict { .. }) => return Ok(()),
+        kept => kept?,
+    }
+    known.incidents.retain(|other| other.id != it.id);
+    known.incidents.push(Incident { version: it.version + 1, ..it });
+    Ok(())
+}
+
+impl Healing {
+    /// How an action is run.
+    pub(super) fn context(&self, key: String, timeout: Duration) -> Context {
+        Context { key, allowed: self.allowed.clone(), timeout }
+    }
+}

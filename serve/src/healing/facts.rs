@@ -1,0 +1,113 @@
+//! What the ledger knows when the next step is decided.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use data::ledger::{Action, Brake, Effectiveness, Incident, Silence, Symptom};
+use remediation::{
+    guard::{Facts, Limits},
+    notice,
+    playbook::Names,
+};
+
+use super::{ACTIONS_MAX, Healing, delta};
+
+/// What the ledger knows.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) incidents: Vec<Incident>,
+    pub(super) symptoms: Vec<Symptom>,
+    pub(super) actions: Vec<Action>,
+    pub(super) brakes: Vec<Brake>,
+    pub(super) effectiveness: Vec<Effectiveness>,
+    pub(super) silences: Vec<Silence>,
+}
+
+impl Known {
+    pub(super) async fn read(healing: &Healing, now: DateTime<Utc>) -> data::Result<Self> {
+        let ledger = &healing.ledger;
+        // Long enough for whoever was told of a trouble to be told of its end after a restart.
+        let lately = now - TimeDelta::hours(24);
+        Ok(Self {
+            incidents: ledger.current_incidents(lately).await?,
+            symptoms: ledger.open_symptoms().await?,
+            actions: ledger.recent_actions(now - TimeDelta::hours(24), ACTIONS_MAX).await?,
+            brakes: ledger.brakes().await?,
+            effectiveness: ledger.effectiveness().await?,
+            silences: ledger.silences(now).await?,
+        })
+    }
+
+    pub(super) fn facts(&self, incident: &Incident, n: usize, now: DateTime<Utc>) -> Facts<'_> {
+        let holds = |it: &Silence| it.maintenance && notice::covers(it, incident, now);
+        Facts {
+            actions: &self.actions,
+            brakes: &self.brakes,
+            effectiveness: &self.effectiveness,
+            n_components: n,
+            in_maintenance: self.silences.iter().any(holds),
+        }
+    }
+
+    /// What was done for an incident, the oldest first.
+    pub(super) fn past(&self, incident: &Incident) -> Vec<Action> {
+        let of = self.actions.iter().filter(|it| it.incident_id == incident.id);
+        let mut past: Vec<Action> = of.cloned().collect();
+        past.sort_by_key(|it| it.created_at);
+        past
+    }
+
+    /// Incidents with an action that is not judged yet, and those in which the latest one has helped.
+    pub(super) fn busy_and_fixed(&self) -> (BTreeSet<String>, BTreeSet<String>) {
+        let is_busy = |it: &&Action| matches!(it.state.as_str(), "acting" | "verifying");
+        let busy = self.actions.iter().filter(is_busy).map(|it| it.incident_id.clone()).collect();
+        let helped = |it: &&Action| it.outcome.as_deref() == Some("effective");
+        let fixed = self.actions.iter().filter(helped).map(|it| it.incident_id.clone()).collect();
+        (busy, fixed)
+    }
+}
+
+impl Healing {
+    /// The limits as configured.
+    pub fn limits(&self) -> Limits {
+        let it = &self.config.healing;
+        Limits {
+            attempts: it.attempts,
+            attempts_window: delta(it.attempts_window),
+            per_hour: it.per_hour,
+            per_day: it.per_day,
+            cool_down: delta(it.cool_down),
+            blast_radius: it.blast_radius,
+            blast_share: it.blast_share,
+            blast_window: delta(it.blast_window),
+            breaker_failures: it.breaker_failures,
+            breaker_open: delta(it.breaker_open),
+            storm_incidents: it.storm_incidents,
+            storm_window: delta(it.storm_window),
+            floor: it.floor,
+            floor_attempts: i64::from(it.floor_attempts),
+        }
+    }
+
+    /// Components that say how they may be handled: the set that a share of is counted over.
+    pub fn n_actionable(&self) -> usize {
+        self.config.health.component.iter().filter(|it| !it.control.is_empty()).count().max(1)
+    }
+
+    /// What the names of a playbook stand for in this case.
+    pub fn names(&self, symptom: &Symptom) -> Names {
+        let component = self.config.health.component.iter().find(|it| it.name == symptom.component);
+        Names {
+            component: symptom.component.clone(),
+            kind: symptom.kind.clone(),
+            metric: symptom.metric.clone().unwrap_or_default(),
+            labels: labels(symptom),
+            control: component.map(|it| it.control.clone()).unwrap_or_default(),
+        }
+    }
+}
+
+/// The labels of a symptom.
+pub(super) fn labels(symptom: &Symptom) -> BTreeMap<String, String> {
+    serde_json::from_str(&symptom.labels).unwrap_or_default()
+}

@@ -1,0 +1,222 @@
+//! The loop itself: what was seen becomes incidents, incidents become actions, actions are verified.
+//!
+//! Deciding is `remediation`'s, keeping is the ledger's, measuring the engine's; here they meet. One
+//! process of all that share a ledger acts: the one that holds the lease. Every change it makes is
+//! committed together with a look at that lease, so that one that has lost it changes nothing.
+
+mod act;
+mod facts;
+mod look;
+mod notify;
+pub mod playbooks;
+mod verify;
+mod watch;
+
+pub(crate) use watch::observe;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use data::{
+    Finding, Table,
+    ledger::{Changes, Fence, Ledger},
+};
+use ingest::Ingest;
+use remediation::{
+    action::Allowed,
+    desk::{self, Desk},
+    playbook::{Playbook, Refused},
+    symptom::Observation,
+};
+use tokio::sync::{Mutex, Notify};
+use uuid::Uuid;
+
+use crate::{
+    config::{Config, Period},
+    state::State,
+};
+
+/// The lease on acting.
+pub const LEASE: &str = "healing";
+
+/// How often a decision is made anew when somebody else was first.
+const CONFLICTS_MAX: u32 = 5;
+
+/// Actions that are looked at when the next one is decided.
+const ACTIONS_MAX: u32 = 5_000;
+
+/// What the loop needs.
+#[derive(Debug)]
+pub struct Healing {
+    config: Arc<Config>,
+    ledger: Arc<Ledger>,
+    ingest: Arc<Ingest>,
+    /// What can be done about which trouble; the user's own first.
+    pub playbooks: Vec<Playbook>,
+    /// Playbooks that cannot work.
+    pub refused: Vec<Refused>,
+    allowed: Allowed,
+    depends_on: BTreeMap<String, Vec<String>>,
+    /// The name of this process in leases.
+    holder: String,
+    /// Wakes the loop before its time.
+    hint: Notify,
+    /// One decision about incidents at a time within this process.
+    turn: Mutex<()>,
+    /// Since when the actions that are being verified look good.
+    good_since: Mutex<HashMap<String, DateTime<Utc>>>,
+}
+
+impl Healing {
+    /// Reads the playbooks; those that cannot work are reported and left out.
+    pub fn new(config: &Arc<Config>, ledger: &Arc<Ledger>, ingest: &Arc<Ingest>) -> Self {
+        let allowed = playbooks::allowed(config);
+        let (playbooks, refused) = playbooks::read(config);
+        for it in &refused {
+            tracing::error!("{}: {}; it is left out", it.place, it.reason);
+        }
+        let depends_on = config.health.component.iter();
+        let depends_on = depends_on.map(|it| (it.name.clone(), it.depends_on.clone())).collect();
+        Self {
+            config: Arc::clone(config),
+            ledger: Arc::clone(ledger),
+            ingest: Arc::clone(ingest),
+            playbooks,
+            refused,
+            allowed,
+            depends_on,
+            holder: Uuid::new_v4().to_string(),
+            hint: Notify::new(),
+            turn: Mutex::new(()),
+            good_since: Mutex::default(),
+        }
+    }
+
+    /// The name of this process in leases.
+    pub fn holder(&self) -> &str {
+        &self.holder
+    }
+
+    /// Wakes the loop: something has changed that it should look at.
+    pub fn wake(&self) {
+        self.hint.notify_one();
+    }
+
+    fn fence(&self) -> Option<Fence<'_>> {
+        Some(Fence { lease: LEASE, holder: &self.holder })
+    }
+
+    /// Takes in what was seen, by a check or a sender. Several looks at once are one decision.
+    ///
+    /// # Errors
+    /// When ledger or log cannot be written.
+    pub async fn observe(
+        &self,
+        seen: &[Observation],
+        fenced: bool,
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<()> {
+        if seen.is_empty() {
+            return Ok(());
+        }
+        let found = self.decide(fenced, now, |desk| desk.observe(seen)).await?;
+        if !found.is_empty() {
+            self.ingest.append(Table::Findings, data::finding::rows(&found)?).await?;
+            self.wake();
+        }
+        Ok(())
+    }
+
+    /// Makes one incident a part of another, as a person asked.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub async fn merge(
+        &self,
+        part: &str,
+        into: &str,
+        who: &str,
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<()> {
+        self.decide(false, now, |desk| desk.merge(part, into, who)).await.map(drop)
+    }
+
+    /// Ends what is over.
+    async fn settle(&self, facts: &facts::Known, now: DateTime<Utc>) -> anyhow::Result<()> {
+        let (busy, fixed) = facts.busy_and_fixed();
+        let found = self.decide(true, now, |desk| {
+            desk.expire();
+            desk.settle(&busy, &fixed);
+        });
+        let found = found.await?;
+        self.ingest.append(Table::Findings, data::finding::rows(&found)?).await?;
+        Ok(())
+    }
+
+    /// Decides on a desk with what the ledger knows, and keeps the decision; anew if somebody was first.
+    async fn decide(
+        &self,
+        fenced: bool,
+        now: DateTime<Utc>,
+        decide: impl Fn(&mut Desk<'_>),
+    ) -> anyhow::Result<Vec<Finding>> {
+        let _turn = self.turn.lock().await;
+        let incident = &self.config.incident;
+        let policy = desk::Policy {
+            reopen_within: delta(incident.reopen_within),
+            flap_max: i64::from(incident.flap_max),
+            flap_quiet: delta(incident.flap_quiet),
+        };
+        for attempt in 1.. {
+            let incidents = self.ledger.current_incidents(now - policy.reopen_within).await?;
+            let symptoms = self.ledger.symptoms().await?;
+            let (changes, found) = {
+                let mut new_id = || Uuid::now_v7().to_string();
+                let mut desk =
+                    Desk::new(incidents, symptoms, &self.depends_on, policy, &mut new_id, now);
+                decide(&mut desk);
+                desk.finish()
+            };
+            let fence = if fenced { self.fence() } else { None };
+            match self.ledger.apply(&changes, fence, now).await {
+                Err(data::Error::Conflict { .. }) if attempt < CONFLICTS_MAX => (),
+                kept => return kept.map(|()| found).map_err(Into::into),
+            }
+        }
+        unreachable!("the last attempt returns")
+    }
+
+    /// Keeps a change under the lease.
+    async fn keep(&self, changes: &Changes, now: DateTime<Utc>) -> data::Result<()> {
+        self.ledger.apply(changes, self.fence(), now).await
+    }
+}
+
+/// Starts the loop.
+pub fn start(state: &State) {
+    let every = state.config.healing.every.0;
+    let (one, stop) = (state.clone(), state.tasks.stopping());
+    state.tasks.spawn(async move {
+        while !stop.is_cancelled() {
+            let started = crate::clock::now();
+            let outcome = act::tick(&one, started).await;
+            one.tasks.record("healing", started, outcome);
+            tokio::select! {
+                () = one.healing.hint.notified() => (),
+                () = tokio::time::sleep(every) => (),
+                () = stop.cancelled() => (),
+            }
+        }
+        if let Err(error) = one.ledger.drop_lease(LEASE, one.healing.holder()).await {
+            tracing::warn!("the lease on acting was not given back: {error}");
+        }
+    });
+}
+
+/// A configured period for arithmetic with times.
+pub(crate) fn delta(period: Period) -> TimeDelta {
+    TimeDelta::from_std(period.0).unwrap_or(TimeDelta::MAX)
+}
