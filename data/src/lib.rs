@@ -28,8 +28,8 @@ pub mod sample;
 pub mod table;
 
 pub use error::{Error, Result};
-pub use finding::Finding;
 pub use event::{Event, Span};
+pub use finding::Finding;
 pub use recent::{Filter, Recent};
 pub use sample::{Point, Series};
 pub use table::Table;

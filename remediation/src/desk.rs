@@ -97,15 +97,16 @@ impl<'a> Desk<'a> {
         let over: Vec<Symptom> = self.symptoms.values().filter(over).cloned().collect();
         for before in over {
             let history = before.history << 1;
-            let after = Symptom { bad: false, since: now, bad_since: None, history, ..before.clone() };
+            let after =
+                Symptom { bad: false, since: now, bad_since: None, history, ..before.clone() };
             self.keep_symptom(Some(&before), after);
         }
     }
 
     fn keep_symptom(&mut self, before: Option<&Symptom>, mut after: Symptom) {
         let was_bad = before.is_some_and(|it| it.bad);
-        let worse = was_bad
-            && before.is_some_and(|it| severity(&it.severity) < severity(&after.severity));
+        let worse =
+            was_bad && before.is_some_and(|it| severity(&it.severity) < severity(&after.severity));
         match (was_bad, after.bad) {
             (false, true) => {
                 self.found(&after, &after.severity.clone());

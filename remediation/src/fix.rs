@@ -63,10 +63,13 @@ pub struct Measured {
 pub fn next(case: &Case<'_>, limits: &Limits, facts: &Facts<'_>, now: DateTime<Utc>) -> Step {
     let since = case.incident.opened_at;
     let past = || {
-        let ours = |it: &&Action| it.symptom_id == case.symptom.id && it.playbook == case.playbook.name;
+        let ours =
+            |it: &&Action| it.symptom_id == case.symptom.id && it.playbook == case.playbook.name;
         case.past.iter().filter(move |it| it.created_at >= since).filter(ours)
     };
-    if let Some(running) = case.past.iter().find(|it| matches!(it.state.as_str(), "acting" | "verifying")) {
+    if let Some(running) =
+        case.past.iter().find(|it| matches!(it.state.as_str(), "acting" | "verifying"))
+    {
         return Step::Wait(format!("`{}` is at work", running.action));
     }
     if let Some(asked) = past().find(|it| it.state == "proposed") {
@@ -186,7 +189,10 @@ mod tests {
         incident::tests::incident,
         kind::{Kind, Severity},
         playbook::load,
-        symptom::{self, Hysteresis, Observation, Verdict, tests::{now, seen}},
+        symptom::{
+            self, Hysteresis, Observation, Verdict,
+            tests::{now, seen},
+        },
     };
 
     const TWO_RUNGS: &str = "
@@ -284,7 +290,12 @@ program = '/bin/true'
         let approved = past(0, "approved");
         let id = approved.id.clone();
         check("risk = 'high'", &both(), &[approved], Step::Act(0, Some(id)));
-        check("risk = 'high'", &both(), &[past(0, "rejected"), past(0, "expired")], Step::Propose(1));
+        check(
+            "risk = 'high'",
+            &both(),
+            &[past(0, "rejected"), past(0, "expired")],
+            Step::Propose(1),
+        );
         check("dry_run = true", &both(), &[], Step::DryRun(0));
     }
 

@@ -88,8 +88,10 @@ impl Limits {
             it.holds(now) && ["kill", "pause", "breaker", "storm"].contains(&it.name.as_str())
         });
         if let Some(brake) = held {
-            let until = brake.ends_at.map_or(String::new(), |end| format!(" until {}", end.to_rfc3339()));
-            let text = format!("actions are held back by `{}`{until}: {}", brake.name, brake.reason);
+            let until =
+                brake.ends_at.map_or(String::new(), |end| format!(" until {}", end.to_rfc3339()));
+            let text =
+                format!("actions are held back by `{}`{until}: {}", brake.name, brake.reason);
             return if brake.name == "storm" { Answer::Wait(text) } else { Answer::Refuse(text) };
         }
         if facts.in_maintenance {
@@ -123,11 +125,14 @@ impl Limits {
                 words(self.attempts_window)
             ));
         }
-        for (window, limit, name) in
-            [(TimeDelta::hours(1), self.per_hour, "hour"), (TimeDelta::days(1), self.per_day, "day")]
-        {
+        for (window, limit, name) in [
+            (TimeDelta::hours(1), self.per_hour, "hour"),
+            (TimeDelta::days(1), self.per_day, "day"),
+        ] {
             if since(window).count() >= limit as usize {
-                return Answer::Refuse(format!("the limit of {limit} actions per {name} is reached"));
+                return Answer::Refuse(format!(
+                    "the limit of {limit} actions per {name} is reached"
+                ));
             }
         }
         let cool_down = wish.cool_down.unwrap_or(self.cool_down).max(self.cool_down);
@@ -181,8 +186,12 @@ impl Limits {
         now: DateTime<Utc>,
     ) -> Vec<Brake> {
         let mut due = vec![];
-        let brake = |name: String, reason: String, ends_at| {
-            Brake { name, reason, who: "pipenotify".to_owned(), begun_at: now, ends_at }
+        let brake = |name: String, reason: String, ends_at| Brake {
+            name,
+            reason,
+            who: "pipenotify".to_owned(),
+            begun_at: now,
+            ends_at,
         };
         for it in facts.effectiveness.iter().filter(|it| it.attempts >= self.floor_attempts) {
             let name = suspension(&it.incident_kind, &it.action);
@@ -205,7 +214,8 @@ impl Limits {
             let reason = format!("{n} incidents within {}", words(self.storm_window));
             let ends_at = now + self.storm_window;
             let stale = facts.brakes.iter().find(|it| it.name == "storm");
-            let renew = stale.and_then(|it| it.ends_at).is_none_or(|end| end - now < self.storm_window / 2);
+            let renew =
+                stale.and_then(|it| it.ends_at).is_none_or(|end| end - now < self.storm_window / 2);
             if renew {
                 due.push(brake("storm".to_owned(), reason, Some(ends_at)));
             }
@@ -393,10 +403,18 @@ pub(crate) mod tests {
         assert_eq!(names, ["suspended:worker_dead:call_http", "breaker", "storm"]);
         let again = limits().due_brakes(&Facts { brakes: &due, ..facts }, &vec![now(); 10], now());
         assert_eq!(again, [], "once is enough");
-        assert!(limits().suspended("worker_dead", "call_http", &Facts { brakes: &due, ..facts }).is_some());
+        assert!(
+            limits()
+                .suspended("worker_dead", "call_http", &Facts { brakes: &due, ..facts })
+                .is_some()
+        );
         // After the breaker closed, what failed before counts no more.
         let closed = [brake("breaker", -5)];
-        let due = limits().due_brakes(&Facts { brakes: &closed, effectiveness: &[], ..facts }, &[], now());
+        let due = limits().due_brakes(
+            &Facts { brakes: &closed, effectiveness: &[], ..facts },
+            &[],
+            now(),
+        );
         assert_eq!(due, []);
     }
 }

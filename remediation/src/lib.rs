@@ -15,14 +15,14 @@
 //!
 //! Deciding takes `now` and touches nothing; doing ([`action`]) is short. Who measures is the caller.
 
-pub mod desk;
-pub mod incident;
-pub mod kind;
-pub mod outbox;
-pub mod symptom;
 pub mod action;
-pub mod playbook;
-pub mod span;
+pub mod desk;
 pub mod fix;
 pub mod guard;
+pub mod incident;
+pub mod kind;
 pub mod notice;
+pub mod outbox;
+pub mod playbook;
+pub mod span;
+pub mod symptom;

@@ -116,8 +116,14 @@ pub fn told(it: &Incident, now: DateTime<Utc>) -> Incident {
 }
 
 /// The message about what is due: JSON with a `text` for people.
-pub fn message(all: &[(Why, &Incident)], links: &[String], base: &str, now: DateTime<Utc>) -> String {
-    let mut lines: Vec<String> = all.iter().take(LISTED_MAX).map(|(why, it)| line(*why, it)).collect();
+pub fn message(
+    all: &[(Why, &Incident)],
+    links: &[String],
+    base: &str,
+    now: DateTime<Utc>,
+) -> String {
+    let mut lines: Vec<String> =
+        all.iter().take(LISTED_MAX).map(|(why, it)| line(*why, it)).collect();
     if all.len() > LISTED_MAX {
         lines.push(format!("… and {} more", all.len() - LISTED_MAX));
     }
@@ -153,7 +159,12 @@ fn line(why: Why, it: &Incident) -> String {
             let tried = it.escalation.as_deref().unwrap_or_default();
             format!("{severity} {}: {}. A person is needed: {tried}", it.component, it.title)
         }
-        Why::Repeated => format!("{severity} {}: {} (still, since {})", it.component, it.title, it.opened_at.to_rfc3339()),
+        Why::Repeated => format!(
+            "{severity} {}: {} (still, since {})",
+            it.component,
+            it.title,
+            it.opened_at.to_rfc3339()
+        ),
         Why::New | Why::Again => format!("{severity} {}: {}", it.component, it.title),
     }
 }

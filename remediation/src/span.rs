@@ -36,7 +36,8 @@ impl std::str::FromStr for Span {
             };
             number.parse::<u64>().ok()?.checked_mul(factor)
         };
-        let wrong = || format!("`{text}` is no length of time; expected one like 500ms, 5s, 15m or 6h");
+        let wrong =
+            || format!("`{text}` is no length of time; expected one like 500ms, 5s, 15m or 6h");
         parts().map(|ms| Self(Duration::from_millis(ms))).ok_or_else(wrong)
     }
 }

@@ -55,13 +55,8 @@ impl Tasks {
     }
 
     /// As [`Tasks::every`], and whenever `hint` is given.
-    pub fn every_or<F, Fut>(
-        &self,
-        name: &'static str,
-        period: Duration,
-        hint: Arc<Notify>,
-        step: F,
-    ) where
+    pub fn every_or<F, Fut>(&self, name: &'static str, period: Duration, hint: Arc<Notify>, step: F)
+    where
         F: Fn(DateTime<Utc>) -> Fut + Send + 'static,
         Fut: Future<Output = anyhow::Result<String>> + Send,
     {
@@ -105,7 +100,12 @@ impl Tasks {
     }
 
     /// Keeps what a step said, for tasks that keep their own time.
-    pub(crate) fn record(&self, name: &'static str, started: DateTime<Utc>, outcome: anyhow::Result<String>) {
+    pub(crate) fn record(
+        &self,
+        name: &'static str,
+        started: DateTime<Utc>,
+        outcome: anyhow::Result<String>,
+    ) {
         let finished = clock::now();
         let mut statuses = self.statuses.lock().unwrap_or_else(PoisonError::into_inner);
         let status = statuses.entry(name).or_default();

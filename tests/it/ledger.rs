@@ -2,7 +2,8 @@
 
 use chrono::{DateTime, TimeDelta, TimeZone, Utc};
 use data::ledger::{
-    Attempt, Changes, Fence, Finished, Incident, IncidentEvent, IncidentFilter, Ledger, NewDelivery, NewKey, Role, State,
+    Attempt, Changes, Fence, Finished, Incident, IncidentEvent, IncidentFilter, Ledger,
+    NewDelivery, NewKey, Role, State,
 };
 use tests::postgres::Postgres;
 
@@ -128,7 +129,8 @@ async fn leases(one: &Ledger, other: &Ledger, changes: &Changes) {
     other.apply(changes, fence("b"), now() + length).await.unwrap();
     let filter = IncidentFilter { states: vec!["open".to_owned()], ..IncidentFilter::default() };
     assert_eq!(one.incidents(&filter, 10).await.unwrap().len(), 1);
-    let filter = IncidentFilter { component: Some("other".to_owned()), ..IncidentFilter::default() };
+    let filter =
+        IncidentFilter { component: Some("other".to_owned()), ..IncidentFilter::default() };
     assert_eq!(one.incidents(&filter, 10).await.unwrap().len(), 0);
 }
 

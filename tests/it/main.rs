@@ -1,11 +1,12 @@
 //! The whole from outside.
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
+mod architecture;
 mod bad_input;
 mod clients;
 mod crash;
+mod healing;
 mod journey;
+mod ledger;
 mod object_storage;
 mod open_lake;
-mod architecture;
-mod ledger;

@@ -34,6 +34,7 @@ pub struct Home {
     /// Where OTLP over gRPC is served.
     pub grpc: SocketAddr,
     lake: String,
+    ledger: Option<String>,
     environment: Vec<(String, String)>,
     settings: Option<String>,
 }
@@ -44,12 +45,18 @@ impl Home {
         let folder = tempfile::Builder::new().prefix("pipenotify-").tempdir()?;
         let lake = folder.path().join("lake").display().to_string();
         let (http, grpc) = (free_address()?, free_address()?);
-        Ok(Self { folder, http, grpc, lake, environment: Vec::new(), settings: None })
+        Ok(Self { folder, http, grpc, lake, ledger: None, environment: Vec::new(), settings: None })
     }
 
     /// The same with a lake elsewhere, for example `s3://bucket/lake`.
     pub fn with_lake(mut self, url: impl Into<String>) -> Self {
         self.lake = url.into();
+        self
+    }
+
+    /// The same with a ledger elsewhere, which other processes may share.
+    pub fn with_ledger(mut self, url: impl Into<String>) -> Self {
+        self.ledger = Some(url.into());
         self
     }
 
@@ -110,7 +117,7 @@ impl Home {
         }
         command
             .args(["--lake", &self.lake, "--ledger"])
-            .arg(self.path().join("ledger.db"))
+            .arg(self.ledger.clone().map_or_else(|| self.path().join("ledger.db"), Into::into))
             .args(["--listen", &self.http.to_string()])
             .args(["--otlp-grpc", &self.grpc.to_string(), "--pgwire", "off"])
             .env("PIPENOTIFY_ADMIN_KEY", ADMIN_KEY)

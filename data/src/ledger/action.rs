@@ -97,7 +97,9 @@ impl Ledger {
 
     /// What was done for an incident, the oldest first.
     pub async fn actions_of(&self, incident_id: &str) -> Result<Vec<Action>> {
-        let mut actions = self.read_actions("incident_id = $1 and created_at >= $2", incident_id, 0, ROWS_MAX).await?;
+        let mut actions = self
+            .read_actions("incident_id = $1 and created_at >= $2", incident_id, 0, ROWS_MAX)
+            .await?;
         actions.reverse();
         Ok(actions)
     }

@@ -32,7 +32,8 @@ impl Brake {
 impl Ledger {
     /// All brakes, also those that let go by themselves.
     pub async fn brakes(&self) -> Result<Vec<Brake>> {
-        let query = "select brake, reason, who, begun_at, ends_at from brake order by brake limit $1";
+        let query =
+            "select brake, reason, who, begun_at, ends_at from brake order by brake limit $1";
         let rows = sqlx::query(query).bind(ROWS_MAX).fetch_all(&self.pool).await;
         let read = |row: &_| {
             Ok(Brake {

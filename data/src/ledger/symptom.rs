@@ -79,7 +79,8 @@ impl Ledger {
 
     /// Forgets what was good and not looked at since `before`.
     pub async fn forget_symptoms(&self, before: DateTime<Utc>) -> Result<u64> {
-        let forget = "delete from symptom where state = 'good' and incident_id is null and seen_at < $1";
+        let forget =
+            "delete from symptom where state = 'good' and incident_id is null and seen_at < $1";
         let gone = sqlx::query(forget).bind(micros(before)).execute(&self.pool).await;
         Ok(gone.map_err(failed("forgetting symptoms"))?.rows_affected())
     }

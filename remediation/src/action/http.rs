@@ -28,7 +28,9 @@ pub(super) struct CallHttp {
 impl Act for CallHttp {
     fn target(&self) -> String {
         let host = Url::parse(&self.url).ok();
-        let shown = host.map(|url| format!("{}{}", url.authority().rsplit('@').next().unwrap_or_default(), url.path()));
+        let shown = host.map(|url| {
+            format!("{}{}", url.authority().rsplit('@').next().unwrap_or_default(), url.path())
+        });
         format!("http:{}", shown.unwrap_or_default())
     }
 
@@ -47,7 +49,8 @@ impl Act for CallHttp {
     async fn act(&self, context: &Context) -> Result<Done, String> {
         let client = Client::builder().redirect(Policy::none()).timeout(context.timeout);
         let client = client.build().map_err(|error| error.to_string())?;
-        let method = Method::from_bytes(self.method.as_bytes()).map_err(|error| error.to_string())?;
+        let method =
+            Method::from_bytes(self.method.as_bytes()).map_err(|error| error.to_string())?;
         let mut request = client.request(method, &self.url).header("idempotency-key", &context.key);
         for (name, value) in &self.headers {
             request = request.header(name, value);

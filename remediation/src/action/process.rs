@@ -103,7 +103,8 @@ impl RestartProcess {
         let output = || match &self.log_file {
             Some(path) => {
                 let file = File::options().create(true).append(true).open(path);
-                file.map(Stdio::from).map_err(|error| failed("its log file cannot be opened", error))
+                file.map(Stdio::from)
+                    .map_err(|error| failed("its log file cannot be opened", error))
             }
             None => Ok(Stdio::null()),
         };
@@ -141,7 +142,11 @@ impl Act for EndProcess {
     async fn act(&self, _: &Context) -> Result<Done, String> {
         let mut said = vec![];
         for process in chosen(&self.pid_file, &self.command_line)? {
-            said.push(format!("process {}: {}", process.pid, end(&process, self.stop_timeout.0).await?));
+            said.push(format!(
+                "process {}: {}",
+                process.pid,
+                end(&process, self.stop_timeout.0).await?
+            ));
         }
         Ok(Done::new(said.join("; ")))
     }
@@ -228,7 +233,9 @@ impl Running {
         let ours = std::process::id();
         let fits = |pid: &u32| {
             let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            *pid != ours && *pid > 1 && String::from_utf8_lossy(&line).replace('\0', " ").contains(text)
+            *pid != ours
+                && *pid > 1
+                && String::from_utf8_lossy(&line).replace('\0', " ").contains(text)
         };
         Ok(pids.filter(fits).filter_map(Self::of_pid).collect())
     }

@@ -33,13 +33,10 @@ impl Kept {
             n += 1;
             format!("{n:03}")
         };
-        let (incidents, symptoms) = (
-            self.incidents.values().cloned().collect(),
-            self.symptoms.values().cloned().collect(),
-        );
+        let (incidents, symptoms) =
+            (self.incidents.values().cloned().collect(), self.symptoms.values().cloned().collect());
         let at = now() + TimeDelta::minutes(self.minute);
-        let mut desk =
-            Desk::new(incidents, symptoms, &self.depends_on, POLICY, &mut new_id, at);
+        let mut desk = Desk::new(incidents, symptoms, &self.depends_on, POLICY, &mut new_id, at);
         desk.observe(seen);
         desk.expire();
         desk.settle(&BTreeSet::new(), &BTreeSet::new());
@@ -60,10 +57,7 @@ impl Kept {
 }
 
 fn bad(component: &str, kind: Kind, severity: Severity) -> Observation {
-    Observation {
-        hysteresis: Hysteresis::NONE,
-        ..seen(component, kind, Verdict::Bad(severity))
-    }
+    Observation { hysteresis: Hysteresis::NONE, ..seen(component, kind, Verdict::Bad(severity)) }
 }
 
 fn good(component: &str, kind: Kind) -> Observation {
@@ -97,7 +91,10 @@ fn what_is_well_leaves_no_trace() {
 #[test]
 fn a_resource_is_a_trouble_of_its_own() {
     let mut kept = Kept::default();
-    kept.look(&[bad("host", Kind::DiskFilling, Warning), bad("host", Kind::CpuExhaustion, Warning)]);
+    kept.look(&[
+        bad("host", Kind::DiskFilling, Warning),
+        bad("host", Kind::CpuExhaustion, Warning),
+    ]);
     assert_eq!(kept.open().len(), 2);
 }
 
@@ -148,7 +145,10 @@ fn a_worse_trouble_opens_an_acknowledged_incident_again() {
     kept.look(&[bad("web", Kind::ServiceDown, Warning)]);
     assert_eq!(kept.open()[0].state, "acknowledged");
     kept.look(&[bad("web", Kind::ServiceDown, Critical)]);
-    assert_eq!((kept.open()[0].state.as_str(), kept.open()[0].severity.as_str()), ("open", "critical"));
+    assert_eq!(
+        (kept.open()[0].state.as_str(), kept.open()[0].severity.as_str()),
+        ("open", "critical")
+    );
 }
 
 #[test]

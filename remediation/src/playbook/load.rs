@@ -92,7 +92,8 @@ fn check(it: &Playbook, allowed: &Allowed) -> Result<(), String> {
         action::check(&rung.action, &rung.settings, allowed).map_err(place)?;
         if let Some(undo) = &rung.undo {
             let (name, settings) = split(undo.clone()).map_err(place)?;
-            action::check(&name, &settings, allowed).map_err(|why| place(format!("undo: {why}")))?;
+            action::check(&name, &settings, allowed)
+                .map_err(|why| place(format!("undo: {why}")))?;
         }
     }
     Ok(())
@@ -157,7 +158,10 @@ url = 'no address'
         let (good, bad) = load("p.toml", text, &Allowed::default());
         assert_eq!(good[0].place, "p.toml:2");
         let bad: Vec<_> = bad.iter().map(|it| format!("{}: {}", it.place, it.reason)).collect();
-        assert!(bad[0].starts_with("p.toml:8: playbook `bad`: action 1 (`call_htp`): there is no"), "{bad:?}");
+        assert!(
+            bad[0].starts_with("p.toml:8: playbook `bad`: action 1 (`call_htp`): there is no"),
+            "{bad:?}"
+        );
         assert!(bad[1].starts_with("p.toml:13: playbook `worse`: "), "{bad:?}");
     }
 }

@@ -32,7 +32,9 @@ impl Names {
     fn value(&self, value: &Value) -> Result<Value, String> {
         match value {
             Value::String(text) => self.text(text),
-            Value::Array(all) => all.iter().map(|it| self.value(it)).collect::<Result<_, _>>().map(Value::Array),
+            Value::Array(all) => {
+                all.iter().map(|it| self.value(it)).collect::<Result<_, _>>().map(Value::Array)
+            }
             Value::Table(table) => self.fill(table).map(Value::Table),
             other => Ok(other.clone()),
         }
@@ -45,7 +47,8 @@ impl Names {
         let (mut filled, mut rest) = (String::new(), text);
         while let Some((before, after)) = rest.split_once('{') {
             filled.push_str(before);
-            let Some((name, after)) = after.split_once('}').filter(|(name, _)| is_name(name)) else {
+            let Some((name, after)) = after.split_once('}').filter(|(name, _)| is_name(name))
+            else {
                 filled.push('{');
                 rest = after;
                 continue;

@@ -176,9 +176,11 @@ impl Default for Healing {
 
 impl Healing {
     pub(super) fn check(&self) -> Result<(), String> {
-        for (name, share) in
-            [("blast_share", self.blast_share), ("floor", self.floor), ("probability", self.probability)]
-        {
+        for (name, share) in [
+            ("blast_share", self.blast_share),
+            ("floor", self.floor),
+            ("probability", self.probability),
+        ] {
             if !(0.0..=1.0).contains(&share) {
                 return Err(format!("healing.{name} must lie between 0 and 1"));
             }

@@ -85,8 +85,10 @@ pub struct Believe {
 impl Believe {
     /// Says what is wrong with the numbers.
     pub(super) fn check(self, place: &str) -> Result<(), String> {
-        let fine = self.bad >= 1 && self.bad <= self.of && self.of <= 32 && (1..=32).contains(&self.good);
-        let sentence = "believe.bad must be at least 1 and at most believe.of, and no number above 32";
+        let fine =
+            self.bad >= 1 && self.bad <= self.of && self.of <= 32 && (1..=32).contains(&self.good);
+        let sentence =
+            "believe.bad must be at least 1 and at most believe.of, and no number above 32";
         if fine { Ok(()) } else { Err(format!("{place}: {sentence}")) }
     }
 }

@@ -101,7 +101,8 @@ impl Config {
         for component in &self.health.component {
             if let Some(other) = component.depends_on.iter().find(|it| !names.contains(it)) {
                 let name = &component.name;
-                let sentence = format!("health.component `{name}` depends on `{other}`, which is none");
+                let sentence =
+                    format!("health.component `{name}` depends on `{other}`, which is none");
                 return Err(Error::Invalid(sentence));
             }
         }

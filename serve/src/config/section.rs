@@ -145,10 +145,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            past_max: Period::days(3650),
-            series_max: 1_000_000,
-        }
+        Self { past_max: Period::days(3650), series_max: 1_000_000 }
     }
 }
 

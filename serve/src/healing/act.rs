@@ -58,7 +58,10 @@ async fn brakes(state: &State, known: &mut Known, now: DateTime<Utc>) -> anyhow:
     }
     state.healing.keep(&changes, now).await?;
     for brake in due {
-        state.ledger.audit(WHO, "pull brake", now, &format!("{}: {}", brake.name, brake.reason)).await?;
+        state
+            .ledger
+            .audit(WHO, "pull brake", now, &format!("{}: {}", brake.name, brake.reason))
+            .await?;
         known.brakes.retain(|it| it.name != brake.name);
         known.brakes.push(brake);
     }
@@ -150,11 +153,13 @@ async fn consider(
             Considered::Waits
         }
         Step::Propose(rung) => {
-            propose(state, known, row(incident, symptom, playbook, rung, target(rung), now), now).await?;
+            propose(state, known, row(incident, symptom, playbook, rung, target(rung), now), now)
+                .await?;
             Considered::Waits
         }
         Step::Act(rung, proposal) => {
-            let approved = proposal.and_then(|id| known.actions.iter().find(|it| it.id == id).cloned());
+            let approved =
+                proposal.and_then(|id| known.actions.iter().find(|it| it.id == id).cloned());
             let new = row(incident, symptom, playbook, rung, target(rung), now);
             begin(state, known, approved.unwrap_or(new), symptom, playbook, rung, now).await?;
             Considered::Begun
@@ -244,11 +249,8 @@ async fn propose(
 ) -> anyhow::Result<()> {
     let token = http::secret("pna");
     let until = now + delta(state.config.healing.approval);
-    let it = Action {
-        approval_hash: Some(http::auth::hash(&token)),
-        approval_until: Some(until),
-        ..it
-    };
+    let it =
+        Action { approval_hash: Some(http::auth::hash(&token)), approval_until: Some(until), ..it };
     let base = notify::base(state);
     let text = format!(
         "May `{}` be done on `{}` ({} risk, for {} of {})? Approve or reject until {}: \

@@ -24,7 +24,8 @@ pub(super) async fn run(state: &State, now: DateTime<Utc>) -> anyhow::Result<usi
         .incidents
         .iter()
         .filter_map(|it| {
-            let why = notice::due(it, is_handled(state, &known, it), &known.silences, &policy, now)?;
+            let why =
+                notice::due(it, is_handled(state, &known, it), &known.silences, &policy, now)?;
             Some((why, it))
         })
         .collect();
@@ -52,12 +53,15 @@ fn is_handled(state: &State, known: &Known, it: &Incident) -> bool {
         return false;
     }
     let of = known.actions.iter().filter(|action| action.incident_id == it.id);
-    let mut of = of.filter(|action| action.state != "ended" || action.outcome.as_deref() == Some("effective"));
+    let mut of = of
+        .filter(|action| action.state != "ended" || action.outcome.as_deref() == Some("effective"));
     let fits = |symptom: &data::ledger::Symptom| {
         let labels = super::facts::labels(symptom);
         let names = state.healing.names(symptom);
         let fitting = state.healing.playbooks.iter().filter(|book| book.fits(symptom, &labels));
-        fitting.into_iter().any(|book| (0..book.rungs.len()).any(|n| book.prepare(n, &names).is_ok()))
+        fitting
+            .into_iter()
+            .any(|book| (0..book.rungs.len()).any(|n| book.prepare(n, &names).is_ok()))
     };
     let mut symptoms = known.symptoms.iter().filter(|symptom| {
         symptom.bad
@@ -69,7 +73,8 @@ fn is_handled(state: &State, known: &Known, it: &Incident) -> bool {
 
 /// A message that is about no incident.
 pub(super) fn plain(state: &State, kind: &str, text: &str, now: DateTime<Utc>) -> Vec<NewDelivery> {
-    let body = serde_json::json!({"type": kind, "timestamp": now, "severity": "warning", "text": text});
+    let body =
+        serde_json::json!({"type": kind, "timestamp": now, "severity": "warning", "text": text});
     promises(state, &body.to_string())
 }
 

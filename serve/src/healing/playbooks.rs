@@ -48,9 +48,10 @@ pub fn read(config: &Config) -> (Vec<Playbook>, Vec<Refused>) {
 
 /// The text with the playbooks of the configuration: the file if it has them, as only it has lines.
 fn source(config: &Config) -> (String, String) {
-    let file = config.file.as_ref().and_then(|path| {
-        Some((path.display().to_string(), fs::read_to_string(path).ok()?))
-    });
+    let file = config
+        .file
+        .as_ref()
+        .and_then(|path| Some((path.display().to_string(), fs::read_to_string(path).ok()?)));
     let written = || {
         let entries = config.playbook.iter().cloned().map(toml::Value::Table).collect();
         let table = toml::Table::from_iter([("playbook".to_owned(), toml::Value::Array(entries))]);

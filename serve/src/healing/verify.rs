@@ -45,7 +45,8 @@ fn abandoned(state: &State, it: &Action, now: DateTime<Utc>) -> Option<Action> {
     if is_ours && !is_late {
         return None;
     }
-    let detail = "the process that did it ended before it said how it went; its effect is looked for";
+    let detail =
+        "the process that did it ended before it said how it went; its effect is looked for";
     let playbook = state.healing.playbooks.iter().find(|book| book.name == it.playbook);
     let within = playbook.map_or(chrono::TimeDelta::zero(), |it| it.verify.within.delta());
     let started = it.started_at.unwrap_or(now);
@@ -65,7 +66,8 @@ async fn judged(
     it: &Action,
     now: DateTime<Utc>,
 ) -> anyhow::Result<Option<Action>> {
-    let Some(playbook) = state.healing.playbooks.iter().find(|book| book.name == it.playbook) else {
+    let Some(playbook) = state.healing.playbooks.iter().find(|book| book.name == it.playbook)
+    else {
         let why = "its playbook is gone, so nobody knows what to measure";
         return Ok(Some(ended(it, "unverified", why, now)));
     };

@@ -1,0 +1,266 @@
+//! The acting half from outside: real processes break, and are mended or handed to people.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use chrono::Utc;
+use data::ledger::{Action, Incident, IncidentFilter, Ledger};
+use tests::process::Home;
+
+/// Everything in seconds; a worker that is a process with a pid file.
+const FAST: &str = r#"
+[health]
+every = "300ms"
+
+[[health.component]]
+name = "worker"
+kind = "worker"
+
+[[health.component.check]]
+metric = "process.up"
+labels = { process = "worker" }
+aggregation = "last"
+window = "5s"
+warning = 0.9
+critical = 0.5
+
+[health.component.control]
+CONTROL
+
+[[collect.process]]
+name = "worker"
+pid_file = "PID_FILE"
+every = "200ms"
+
+[notify]
+to = ["chat"]
+
+[incident]
+reopen_within = "1s"
+
+[healing]
+every = "200ms"
+lease = "2s"
+cool_down = "COOL_DOWN"
+allow_commands = ["/bin/true"]
+"#;
+
+const NO_EFFECT: &str = r#"
+[[playbook]]
+name = "does nothing"
+verify = { wait = "200ms", within = "1500ms" }
+[[playbook.action]]
+do = "run_command"
+program = "/bin/true"
+"#;
+
+struct Worker {
+    folder: tempfile::TempDir,
+}
+
+impl Worker {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn pid_file(&self) -> PathBuf {
+        self.folder.path().join("worker.pid")
+    }
+
+    fn start(&self) {
+        // Through a shell that ends, so that nobody here has to ask how it went.
+        let script = format!("sleep 1000 & echo $! > {}", self.pid_file().display());
+        assert!(Command::new("sh").args(["-c", &script]).status().unwrap().success());
+    }
+
+    fn pid(&self) -> Option<String> {
+        Some(fs::read_to_string(self.pid_file()).ok()?.trim().to_owned())
+    }
+
+    fn is_alive(&self) -> bool {
+        let stat = |pid: String| fs::read_to_string(format!("/proc/{pid}/stat")).ok();
+        self.pid().and_then(stat).is_some_and(|stat| !stat.contains(") Z "))
+    }
+
+    fn kill(&self) {
+        let pid = self.pid().unwrap();
+        assert!(Command::new("kill").args(["-KILL", &pid]).status().unwrap().success());
+    }
+
+    /// Settings whose worker can be restarted, or not.
+    fn settings(&self, can_restart: bool, cool_down: &str) -> String {
+        let pid_file = self.pid_file().display().to_string();
+        let control = match can_restart {
+            true => format!("start = [\"sleep\", \"1000\"]\npid_file = \"{pid_file}\""),
+            false => String::new(),
+        };
+        FAST.replace("CONTROL", &control)
+            .replace("PID_FILE", &pid_file)
+            .replace("COOL_DOWN", cool_down)
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if self.is_alive() {
+            self.kill();
+        }
+    }
+}
+
+async fn ledger(home: &Home) -> Ledger {
+    open(&home.path().join("ledger.db")).await
+}
+
+async fn open(path: &Path) -> Ledger {
+    Ledger::open(path.to_str().unwrap(), Utc::now()).await.unwrap()
+}
+
+async fn incidents(ledger: &Ledger) -> Vec<Incident> {
+    ledger.incidents(&IncidentFilter::default(), 100).await.unwrap()
+}
+
+async fn actions(ledger: &Ledger) -> Vec<Action> {
+    let mut all = vec![];
+    for incident in incidents(ledger).await {
+        all.extend(ledger.actions_of(&incident.id).await.unwrap());
+    }
+    all
+}
+
+/// Waits until `is` holds, and tells how long that took.
+#[track_caller]
+async fn until<F: Future<Output = bool>>(home: &Home, what: &str, is: impl Fn() -> F) -> Duration {
+    let begun = Instant::now();
+    while !is().await {
+        assert!(begun.elapsed() < Duration::from_secs(40), "not {what}:\n{}", home.log_tail());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    begun.elapsed()
+}
+
+async fn pause(seconds: u64) {
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_worker_is_restarted_and_the_restart_is_verified() {
+    let worker = Worker::new();
+    worker.start();
+    let home = Home::new().unwrap().with_settings(worker.settings(true, "1s"));
+    let _process = home.start().await.unwrap();
+    let ledger = &ledger(&home).await;
+    pause(3).await;
+    assert_eq!(incidents(ledger).await, [], "an idle healthy system has no incidents");
+    worker.kill();
+    let resolved =
+        || async { incidents(ledger).await.first().is_some_and(|it| it.state == "resolved") };
+    let took = until(&home, "resolved", resolved).await;
+    assert!(worker.is_alive());
+    let (incidents, actions) = (incidents(ledger).await, actions(ledger).await);
+    assert_eq!((incidents.len(), actions.len()), (1, 1));
+    assert_eq!(incidents[0].kind, "worker_dead");
+    assert_eq!(incidents[0].resolved_by.as_deref(), Some("action"));
+    assert_eq!(actions[0].outcome.as_deref(), Some("effective"));
+    assert_eq!((actions[0].before, actions[0].after), (Some(0.0), Some(1.0)));
+    let told = ledger.delivery_counts().await.unwrap();
+    assert_eq!(told[0].1 + told[1].1 + told[2].1, 0, "nobody was needed");
+    assert!(took < Duration::from_secs(20), "{took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fix_without_effect_is_known_as_such_and_people_take_over() {
+    let worker = Worker::new();
+    worker.start();
+    let settings = worker.settings(false, "1s") + NO_EFFECT;
+    let home = Home::new().unwrap().with_settings(settings);
+    let process = home.start().await.unwrap();
+    let ledger = &ledger(&home).await;
+    pause(2).await;
+    worker.kill();
+    let escalated =
+        || async { incidents(ledger).await.first().is_some_and(|it| it.escalated_at.is_some()) };
+    until(&home, "escalated", escalated).await;
+    let done = actions(ledger).await;
+    assert_eq!(done.len(), 1, "the ladder has one rung, tried once");
+    assert_eq!(done[0].outcome.as_deref(), Some("no_effect"));
+    let told = || async {
+        ledger.delivery_counts().await.unwrap().iter().map(|it| it.1).sum::<u64>() == 1
+    };
+    until(&home, "told", told).await;
+    let incident = incidents(ledger).await.remove(0);
+    assert!(incident.escalation.unwrap().contains("no effect"));
+    // Many more looks at the same trouble: still one incident, one action, one message.
+    pause(4).await;
+    assert_eq!((incidents(ledger).await.len(), actions(ledger).await.len()), (1, 1));
+    assert!(told().await);
+    // The notice of the end is kept across a restart that the end falls into.
+    process.kill().unwrap();
+    worker.start();
+    let _process = home.start().await.unwrap();
+    let resolved = || async { incidents(ledger).await[0].state == "resolved" };
+    until(&home, "resolved", resolved).await;
+    let told = || async {
+        ledger.delivery_counts().await.unwrap().iter().map(|it| it.1).sum::<u64>() == 2
+    };
+    until(&home, "told of the end", told).await;
+    assert_eq!(incidents(ledger).await[0].resolved_by.as_deref(), Some("itself"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_in_the_cool_down_forgets_no_limit() {
+    let worker = Worker::new();
+    worker.start();
+    let home = Home::new().unwrap().with_settings(worker.settings(true, "1h"));
+    let process = home.start().await.unwrap();
+    let ledger = &ledger(&home).await;
+    pause(2).await;
+    worker.kill();
+    let fixed =
+        || async { incidents(ledger).await.first().is_some_and(|it| it.state == "resolved") };
+    until(&home, "fixed", fixed).await;
+    process.kill().unwrap();
+    let _process = home.start().await.unwrap();
+    pause(2).await;
+    worker.kill();
+    let open = || async { incidents(ledger).await.iter().any(|it| it.state == "open") };
+    until(&home, "open again", open).await;
+    pause(3).await;
+    assert!(!worker.is_alive(), "it cools down");
+    assert_eq!(actions(ledger).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_replicas_on_one_ledger_one_acts() {
+    let worker = Worker::new();
+    worker.start();
+    let home = Home::new().unwrap().with_settings(worker.settings(true, "1s"));
+    let other = Home::new().unwrap().with_settings(worker.settings(true, "1s"));
+    let shared = home.path().join("ledger.db").display().to_string();
+    let other = other.with_ledger(&shared);
+    let first = home.start().await.unwrap();
+    let _second = other.start().await.unwrap();
+    let ledger = &ledger(&home).await;
+    pause(3).await;
+    worker.kill();
+    let n_resolved = |n: usize| async move {
+        incidents(ledger).await.iter().filter(|it| it.state == "resolved").count() >= n
+    };
+    until(&home, "resolved", || n_resolved(1)).await;
+    assert_eq!(actions(ledger).await.len(), 1);
+    // When the one that acts is gone, the other does.
+    first.kill().unwrap();
+    pause(4).await;
+    worker.kill();
+    let alive = || async { worker.is_alive() };
+    until(&other, "restarted by the other", alive).await;
+    let twice = || async {
+        let done = actions(ledger).await;
+        done.len() == 2 && done.iter().all(|it| it.outcome.as_deref() == Some("effective"))
+    };
+    until(&other, "two effective actions, one of each", twice).await;
+}
