@@ -32,7 +32,8 @@ pub trait Disk: Send + Sync + Debug {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Names of the entries of a directory, sorted; empty if there is no such directory.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
-    /// Creates a directory with all its parents, and syncs each new name.
+    /// Creates a directory with all its parents, and syncs its name: one that is there already may
+    /// have been made a moment ago, by somebody who did not come to sync it.
     fn create_dir(&self, dir: &Path) -> io::Result<()>;
     /// Returns once the names in `dir` are on disk.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
@@ -85,14 +86,13 @@ impl Disk for OsDisk {
     }
 
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        if dir.as_os_str().is_empty() || dir.is_dir() {
-            return Ok(());
-        }
-        let parent = dir.parent().unwrap_or_else(|| Path::new(""));
-        self.create_dir(parent)?;
-        match fs::create_dir(dir) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            created => created?,
+        let Some(parent) = dir.parent() else { return Ok(()) };
+        if !dir.is_dir() {
+            self.create_dir(parent)?;
+            match fs::create_dir(dir) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                created => created?,
+            }
         }
         self.sync_dir(parent)
     }

@@ -1,9 +1,10 @@
 //! Local files as an object store whose writes are on disk when they return.
 //!
-//! Reading, listing and deleting are `object_store`'s own; only writing is ours, because there a
+//! Reading and listing are `object_store`'s own; what changes the disk is ours, because there a
 //! returned `put` says nothing about what a loss of power leaves behind.
 
 use std::{
+    collections::HashSet,
     fmt, io,
     path::PathBuf,
     sync::{
@@ -29,6 +30,8 @@ pub(crate) struct Local {
     inner: Arc<LocalFileSystem>,
     disk: Arc<dyn Disk>,
     temporary: Arc<AtomicU64>,
+    /// Folders whose names are known to be on disk.
+    folders: Arc<Mutex<HashSet<PathBuf>>>,
 }
 
 impl Local {
@@ -38,7 +41,8 @@ impl Local {
         let inner = Arc::new(LocalFileSystem::new_with_prefix(root)?);
         // Names of stores that share the folder must not collide.
         let first = rand::random::<u64>() >> 1;
-        Ok(Self { inner, disk, temporary: Arc::new(AtomicU64::new(first)) })
+        let temporary = Arc::new(AtomicU64::new(first));
+        Ok(Self { inner, disk, temporary, folders: Arc::default() })
     }
 
     /// Writes under a temporary name, syncs, and only then gives the file its name.
@@ -49,10 +53,11 @@ impl Local {
         // The local store hides names of this form from listings.
         name.push(format!("#{n}"));
         let from = PathBuf::from(name);
-        let disk = Arc::clone(&self.disk);
+        let (disk, folders) = (Arc::clone(&self.disk), Arc::clone(&self.folders));
         let path = location.to_string();
         let written = tokio::task::spawn_blocking(move || {
-            let written = place(&*disk, &from, &to, &parts, create);
+            let written = make_folder(&*disk, &folders, &to)
+                .and_then(|()| place(&*disk, &from, &to, &parts, create));
             if written.is_err() {
                 // Best effort: a file that stays is invisible and harmless.
                 disk.remove(&from).ok();
@@ -66,6 +71,35 @@ impl Local {
         let meta = self.inner.head(location).await?;
         Ok(PutResult { e_tag: meta.e_tag, version: None })
     }
+
+    /// Not synced: a file that comes back with the power is deleted again.
+    async fn remove(self, location: Path) -> Result<Path> {
+        let path = self.inner.path_to_filesystem(&location)?;
+        let disk = Arc::clone(&self.disk);
+        let removed = tokio::task::spawn_blocking(move || disk.remove(&path)).await?;
+        removed.map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => {
+                Error::NotFound { path: location.to_string(), source: source.into() }
+            }
+            _ => generic(source),
+        })?;
+        Ok(location)
+    }
+}
+
+/// The folder that `path` lies in; the disk is asked once for each.
+fn make_folder(
+    disk: &dyn Disk,
+    known: &Mutex<HashSet<PathBuf>>,
+    path: &std::path::Path,
+) -> io::Result<()> {
+    let folder = path.parent().unwrap_or_else(|| std::path::Path::new(""));
+    let known = || known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if !known().contains(folder) {
+        disk.create_dir(folder)?;
+        known().insert(folder.to_owned());
+    }
+    Ok(())
 }
 
 fn place(
@@ -76,7 +110,6 @@ fn place(
     create: bool,
 ) -> io::Result<()> {
     let dir = to.parent().unwrap_or_else(|| std::path::Path::new(""));
-    disk.create_dir(dir)?;
     let mut file = disk.create(from)?;
     for part in parts {
         file.append(part)?;
@@ -153,7 +186,9 @@ impl ObjectStore for Local {
         &self,
         locations: BoxStream<'static, Result<Path>>,
     ) -> BoxStream<'static, Result<Path>> {
-        self.inner.delete_stream(locations)
+        let store = self.clone();
+        // One after the other: what is deleted from the front of a log must not leave a gap.
+        locations.and_then(move |path| store.clone().remove(path)).boxed()
     }
 
     /// Sorted, as network stores do it and as readers of a Delta log rely on.

@@ -10,3 +10,6 @@ mod journey;
 mod ledger;
 mod object_storage;
 mod open_lake;
+mod power_loss;
+mod architecture;
+mod ledger;

@@ -1,11 +1,12 @@
 //! A disk that loses, tears or zeroes whatever was not synced when the power goes.
 //!
 //! It keeps the live files in a folder, so that anything may read them, and remembers what the
-//! platter holds: the synced length of each file and the names whose directory was synced.
-//! What changes through the folder behind its back is taken as synced.
+//! platter holds: the synced length of each file and the names whose directory was synced, names of
+//! directories included. Each directory keeps the order of its changes; directories know nothing of
+//! each other. What changes through the folder behind its back is taken as synced.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     fs::{self, File, OpenOptions},
     io::{self, Write},
     os::unix::fs::MetadataExt,
@@ -16,10 +17,13 @@ use std::{
 use data::disk::{Disk, DiskFile, OsDisk};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
-/// A disk whose power can be taken away with [`LossyDisk::crash`].
+/// A disk whose power can be taken away with [`LossyDisk::crash`]. A handle, and every file opened
+/// through it, belongs to one life of the machine: after a crash only [`LossyDisk::boot`] gives one
+/// that works, so that what is left of a dead process changes nothing.
 #[derive(Clone, Debug)]
 pub struct LossyDisk {
     inner: Arc<Mutex<Inner>>,
+    life: u64,
 }
 
 #[derive(Debug)]
@@ -31,10 +35,23 @@ struct Inner {
     names: Vec<Name>,
     /// Calls until one fails, 0 being the next.
     fail_in: Option<u64>,
+    /// Calls until the power goes, 0 being the next.
+    cut_in: Option<u64>,
+    /// The power went; nothing works until the crash has taken its toll.
+    is_dark: bool,
     /// Bytes until the disk is full.
     room: Option<u64>,
-    /// How often the power went: files opened before are dead.
-    crashes: u64,
+    /// How often the power went.
+    life: u64,
+    n_calls: u64,
+}
+
+/// What becomes of a call.
+enum Fate {
+    Works,
+    Fails,
+    /// The power goes while it works.
+    Breaks,
 }
 
 /// How to undo a change of a directory that is not synced.
@@ -46,18 +63,19 @@ enum Name {
 }
 
 impl Name {
-    fn lies_in(&self, dir: &Path) -> bool {
+    fn dir(&self) -> &Path {
         let (Self::Appeared(path) | Self::Renamed { to: path, .. } | Self::Went(path, _)) = self;
-        path.parent() == Some(dir)
+        path.parent().unwrap_or(Path::new(""))
     }
 
     fn undo(self) -> io::Result<()> {
         match self {
+            Self::Appeared(path) if path.is_dir() => fs::remove_dir_all(path),
             Self::Appeared(path) => fs::remove_file(path).or_else(missing),
-            Self::Went(path, bytes) => fs::write(path, bytes),
+            Self::Went(path, bytes) => fs::write(path, bytes).or_else(missing),
             Self::Renamed { from, to, replaced } => {
                 fs::rename(&to, from).or_else(missing)?;
-                replaced.map_or(Ok(()), |bytes| fs::write(to, bytes))
+                replaced.map_or(Ok(()), |bytes| fs::write(to, bytes).or_else(missing))
             }
         }
     }
@@ -71,10 +89,13 @@ impl LossyDisk {
             synced: HashMap::new(),
             names: vec![],
             fail_in: None,
+            cut_in: None,
+            is_dark: false,
             room: None,
-            crashes: 0,
+            life: 0,
+            n_calls: 0,
         };
-        Self { inner: Arc::new(Mutex::new(inner)) }
+        Self { inner: Arc::new(Mutex::new(inner)), life: 0 }
     }
 
     /// Lets the `n`th changing call from now fail, 0 being the next; once.
@@ -82,40 +103,91 @@ impl LossyDisk {
         self.lock().fail_in = Some(n);
     }
 
+    /// Takes the power away during the `n`th changing call from now, 0 being the next: that call has
+    /// its effect, or half of it, or none, and fails, as does every later one.
+    pub fn cut_in(&self, n: u64) {
+        self.lock().cut_in = Some(n);
+    }
+
+    /// Whether the power went and [`LossyDisk::crash`] is due.
+    pub fn is_dark(&self) -> bool {
+        self.lock().is_dark
+    }
+
+    /// Changing calls so far.
+    pub fn n_calls(&self) -> u64 {
+        self.lock().n_calls
+    }
+
     /// Leaves room for `bytes` more; `None` for no limit.
     pub fn set_room(&self, bytes: Option<u64>) {
         self.lock().room = bytes;
+    }
+
+    /// Takes back what [`LossyDisk::fail_in`] and [`LossyDisk::set_room`] did.
+    pub fn mend(&self) {
+        let mut inner = self.lock();
+        (inner.fail_in, inner.room) = (None, None);
     }
 
     /// Takes the power away. Every name whose directory was not synced is undone or stays, and
     /// every byte that was not synced is kept, cut off or zeroed, as the dice say.
     pub fn crash(&self, root: &Path) -> io::Result<()> {
         let mut inner = self.lock();
-        inner.crashes += 1;
+        inner.life += 1;
         inner.lose_bytes(root)?;
         inner.lose_names()?;
         inner.synced.clear();
+        (inner.is_dark, inner.cut_in, inner.fail_in, inner.room) = (false, None, None, None);
         Ok(())
+    }
+
+    /// The same disk after the power has come back.
+    pub fn boot(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner), life: self.lock().life }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Does something to the disk, unless it is to fail.
+    fn change<T>(&self, change: impl FnOnce(&mut Inner) -> io::Result<T>) -> io::Result<T> {
+        let mut inner = self.lock();
+        match inner.next(self.life)? {
+            Fate::Works => change(&mut inner),
+            Fate::Fails => Err(io::Error::other("the disk failed, as asked")),
+            Fate::Breaks => {
+                if inner.dice.random() {
+                    change(&mut inner)?;
+                }
+                Err(dark())
+            }
+        }
+    }
+}
+
+fn dark() -> io::Error {
+    io::Error::other("the power went")
 }
 
 impl Inner {
-    fn step(&mut self) -> io::Result<()> {
-        match self.fail_in.as_mut() {
-            Some(0) => {
-                self.fail_in = None;
-                Err(io::Error::other("the disk failed, as asked"))
-            }
-            Some(n) => {
-                *n -= 1;
-                Ok(())
-            }
-            None => Ok(()),
+    fn next(&mut self, life: u64) -> io::Result<Fate> {
+        if self.is_dark || life != self.life {
+            return Err(dark());
         }
+        self.n_calls += 1;
+        if self.cut_in == Some(0) {
+            self.is_dark = true;
+            return Ok(Fate::Breaks);
+        }
+        if self.fail_in == Some(0) {
+            self.fail_in = None;
+            return Ok(Fate::Fails);
+        }
+        self.cut_in = self.cut_in.map(|n| n - 1);
+        self.fail_in = self.fail_in.map(|n| n - 1);
+        Ok(Fate::Works)
     }
 
     fn lose_bytes(&mut self, dir: &Path) -> io::Result<()> {
@@ -138,35 +210,56 @@ impl Inner {
         Ok(())
     }
 
-    /// The last change first: directories keep their order, so a change that stays keeps all
-    /// before it.
+    /// In each directory, a change that stays keeps all before it. The last change is undone first.
     fn lose_names(&mut self) -> io::Result<()> {
-        let n_kept = self.dice.random_range(0..=self.names.len());
-        let lost = self.names.split_off(n_kept);
-        self.names.clear();
+        let names = std::mem::take(&mut self.names);
+        let mut n_left = BTreeMap::<PathBuf, usize>::new();
+        names.iter().for_each(|name| *n_left.entry(name.dir().into()).or_default() += 1);
+        n_left.values_mut().for_each(|n| *n = self.dice.random_range(0..=*n));
+        let mut lost = vec![];
+        for name in names {
+            match n_left.get_mut(name.dir()) {
+                Some(n) if *n > 0 => *n -= 1,
+                _ => lost.push(name),
+            }
+        }
         lost.into_iter().rev().try_for_each(Name::undo)
+    }
+
+    fn has_room(&self) -> io::Result<()> {
+        if self.room == Some(0) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+
+    /// What a file would hold if the power went now and took all that it may.
+    fn on_platter(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let mut bytes = fs::read(path)?;
+        if let Some(&synced) = self.synced.get(&fs::metadata(path)?.ino()) {
+            bytes.truncate(synced as usize);
+        }
+        Ok(bytes)
     }
 }
 
 impl Disk for LossyDisk {
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        let mut inner = self.lock();
-        inner.step()?;
-        OsDisk.create(path)?;
-        inner.names.push(Name::Appeared(path.into()));
-        let inode = fs::metadata(path)?.ino();
-        inner.synced.insert(inode, 0);
-        self.file(&inner, path, inode)
+        self.change(|inner| {
+            inner.has_room()?;
+            OsDisk.create(path)?;
+            inner.names.push(Name::Appeared(path.into()));
+            let inode = fs::metadata(path)?.ino();
+            inner.synced.insert(inode, 0);
+            self.file(path, inode)
+        })
     }
 
     fn open_at(&self, path: &Path, len: u64) -> io::Result<Box<dyn DiskFile>> {
-        let mut inner = self.lock();
-        inner.step()?;
-        let before = fs::metadata(path)?;
-        OsDisk.open_at(path, len)?;
-        let synced = inner.synced.get(&before.ino()).copied().unwrap_or(before.len());
-        inner.synced.insert(before.ino(), synced.min(len));
-        self.file(&inner, path, before.ino())
+        self.change(|inner| {
+            let before = fs::metadata(path)?;
+            OsDisk.open_at(path, len)?;
+            let synced = inner.synced.get(&before.ino()).copied().unwrap_or(before.len());
+            inner.synced.insert(before.ino(), synced.min(len));
+            self.file(path, before.ino())
+        })
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
@@ -174,29 +267,29 @@ impl Disk for LossyDisk {
     }
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let mut inner = self.lock();
-        inner.step()?;
-        OsDisk.link(from, to)?;
-        inner.names.push(Name::Appeared(to.into()));
-        Ok(())
+        self.change(|inner| {
+            OsDisk.link(from, to)?;
+            inner.names.push(Name::Appeared(to.into()));
+            Ok(())
+        })
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let mut inner = self.lock();
-        inner.step()?;
-        let replaced = fs::read(to).ok();
-        OsDisk.rename(from, to)?;
-        inner.names.push(Name::Renamed { from: from.into(), to: to.into(), replaced });
-        Ok(())
+        self.change(|inner| {
+            let replaced = inner.on_platter(to).ok();
+            OsDisk.rename(from, to)?;
+            inner.names.push(Name::Renamed { from: from.into(), to: to.into(), replaced });
+            Ok(())
+        })
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        let mut inner = self.lock();
-        inner.step()?;
-        let bytes = fs::read(path)?;
-        OsDisk.remove(path)?;
-        inner.names.push(Name::Went(path.into(), bytes));
-        Ok(())
+        self.change(|inner| {
+            let bytes = inner.on_platter(path)?;
+            OsDisk.remove(path)?;
+            inner.names.push(Name::Went(path.into(), bytes));
+            Ok(())
+        })
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
@@ -204,23 +297,30 @@ impl Disk for LossyDisk {
     }
 
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        self.lock().step()?;
-        OsDisk.create_dir(dir)
+        let Some(parent) = dir.parent() else { return Ok(()) };
+        if !dir.is_dir() {
+            self.create_dir(parent)?;
+            self.change(|inner| {
+                fs::create_dir(dir)?;
+                inner.names.push(Name::Appeared(dir.into()));
+                Ok(())
+            })?;
+        }
+        self.sync_dir(parent)
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        let mut inner = self.lock();
-        inner.step()?;
-        inner.names.retain(|name| !name.lies_in(dir));
-        Ok(())
+        self.change(|inner| {
+            inner.names.retain(|name| name.dir() != dir);
+            Ok(())
+        })
     }
 }
 
 impl LossyDisk {
-    fn file(&self, inner: &Inner, path: &Path, inode: u64) -> io::Result<Box<dyn DiskFile>> {
+    fn file(&self, path: &Path, inode: u64) -> io::Result<Box<dyn DiskFile>> {
         let file = OpenOptions::new().append(true).open(path)?;
-        let disk = self.clone();
-        Ok(Box::new(LossyFile { disk, file, inode, crashes: inner.crashes }))
+        Ok(Box::new(LossyFile { disk: self.clone(), file, inode }))
     }
 }
 
@@ -229,36 +329,28 @@ struct LossyFile {
     disk: LossyDisk,
     file: File,
     inode: u64,
-    crashes: u64,
-}
-
-impl LossyFile {
-    fn step(&self) -> io::Result<MutexGuard<'_, Inner>> {
-        let mut inner = self.disk.lock();
-        if inner.crashes != self.crashes {
-            return Err(io::Error::other("the power went since this file was opened"));
-        }
-        inner.step()?;
-        Ok(inner)
-    }
 }
 
 impl DiskFile for LossyFile {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut file = &self.file;
-        let mut inner = self.step()?;
-        let n_bytes = bytes.len() as u64;
-        let fits = inner.room.unwrap_or(u64::MAX).min(n_bytes);
-        file.write_all(&bytes[..fits as usize])?;
-        inner.room = inner.room.map(|room| room - fits);
-        if fits < n_bytes { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        self.disk.change(|inner| {
+            let n_bytes = bytes.len() as u64;
+            let fits = inner.room.unwrap_or(u64::MAX).min(n_bytes);
+            // The power that goes meanwhile leaves any part of it.
+            let written = if inner.is_dark { inner.dice.random_range(0..=fits) } else { fits };
+            file.write_all(&bytes[..written as usize])?;
+            inner.room = inner.room.map(|room| room - written);
+            if fits < n_bytes { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        })
     }
 
     fn sync(&mut self) -> io::Result<()> {
         let len = self.file.metadata()?.len();
-        let mut inner = self.step()?;
-        inner.synced.insert(self.inode, len);
-        Ok(())
+        self.disk.change(|inner| {
+            inner.synced.insert(self.inode, len);
+            Ok(())
+        })
     }
 }
 
