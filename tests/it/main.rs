@@ -6,6 +6,7 @@ mod bad_input;
 mod clients;
 mod crash;
 mod healing;
+mod failing_store;
 mod journey;
 mod ledger;
 mod object_storage;

@@ -3,6 +3,7 @@
 
 pub mod client;
 pub mod delta;
+pub mod flaky_store;
 pub mod in_process;
 pub mod load;
 pub mod lossy_disk;

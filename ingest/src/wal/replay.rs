@@ -11,6 +11,7 @@ use hashbrown::HashMap;
 use super::{
     log::{Sealed, first_position, segment_path},
     record::{self, Record, Rows, Seen},
+    repeat::WINDOW,
     scan::scan,
 };
 
@@ -29,6 +30,8 @@ pub(crate) struct Replay {
     pub(crate) n_quarantined: u64,
     /// Points whose series is not known any more.
     pub(crate) n_lost: u64,
+    /// Where in `rows` a request lies, and when it came.
+    requests: HashMap<u128, (usize, i64)>,
 }
 
 /// Reads every segment in `dir`.
@@ -82,8 +85,19 @@ impl Replay {
             Record::Rows { seen, rows, n_lost } => {
                 self.seen.extend(seen);
                 self.n_lost += n_lost as u64;
+                self.drop_refused(seen);
                 self.rows.push((position, rows));
             }
+        }
+    }
+
+    /// A request that comes a second time within the window was refused the first time: the disk
+    /// failed, and failed to cut the record off again. Only the second one counts.
+    fn drop_refused(&mut self, seen: Option<Seen>) {
+        let Some((key, at)) = seen else { return };
+        let before = self.requests.insert(key, (self.rows.len(), at));
+        if let Some((n, _)) = before.filter(|(_, then)| at - then < WINDOW) {
+            self.rows[n].1 = Rows::default();
         }
     }
 
