@@ -106,6 +106,11 @@ pub fn after(before: Option<&Symptom>, seen: &Observation, now: DateTime<Utc>) -
     Some(it)
 }
 
+/// The symptom of an incident that a person has declared over: it must be seen bad anew.
+pub fn let_go(it: Symptom) -> Symptom {
+    Symptom { bad: false, history: 0, n_history: 0, bad_since: None, incident_id: None, ..it }
+}
+
 fn believed(it: &Symptom, by: Hysteresis, was_bad: bool) -> bool {
     let latest = |n: u32| it.history & mask(n);
     match was_bad {

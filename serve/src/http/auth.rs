@@ -22,6 +22,10 @@ pub struct Viewer(pub ApiKey);
 #[derive(Debug)]
 pub struct Writer(pub ApiKey);
 
+/// A caller who may take on, resolve, approve.
+#[derive(Debug)]
+pub struct Operator(pub ApiKey);
+
 /// A caller who may do everything.
 #[derive(Debug)]
 pub struct Admin(pub ApiKey);
@@ -45,6 +49,7 @@ macro_rules! caller {
 
 caller!(Viewer, Role::Viewer);
 caller!(Writer, Role::Writer);
+caller!(Operator, Role::Operator);
 caller!(Admin, Role::Admin);
 
 /// The hash under which the ledger keeps a key. Keys are long and random, so one round is enough.

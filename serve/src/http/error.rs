@@ -26,6 +26,18 @@ impl Problem {
         self.status
     }
 
+    /// Something failed inside; a failure of lake or ledger is told as such.
+    pub fn from_any(error: impl Into<anyhow::Error>) -> Self {
+        let error: anyhow::Error = error.into();
+        match error.downcast_ref::<data::Error>() {
+            Some(error) => error.into(),
+            None => {
+                tracing::error!("a request failed: {error:#}");
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "this failed inside; the log says why")
+            }
+        }
+    }
+
     /// The request cannot be met as it is.
     pub fn bad_request(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, detail)

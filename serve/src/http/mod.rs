@@ -1,13 +1,18 @@
 //! HTTP: the root router is a list of resources and nothing else.
 
+mod actions;
+mod alerts;
 pub mod auth;
+mod body;
 mod bootstrap;
 mod catalog;
 pub mod error;
 mod health;
+mod incidents;
 mod probes;
 mod receive;
 mod samples;
+mod silences;
 pub mod sql;
 
 use axum::{Router, http::StatusCode};
@@ -28,6 +33,10 @@ pub fn app(state: State) -> Router {
         .merge(health::router())
         .merge(samples::router())
         .merge(catalog::router())
+        .merge(incidents::router())
+        .merge(actions::router())
+        .merge(silences::router())
+        .merge(alerts::router())
         .merge(bootstrap::router())
         .merge(probes::router())
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing at this address"))
