@@ -265,6 +265,14 @@ fn watch_health(tasks: &Tasks, state: &State) {
             Ok(said)
         }
     });
+    let (ledger, after) = (Arc::clone(&state.ledger), state.config.incident.forget_after);
+    tasks.every("forget symptoms", Duration::from_secs(3_600), move |now| {
+        let ledger = Arc::clone(&ledger);
+        async move {
+            let n = ledger.forget_symptoms(now - healing::delta(after)).await?;
+            Ok(format!("{n} good symptoms that nobody looks at any more are forgotten"))
+        }
+    });
     let kept = state.clone();
     tasks.every("health snapshot", snapshot_every, move |now| {
         let state = kept.clone();

@@ -75,8 +75,25 @@ enum Command {
     /// API keys.
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Playbooks: what would be done about which trouble.
+    #[command(subcommand)]
+    Playbook(PlaybookCommand),
     /// Brings the ledger's schema up to date.
     Migrate,
+}
+
+#[derive(Debug, Subcommand)]
+enum PlaybookCommand {
+    /// Lists the playbooks that can work.
+    List,
+    /// Names those that cannot, with file, line and reason.
+    Check,
+    /// Replays stored history, and lists what would have been done and what would have stopped it.
+    Test {
+        /// How far back, such as 24h or 7d.
+        #[arg(long, default_value = "24h")]
+        past: serve::config::Period,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -120,6 +137,7 @@ async fn main() -> anyhow::Result<()> {
         Command::Sql { query, format } => sql(&config, &query, format).await,
         Command::Config => print(config.redacted().as_bytes()),
         Command::Key(command) => key(&config, command).await,
+        Command::Playbook(command) => playbook(&config, command).await,
         Command::Migrate => migrate(&config).await,
     }
 }
@@ -189,6 +207,34 @@ async fn key(config: &Config, command: KeyCommand) -> anyhow::Result<()> {
                 anyhow::bail!("there is no valid key `{key}`; `pipenotify key list` lists them")
             }
         },
+    }
+}
+
+async fn playbook(config: &Config, command: PlaybookCommand) -> anyhow::Result<()> {
+    let (playbooks, refused) = serve::healing::playbooks::read(config);
+    match command {
+        PlaybookCommand::List => {
+            for it in playbooks {
+                let actions: Vec<_> = it.rungs.iter().map(|rung| rung.action.as_str()).collect();
+                let line = format!("{}  {}  {}\n", it.name, it.risk, actions.join(", "));
+                print(line.as_bytes())?;
+            }
+            Ok(())
+        }
+        PlaybookCommand::Check => {
+            for it in &refused {
+                print(format!("{}: {}\n", it.place, it.reason).as_bytes())?;
+            }
+            anyhow::ensure!(refused.is_empty(), "{} playbooks cannot work", refused.len());
+            print(format!("{} playbooks can work\n", playbooks.len()).as_bytes())
+        }
+        PlaybookCommand::Test { past } => {
+            let lake: Lake = serve::open_lake(config).await?;
+            let engine = Engine::new(Arc::new(lake), Arc::new(Nothing), Limits::default())?;
+            let report =
+                serve::healing::backtest::run(config, &engine, &playbooks, past, clock::now());
+            print(report.await?.as_bytes())
+        }
     }
 }
 

@@ -12,7 +12,11 @@ use remediation::{
 };
 use uuid::Uuid;
 
-use super::{Healing, LEASE, delta, facts::Known, look, notify, verify};
+use super::{
+    Healing, LEASE, delta,
+    facts::{self, Known},
+    look, notify, verify,
+};
 use crate::{clock, http, state::State};
 
 /// Who does what nobody asked for.
@@ -42,11 +46,11 @@ pub(super) async fn tick(state: &State, now: DateTime<Utc>) -> anyhow::Result<St
 async fn brakes(state: &State, known: &mut Known, now: DateTime<Utc>) -> anyhow::Result<()> {
     let opened: Vec<_> = known.incidents.iter().map(|it| it.opened_at).collect();
     let none = Incident::clone;
-    let facts = match known.incidents.first().map(none) {
-        Some(first) => known.facts(&first, state.healing.n_actionable(), now),
+    let so_far = match known.incidents.first().map(none) {
+        Some(first) => known.facts(&first, facts::n_actionable(&state.config), now),
         None => return Ok(()),
     };
-    let due = state.healing.limits().due_brakes(&facts, &opened, now);
+    let due = facts::limits(&state.config).due_brakes(&so_far, &opened, now);
     if due.is_empty() {
         return Ok(());
     }
@@ -132,8 +136,8 @@ async fn consider(
         dry_run: config.dry_run,
         probability: config.probability,
     };
-    let facts = known.facts(incident, state.healing.n_actionable(), now);
-    let step = fix::next(&case, &state.healing.limits(), &facts, now);
+    let so_far = known.facts(incident, facts::n_actionable(&state.config), now);
+    let step = fix::next(&case, &facts::limits(&state.config), &so_far, now);
     let target = |rung: usize| rungs[rung].clone().unwrap_or_default();
     Ok(Some(match step {
         Step::Wait(why) => {
@@ -174,7 +178,7 @@ async fn choose<'a>(
     symptom: &Symptom,
     now: DateTime<Utc>,
 ) -> anyhow::Result<Option<(&'a Playbook, Vec<fix::Ready>)>> {
-    let (names, labels) = (state.healing.names(symptom), super::facts::labels(symptom));
+    let (names, labels) = (facts::names(&state.config, symptom), facts::labels(symptom));
     let mut first = None;
     for playbook in state.healing.playbooks.iter().filter(|it| it.fits(symptom, &labels)) {
         let mut rungs = vec![];
@@ -200,7 +204,8 @@ async fn choose<'a>(
     Ok(first)
 }
 
-fn row(
+/// A new action, not kept yet.
+pub(super) fn row(
     incident: &Incident,
     symptom: &Symptom,
     playbook: &Playbook,
@@ -282,7 +287,7 @@ async fn begin(
     now: DateTime<Utc>,
 ) -> anyhow::Result<()> {
     let settings = &playbook.rungs[rung];
-    let prepared = match playbook.prepare(rung, &state.healing.names(symptom)) {
+    let prepared = match playbook.prepare(rung, &facts::names(&state.config, symptom)) {
         Ok(prepared) => prepared,
         Err(why) => anyhow::bail!("`{}` cannot be done any more: {why}", settings.action),
     };

@@ -11,6 +11,7 @@ use remediation::{
 };
 
 use super::{ACTIONS_MAX, Healing, delta};
+use crate::config::Config;
 
 /// What the ledger knows.
 #[derive(Debug)]
@@ -67,43 +68,41 @@ impl Known {
     }
 }
 
-impl Healing {
-    /// The limits as configured.
-    pub fn limits(&self) -> Limits {
-        let it = &self.config.healing;
-        Limits {
-            attempts: it.attempts,
-            attempts_window: delta(it.attempts_window),
-            per_hour: it.per_hour,
-            per_day: it.per_day,
-            cool_down: delta(it.cool_down),
-            blast_radius: it.blast_radius,
-            blast_share: it.blast_share,
-            blast_window: delta(it.blast_window),
-            breaker_failures: it.breaker_failures,
-            breaker_open: delta(it.breaker_open),
-            storm_incidents: it.storm_incidents,
-            storm_window: delta(it.storm_window),
-            floor: it.floor,
-            floor_attempts: i64::from(it.floor_attempts),
-        }
+/// The limits as configured.
+pub(super) fn limits(config: &Config) -> Limits {
+    let it = &config.healing;
+    Limits {
+        attempts: it.attempts,
+        attempts_window: delta(it.attempts_window),
+        per_hour: it.per_hour,
+        per_day: it.per_day,
+        cool_down: delta(it.cool_down),
+        blast_radius: it.blast_radius,
+        blast_share: it.blast_share,
+        blast_window: delta(it.blast_window),
+        breaker_failures: it.breaker_failures,
+        breaker_open: delta(it.breaker_open),
+        storm_incidents: it.storm_incidents,
+        storm_window: delta(it.storm_window),
+        floor: it.floor,
+        floor_attempts: i64::from(it.floor_attempts),
     }
+}
 
-    /// Components that say how they may be handled: the set that a share of is counted over.
-    pub fn n_actionable(&self) -> usize {
-        self.config.health.component.iter().filter(|it| !it.control.is_empty()).count().max(1)
-    }
+/// Components that say how they may be handled: the set that a share of is counted over.
+pub(super) fn n_actionable(config: &Config) -> usize {
+    config.health.component.iter().filter(|it| !it.control.is_empty()).count().max(1)
+}
 
-    /// What the names of a playbook stand for in this case.
-    pub fn names(&self, symptom: &Symptom) -> Names {
-        let component = self.config.health.component.iter().find(|it| it.name == symptom.component);
-        Names {
-            component: symptom.component.clone(),
-            kind: symptom.kind.clone(),
-            metric: symptom.metric.clone().unwrap_or_default(),
-            labels: labels(symptom),
-            control: component.map(|it| it.control.clone()).unwrap_or_default(),
-        }
+/// What the names of a playbook stand for in this case.
+pub(super) fn names(config: &Config, symptom: &Symptom) -> Names {
+    let component = config.health.component.iter().find(|it| it.name == symptom.component);
+    Names {
+        component: symptom.component.clone(),
+        kind: symptom.kind.clone(),
+        metric: symptom.metric.clone().unwrap_or_default(),
+        labels: labels(symptom),
+        control: component.map(|it| it.control.clone()).unwrap_or_default(),
     }
 }
 

@@ -5,6 +5,7 @@
 //! committed together with a look at that lease, so that one that has lost it changes nothing.
 
 mod act;
+pub mod backtest;
 mod facts;
 mod look;
 mod notify;

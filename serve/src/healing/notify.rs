@@ -8,7 +8,10 @@ use remediation::{
 };
 use uuid::Uuid;
 
-use super::{delta, facts::Known};
+use super::{
+    delta,
+    facts::{self, Known},
+};
 use crate::state::State;
 
 /// Tells people; gives how many messages were promised.
@@ -56,8 +59,8 @@ fn is_handled(state: &State, known: &Known, it: &Incident) -> bool {
     let mut of = of
         .filter(|action| action.state != "ended" || action.outcome.as_deref() == Some("effective"));
     let fits = |symptom: &data::ledger::Symptom| {
-        let labels = super::facts::labels(symptom);
-        let names = state.healing.names(symptom);
+        let labels = facts::labels(symptom);
+        let names = facts::names(&state.config, symptom);
         let fitting = state.healing.playbooks.iter().filter(|book| book.fits(symptom, &labels));
         fitting
             .into_iter()

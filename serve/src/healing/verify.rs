@@ -4,7 +4,10 @@ use chrono::{DateTime, Utc};
 use data::ledger::{Action, Changes};
 use remediation::{action, fix, incident::event};
 
-use super::{facts::Known, look};
+use super::{
+    facts::{self, Known},
+    look,
+};
 use crate::{clock, state::State};
 
 /// Settles what a crash has left behind, judges what is being verified, ends what waited too long.
@@ -129,7 +132,7 @@ async fn undo(state: &State, known: &Known, it: &Action) {
     let symptom = known.symptoms.iter().find(|symptom| symptom.id == it.symptom_id);
     let (Some(playbook), Some(symptom)) = (playbook, symptom) else { return };
     let rung = usize::try_from(it.rung).unwrap_or(usize::MAX);
-    let said = match playbook.prepare_undo(rung, &state.healing.names(symptom)) {
+    let said = match playbook.prepare_undo(rung, &facts::names(&state.config, symptom)) {
         Ok(None) => return,
         Err(why) => format!("it could not be undone: {why}"),
         Ok(Some(undo)) => {

@@ -10,7 +10,7 @@ use remediation::{
 };
 
 use crate::{
-    config::{Believe, Check, Component},
+    config::{Believe, Check, Component, Config},
     health::Examined,
     state::State,
 };
@@ -35,17 +35,27 @@ pub(crate) async fn observe(
     }
     let known: HashSet<String> =
         state.ledger.symptoms().await?.into_iter().map(|it: Symptom| it.id).collect();
-    let components = state.config.health.component.iter();
-    let believe = state.config.incident.believe;
+    let seen = observations(&state.config, all, &known);
+    state.healing.observe(&seen, true, now).await
+}
+
+/// What the checks found, as observations. `known` are the symptoms that were seen before.
+pub(super) fn observations(
+    config: &Config,
+    all: &[Examined],
+    known: &HashSet<String>,
+) -> Vec<Observation> {
+    let components = config.health.component.iter();
+    let believe = config.incident.believe;
     let mut seen = vec![];
     for (component, examined) in components.zip(all) {
         for (check, found) in component.check.iter().zip(&examined.checks) {
             let one = observation(component, check, found.outcome, found.value, believe);
-            seen.extend(silence(&one, component, check, &known));
+            seen.extend(silence(&one, component, check, known));
             seen.push(one);
         }
     }
-    state.healing.observe(&seen, true, now).await
+    seen
 }
 
 /// What tells the checks of a component apart.

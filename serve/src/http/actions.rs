@@ -156,7 +156,10 @@ async fn ask_decision(
 ) -> Result<Html<String>, Problem> {
     let it = proposed(&ledger, &id, &token.token).await?;
     let text = |text: &str| {
-        text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;").replace('\'', "&#39;")
+        text.replace('&', "&amp;")
+            .replace('<', "&lt;")
+            .replace('"', "&quot;")
+            .replace('\'', "&#39;")
     };
     Ok(Html(format!(
         "<!doctype html><meta charset=utf-8><meta name=referrer content=no-referrer>\
@@ -201,8 +204,7 @@ async fn list_playbooks(_: Viewer, State(healing): State<Arc<Healing>>) -> Json<
             "actions": it.rungs.iter().map(|rung| &rung.action).collect::<Vec<_>>(),
         })
     });
-    let refused =
-        healing.refused.iter().map(|it| json!({"place": it.place, "reason": it.reason}));
+    let refused = healing.refused.iter().map(|it| json!({"place": it.place, "reason": it.reason}));
     let (playbooks, refused) = (playbooks.collect::<Vec<_>>(), refused.collect::<Vec<_>>());
     Json(json!({"playbooks": playbooks, "refused": refused}))
 }
@@ -272,7 +274,8 @@ async fn pull(
         return Err(Problem::bad_request("`reason` is empty; whoever finds it wants to know"));
     }
     let now = clock::now();
-    let brake = Brake { name: name.to_owned(), reason, who: who.to_owned(), begun_at: now, ends_at };
+    let brake =
+        Brake { name: name.to_owned(), reason, who: who.to_owned(), begun_at: now, ends_at };
     ledger.pull(&brake).await?;
     ledger.audit(who, &format!("{name} healing"), now, &brake.reason).await?;
     Ok(Json(json!({"brake": brake})))

@@ -105,9 +105,8 @@ async fn show_incident(
 
 /// Seconds until it was believed, taken on, and over; absent while they are not known.
 fn times(it: &Incident) -> Value {
-    let seconds = |from: DateTime<Utc>, to: Option<DateTime<Utc>>| {
-        to.map(|to| (to - from).as_seconds_f64())
-    };
+    let seconds =
+        |from: DateTime<Utc>, to: Option<DateTime<Utc>>| to.map(|to| (to - from).as_seconds_f64());
     json!({
         "detect_s": seconds(it.started_at, Some(it.opened_at)),
         "acknowledge_s": seconds(it.opened_at, it.acknowledged_at),
@@ -180,12 +179,7 @@ async fn resolve_incident(
     changed
 }
 
-async fn change(
-    ledger: &Ledger,
-    id: &str,
-    deed: &Deed,
-    who: &str,
-) -> Result<Json<Value>, Problem> {
+async fn change(ledger: &Ledger, id: &str, deed: &Deed, who: &str) -> Result<Json<Value>, Problem> {
     for attempt in 1.. {
         let now = clock::now();
         let current = find(ledger, id).await?;

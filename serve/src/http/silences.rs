@@ -99,7 +99,8 @@ async fn create(
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let now = clock::now();
     if new.matchers.is_empty() || new.matchers.len() > MATCHERS_MAX {
-        let detail = format!("`matchers` needs 1 to {MATCHERS_MAX}; `component` with `*` is everything");
+        let detail =
+            format!("`matchers` needs 1 to {MATCHERS_MAX}; `component` with `*` is everything");
         return Err(Problem::bad_request(detail));
     }
     if let Some(wrong) = new.matchers.iter().find(|it| !NAMES.contains(&it.name.as_str())) {
