@@ -17,8 +17,8 @@ const SHORT: [(&str, &str); 6] = [
 ];
 
 /// Names that are ours but do not configure the process: the client's key and address, the path of
-/// the file, the level of the log.
-const ELSEWHERE: [&str; 4] = ["KEY", "URL", "CONFIG", "LOG"];
+/// the file, level and format of the log.
+const ELSEWHERE: [&str; 5] = ["KEY", "URL", "CONFIG", "LOG", "LOG_FORMAT"];
 
 /// What the command line may say; each is the text of one value.
 #[derive(Clone, Debug, Default)]

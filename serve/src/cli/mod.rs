@@ -1,0 +1,64 @@
+//! The command line: a word for each thing that the program can do, a file for each word.
+
+mod common;
+mod key;
+pub(crate) mod log;
+mod migrate;
+mod playbook;
+mod run;
+mod sql;
+
+use clap::{Parser, Subcommand};
+use serve::config::Config;
+
+/// Watches services, keeps what it saw in an open lake, and answers SQL about it.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) common: common::Common,
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+#[derive(Debug, Default, Subcommand)]
+pub(crate) enum Command {
+    /// Everything, in one process; the default.
+    #[default]
+    Run,
+    /// Asks the lake a question.
+    Sql(sql::Args),
+    /// Prints the effective configuration, without secrets.
+    Config,
+    /// API keys.
+    #[command(subcommand)]
+    Key(key::Command),
+    /// Playbooks: what would be done about which trouble.
+    #[command(subcommand)]
+    Playbook(playbook::Command),
+    /// Brings the ledger's schema up to date.
+    Migrate,
+}
+
+impl Command {
+    /// Does what the word says.
+    pub(crate) async fn run(self, config: Config) -> anyhow::Result<()> {
+        match self {
+            Self::Run => run::run(config).await,
+            Self::Sql(args) => sql::run(&config, args).await,
+            Self::Config => print(config.redacted().as_bytes()),
+            Self::Key(command) => key::run(&config, command).await,
+            Self::Playbook(command) => playbook::run(&config, command).await,
+            Self::Migrate => migrate::run(&config).await,
+        }
+    }
+}
+
+/// Standard output, where results go; everything else goes to the log.
+pub(crate) fn print(bytes: &[u8]) -> anyhow::Result<()> {
+    use std::io::Write;
+    match std::io::stdout().write_all(bytes) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
+    }
+}
