@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use crate::{
-    Error, Result, function,
+    Error, Result, function, like,
     table::{self, LakeTable},
 };
 
@@ -111,6 +111,7 @@ impl Engine {
             .with_config(config)
             .with_runtime_env(runtime)
             .with_default_features()
+            .with_optimizer_rule(Arc::new(like::ByRun))
             .build();
         let context = SessionContext::new_with_state(state);
         function::register(&context);
@@ -166,22 +167,26 @@ impl Engine {
         deadline: Instant,
         place: OwnedSemaphorePermit,
     ) -> Answer {
-        let schema = batches.schema();
+        let schema = table::plain(&batches.schema());
+        let shown = Arc::clone(&schema);
         let max_rows = self.limits.max_rows;
         type Rest = (SendableRecordBatchStream, usize, OwnedSemaphorePermit);
-        let next = move |(mut batches, n_rows, place): Rest| async move {
-            let batch = match tokio::time::timeout_at(deadline, batches.next()).await {
-                Err(_) => return Err(Error::Timeout),
-                Ok(None) => return Ok(None),
-                Ok(Some(batch)) => batch?,
-            };
-            let n_rows = n_rows + batch.num_rows();
-            if n_rows > max_rows {
-                return Err(Error::TooLarge(format!(
-                    "the answer has more than {max_rows} rows: aggregate, or add a limit"
-                )));
+        let next = move |(mut batches, n_rows, place): Rest| {
+            let shown = Arc::clone(&shown);
+            async move {
+                let batch = match tokio::time::timeout_at(deadline, batches.next()).await {
+                    Err(_) => return Err(Error::Timeout),
+                    Ok(None) => return Ok(None),
+                    Ok(Some(batch)) => batch?,
+                };
+                let n_rows = n_rows + batch.num_rows();
+                if n_rows > max_rows {
+                    return Err(Error::TooLarge(format!(
+                        "the answer has more than {max_rows} rows: aggregate, or add a limit"
+                    )));
+                }
+                Ok(Some((table::cast(&batch, &shown)?, (batches, n_rows, place))))
             }
-            Ok(Some((batch, (batches, n_rows, place))))
         };
         let batches = stream::try_unfold((batches, 0, place), next).boxed();
         Answer { schema, batches }

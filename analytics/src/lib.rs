@@ -5,6 +5,7 @@
 mod engine;
 mod error;
 mod function;
+mod like;
 mod prune;
 mod table;
 pub mod bottleneck;

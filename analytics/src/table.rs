@@ -2,10 +2,15 @@
 //!
 //! A scan pins the memory, then takes the lake's snapshot, then reads what was pinned after the
 //! snapshot's position: so each row is seen once, whatever is flushed meanwhile.
+//!
+//! Texts are read as views: a page's dictionary is kept once, and a row of it is a reference.
 
 use std::sync::Arc;
 
-use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use arrow::{
+    array::{RecordBatch, RecordBatchOptions},
+    datatypes::{DataType, FieldRef, Schema, SchemaRef},
+};
 use async_trait::async_trait;
 use chrono::Datelike;
 use data::{
@@ -14,17 +19,20 @@ use data::{
 };
 use datafusion::{
     catalog::{Session, TableProvider},
-    common::{Result, ScalarValue},
+    common::{Result, ScalarValue, Statistics, stats::Precision},
     datasource::{
         listing::PartitionedFile,
         memory::MemorySourceConfig,
         object_store::ObjectStoreUrl,
-        physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource},
+        physical_plan::{
+            FileGroup, FileScanConfigBuilder, ParquetSource,
+            parquet::CachedParquetFileReaderFactory,
+        },
         source::DataSourceExec,
         table_schema::TableSchema,
     },
     error::DataFusionError,
-    logical_expr::{Expr, TableProviderFilterPushDown, TableType, utils::conjunction},
+    logical_expr::{Expr, TableProviderFilterPushDown, TableType},
     physical_expr::{LexOrdering, PhysicalSortExpr, expressions::col},
     physical_plan::{ExecutionPlan, union::UnionExec},
 };
@@ -35,6 +43,9 @@ use crate::prune;
 pub(crate) fn store_url() -> url::Url {
     url::Url::parse("lake://files/").expect("a constant that is a URL")
 }
+
+/// Beyond so many files, they are read in groups instead of each by itself, and their order is lost.
+const MAX_ORDERED_FILES: usize = 16;
 
 /// A table of the lake together with what is not in it yet.
 #[derive(Debug)]
@@ -47,7 +58,7 @@ pub(crate) struct LakeTable {
 
 impl LakeTable {
     pub(crate) fn new(table: Table, lake: Arc<Lake>, recent: Arc<dyn Recent>) -> Self {
-        Self { table, schema: table.schema(), lake, recent }
+        Self { table, schema: views(&table.schema()), lake, recent }
     }
 
     /// Files and rows that together are the table now.
@@ -61,26 +72,42 @@ impl LakeTable {
     fn files(
         &self,
         state: &dyn Session,
-        files: Vec<PartitionedFile>,
+        files: &[&DataFile],
         projection: Option<&Vec<usize>>,
-        filters: &[Expr],
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let date = self.schema.fields().last().expect("every table has a partition column");
-        let columns = TableSchema::new(self.table.file_schema(), vec![Arc::clone(date)]);
-        let options = state.table_options().parquet.clone();
-        let mut source = ParquetSource::new(columns).with_table_parquet_options(options);
-        if let Some(filter) = conjunction(filters.to_vec()) {
-            let columns = self.schema.as_ref().clone().try_into()?;
-            source = source.with_predicate(state.create_physical_expr(filter, &columns)?);
-        }
-        let url = ObjectStoreUrl::parse(store_url())?;
-        let files = files.into_iter().map(|file| FileGroup::new(vec![file])).collect();
-        let config = FileScanConfigBuilder::new(url, Arc::new(source))
-            .with_file_groups(files)
-            .with_projection_indices(projection.cloned())?
-            .with_output_ordering(vec![self.ordering()?])
+        let file_schema = views(&self.table.file_schema());
+        let columns = TableSchema::builder(file_schema)
+            .with_table_partition_cols(vec![Arc::clone(date)])
             .build();
+        let cache = state.runtime_env().cache_manager.get_file_metadata_cache();
+        let reader = CachedParquetFileReaderFactory::new(self.lake.store(), cache);
+        let source = ParquetSource::new(columns)
+            .with_table_parquet_options(state.table_options().parquet.clone())
+            .with_parquet_file_reader_factory(Arc::new(reader));
+        let n_groups = state.config().target_partitions();
+        let ordered = files.len() <= MAX_ORDERED_FILES;
+        let groups = if ordered {
+            files.iter().map(|file| FileGroup::new(vec![partitioned(self.table, file)])).collect()
+        } else {
+            balanced(self.table, files, n_groups)
+        };
+        let config =
+            FileScanConfigBuilder::new(ObjectStoreUrl::parse(store_url())?, Arc::new(source))
+                .with_file_groups(groups)
+                .with_statistics(self.statistics(files))
+                .with_projection_indices(projection.cloned())?
+                .with_output_ordering(if ordered { vec![self.ordering()?] } else { vec![] })
+                .build();
         Ok(DataSourceExec::from_data_source(config))
+    }
+
+    /// What the planner may know of the size; what passes the conditions is less.
+    fn statistics(&self, files: &[&DataFile]) -> Statistics {
+        let mut statistics = Statistics::new_unknown(&self.schema);
+        let n_rows = files.iter().map(|file| file.n_rows as usize).sum();
+        statistics.num_rows = Precision::Inexact(n_rows);
+        statistics
     }
 
     /// How every single file is sorted.
@@ -120,19 +147,65 @@ impl TableProvider for LakeTable {
         let filter = prune::filter(filters);
         let (snapshot, rows) =
             self.view(&filter).map_err(|error| DataFusionError::External(Box::new(error)))?;
-        let memory = MemorySourceConfig::try_new_exec(&[rows], self.schema(), projection.cloned())?;
-        let files: Vec<_> = snapshot
-            .files
-            .iter()
-            .filter(|file| prune::may_match(file, &filter))
-            .map(|file| partitioned(self.table, file))
-            .collect();
-        if files.is_empty() {
-            return Ok(memory);
+        let rows = rows.iter().map(|rows| cast(rows, &self.schema)).collect::<Result<Vec<_>>>()?;
+        let files = snapshot.files.iter().filter(|file| prune::may_match(file, &filter));
+        let files: Vec<_> = files.collect();
+        let memory = || {
+            MemorySourceConfig::try_new_exec(&[rows.clone()], self.schema(), projection.cloned())
+        };
+        match (files.is_empty(), rows.is_empty()) {
+            (true, _) => Ok(memory()?),
+            (false, true) => self.files(state, &files, projection),
+            (false, false) => {
+                UnionExec::try_new(vec![self.files(state, &files, projection)?, memory()?])
+            }
         }
-        let files = self.files(state, files, projection, filters)?;
-        UnionExec::try_new(vec![files, memory])
     }
+}
+
+/// Files in so many groups of about the same size.
+fn balanced(table: Table, files: &[&DataFile], n_groups: usize) -> Vec<FileGroup> {
+    let mut groups = vec![(0, vec![]); n_groups.clamp(1, files.len())];
+    let mut largest_first = files.to_vec();
+    largest_first.sort_by_key(|file| std::cmp::Reverse(file.n_bytes));
+    for file in largest_first {
+        let emptiest = groups.iter_mut().min_by_key(|group| group.0);
+        let group = emptiest.expect("there is at least one group");
+        group.0 += file.n_bytes;
+        group.1.push(partitioned(table, file));
+    }
+    groups.into_iter().map(|(_, files)| FileGroup::new(files)).collect()
+}
+
+/// `schema` with its text columns as views.
+fn views(schema: &SchemaRef) -> SchemaRef {
+    with_texts(schema, &DataType::Utf8, &DataType::Utf8View)
+}
+
+/// `schema` with its text columns as plain texts, which every reader understands.
+pub(crate) fn plain(schema: &SchemaRef) -> SchemaRef {
+    with_texts(schema, &DataType::Utf8View, &DataType::Utf8)
+}
+
+fn with_texts(schema: &SchemaRef, from: &DataType, to: &DataType) -> SchemaRef {
+    let field = |field: &FieldRef| match field.data_type() == from {
+        true => Arc::new(field.as_ref().clone().with_data_type(to.clone())),
+        false => Arc::clone(field),
+    };
+    let fields: Vec<_> = schema.fields().iter().map(field).collect();
+    Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
+}
+
+/// `rows` in the types of `schema`.
+pub(crate) fn cast(rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    let columns = rows.columns().iter().zip(schema.fields());
+    let columns = columns.map(|(column, field)| match column.data_type() == field.data_type() {
+        true => Ok(Arc::clone(column)),
+        false => arrow::compute::cast(column, field.data_type()),
+    });
+    let columns = columns.collect::<std::result::Result<Vec<_>, _>>()?;
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+    Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?)
 }
 
 fn partitioned(table: Table, file: &DataFile) -> PartitionedFile {

@@ -3,12 +3,7 @@
 //! Thousands of points share a series, so whatever depends on the series alone is done once per
 //! series: sorting compares names once each, and the text columns are dictionaries.
 
-use std::{
-    collections::BTreeMap,
-    hash::BuildHasherDefault,
-    ops::Range,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, hash::BuildHasherDefault, ops::Range, sync::Arc};
 
 use arrow::{
     array::{
@@ -161,12 +156,8 @@ impl<'a> Runs<'a> {
             return Err(ArrowError::SchemaError("labels have entries".to_owned()));
         };
         let columns: Vec<ArrayRef> = vec![Arc::new(keys.finish()?), Arc::new(values.finish()?)];
-        let entries = StructArray::try_new_with_length(
-            fields.clone(),
-            columns,
-            None,
-            n_entries as usize,
-        )?;
+        let entries =
+            StructArray::try_new_with_length(fields.clone(), columns, None, n_entries as usize)?;
         let offsets = OffsetBuffer::new(offsets.into());
         let map = MapArray::try_new(Arc::clone(entry), offsets, entries, None, false)?;
         Ok(Arc::new(map))

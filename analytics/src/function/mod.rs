@@ -4,6 +4,7 @@
 //! gives the same answer however its input was split.
 
 mod counter;
+mod date_trunc;
 mod edge;
 mod forecast;
 mod gap;
@@ -22,6 +23,7 @@ use datafusion::{
 /// Makes the functions known to queries of `context`.
 pub(crate) fn register(context: &SessionContext) {
     context.register_udf(ScalarUDF::from(time_bucket::TimeBucket::new()));
+    context.register_udf(ScalarUDF::from(date_trunc::DateTrunc::new()));
     for function in counter::all() {
         context.register_udaf(AggregateUDF::from(function));
     }
