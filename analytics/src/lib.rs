@@ -7,6 +7,7 @@ mod error;
 mod function;
 mod like;
 mod prune;
+mod reader;
 mod table;
 pub mod bottleneck;
 pub mod explain;

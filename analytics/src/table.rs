@@ -24,10 +24,7 @@ use datafusion::{
         listing::PartitionedFile,
         memory::MemorySourceConfig,
         object_store::ObjectStoreUrl,
-        physical_plan::{
-            FileGroup, FileScanConfigBuilder, ParquetSource,
-            parquet::CachedParquetFileReaderFactory,
-        },
+        physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource},
         source::DataSourceExec,
         table_schema::TableSchema,
     },
@@ -37,7 +34,7 @@ use datafusion::{
     physical_plan::{ExecutionPlan, union::UnionExec},
 };
 
-use crate::prune;
+use crate::{prune, reader::Readers};
 
 /// Where the engine finds the lake's store; the real URL may hold a path, this one is its root.
 pub(crate) fn store_url() -> url::Url {
@@ -81,10 +78,10 @@ impl LakeTable {
             .with_table_partition_cols(vec![Arc::clone(date)])
             .build();
         let cache = state.runtime_env().cache_manager.get_file_metadata_cache();
-        let reader = CachedParquetFileReaderFactory::new(self.lake.store(), cache);
+        let readers = Readers::new(self.lake.store(), cache);
         let source = ParquetSource::new(columns)
             .with_table_parquet_options(state.table_options().parquet.clone())
-            .with_parquet_file_reader_factory(Arc::new(reader));
+            .with_parquet_file_reader_factory(Arc::new(readers));
         let n_groups = state.config().target_partitions();
         let ordered = files.len() <= MAX_ORDERED_FILES;
         let groups = if ordered {

@@ -89,6 +89,21 @@ async fn check_error(sql: &str, expected: &str) {
 }
 
 #[tokio::test]
+async fn times_in_utc_are_truncated_as_any_others() {
+    for precision in ["minute", "hour", "day", "week", "month", "year"] {
+        check(
+            &format!(
+                "select count(*) as n from points where date_trunc('{precision}', ts + interval '1000 days')
+                 = arrow_cast(date_trunc('{precision}', arrow_cast(ts + interval '1000 days', 'Timestamp(Microsecond, None)')),
+                              'Timestamp(Microsecond, Some(\"UTC\"))')"
+            ),
+            &["13"],
+        )
+        .await;
+    }
+}
+
+#[tokio::test]
 async fn buckets_begin_at_whole_widths_and_weeks_on_monday() {
     check(
         "select time_bucket('5 minutes', '2026-03-04T10:07:31Z') as t",
