@@ -1,6 +1,6 @@
 //! Series as a window of them was read: who they are and what was measured.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use arrow::{
     array::{Array, AsArray, RecordBatch},
@@ -10,8 +10,8 @@ use chrono::{DateTime, SecondsFormat, Utc};
 
 use crate::{Engine, Result};
 
-/// Most series of one window.
-pub const SERIES_MAX: usize = 20_000;
+/// Series whose points are asked for at once, so that no answer is too large.
+const CHUNK: usize = 100;
 
 /// A series and its points in a window.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -86,11 +86,12 @@ impl Observed {
     }
 }
 
-/// Reads every series of `samples` in a window, bucketed, by metric, host, service and identity.
+/// Reads the series of `samples` in a window, bucketed, by metric, host, service and identity; the
+/// first `series_max` of them.
 ///
 /// # Errors
 /// Those of the engine.
-pub async fn read(engine: &Engine, window: &Window) -> Result<Vec<Observed>> {
+pub async fn read(engine: &Engine, window: &Window, series_max: usize) -> Result<Vec<Observed>> {
     let at = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Micros, true);
     let (from, to) = (window.from, window.to);
     let mut condition = format!(
@@ -109,32 +110,43 @@ pub async fn read(engine: &Engine, window: &Window) -> Result<Vec<Observed>> {
                 first_value(map_keys(labels)) as label_keys, \
                 first_value(map_values(labels)) as label_values \
          from samples where {condition} group by series, metric, service, host \
-         order by metric, host, service, series limit {SERIES_MAX}"
-    );
-    let points = format!(
-        "select series, \
-                date_bin(interval '{width} seconds', ts) as bucket, {} as value \
-         from samples where {condition} group by 1, 2 order by 1, 2",
-        window.aggregate
+         order by metric, host, service, series limit {series_max}"
     );
     let mut all = vec![];
     for batch in engine.collect(&identities).await? {
         all.extend(identified(&batch));
     }
-    let places: std::collections::HashMap<_, _> =
+    let places: HashMap<_, _> =
         all.iter().enumerate().map(|(n, it): (usize, &Observed)| (it.series, n)).collect();
-    for batch in engine.collect(&points).await? {
-        let series = batch.column(0).as_primitive::<Int64Type>();
-        let times = batch.column(1).as_primitive::<TimestampMicrosecondType>();
-        let values = batch.column(2).as_primitive::<Float64Type>();
-        for ((series, ts), value) in series.iter().zip(times).zip(values) {
-            let (Some(series), Some(ts), Some(value)) = (series, ts, value) else { continue };
-            if let Some(place) = places.get(&series).filter(|_| value.is_finite()) {
-                all[*place].points.push((ts, value));
-            }
+    let ids: Vec<_> = all.iter().map(|it| it.series).collect();
+    let whole = ids.len() <= CHUNK && ids.len() < series_max;
+    for chunk in ids.chunks(CHUNK) {
+        let chosen: Vec<_> = chunk.iter().map(i64::to_string).collect();
+        let chosen =
+            if whole { String::new() } else { format!(" and series in ({})", chosen.join(", ")) };
+        let points = format!(
+            "select series, date_bin(interval '{width} seconds', ts) as bucket, \
+                    cast({} as double) as value \
+             from samples where {condition}{chosen} group by 1, 2 order by 1, 2",
+            window.aggregate
+        );
+        for batch in engine.collect(&points).await? {
+            take(&mut all, &places, &batch);
         }
     }
     Ok(all)
+}
+
+fn take(all: &mut [Observed], places: &HashMap<i64, usize>, batch: &RecordBatch) {
+    let series = batch.column(0).as_primitive::<Int64Type>();
+    let times = batch.column(1).as_primitive::<TimestampMicrosecondType>();
+    let values = batch.column(2).as_primitive::<Float64Type>();
+    for ((series, ts), value) in series.iter().zip(times).zip(values) {
+        let (Some(series), Some(ts), Some(value)) = (series, ts, value) else { continue };
+        if let Some(place) = places.get(&series).filter(|_| value.is_finite()) {
+            all[*place].points.push((ts, value));
+        }
+    }
 }
 
 fn identified(batch: &RecordBatch) -> Vec<Observed> {

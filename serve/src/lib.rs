@@ -3,6 +3,7 @@
 pub mod clock;
 mod collect;
 pub mod config;
+pub mod foresight;
 pub mod healing;
 pub mod health;
 pub mod http;
@@ -70,11 +71,13 @@ pub async fn run(
         tasks: tasks.clone(),
         decoders,
         healing: Arc::new(healing::Healing::new(&config, &ledger, &ingest)),
+        answers: Arc::default(),
     };
 
     keep_the_lake(&tasks, &lake, &ingest);
     healing::start(&state);
     watch_health(&tasks, &state);
+    foresight::start(&tasks, &state);
     collect::start(&config.collect, &ingest, &tasks)?;
     serve_grpc(&config, &state, &tasks).await?;
     announce(&listener, &ledger).await?;

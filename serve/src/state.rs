@@ -11,7 +11,7 @@ use ingest::{
     receive::{line_protocol, remote_write},
 };
 
-use crate::{clock, config::Config, healing::Healing, tasks::Tasks};
+use crate::{clock, config::Config, foresight::cache::Cache, healing::Healing, tasks::Tasks};
 
 /// Everything a handler may ask for; each takes its part.
 #[derive(Clone, Debug, FromRef)]
@@ -32,6 +32,8 @@ pub struct State {
     pub decoders: Arc<Decoders>,
     /// Incidents, and what is done about them.
     pub healing: Arc<Healing>,
+    /// Answers that took long to work out.
+    pub answers: Arc<Cache>,
 }
 
 /// Decoders that remember series between requests.

@@ -7,6 +7,7 @@ mod clients;
 mod crash;
 mod failing_store;
 mod healing;
+mod foresight;
 mod journey;
 mod ledger;
 mod object_storage;

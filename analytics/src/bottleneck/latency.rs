@@ -32,7 +32,10 @@ pub(super) fn find(facts: &Facts<'_>) -> Vec<Bottleneck> {
     let (_, metrics) = METRICS[0];
     let series = metrics.iter().flat_map(|metric| facts.fresh(metric));
     // Of a request in phases, the whole; its phases say where the time goes.
-    let whole = series.filter(|it| it.label("phase").is_none_or(|phase| phase == "total"));
+    let whole = series.filter(|it| match it.label("phase") {
+        None | Some("total") => true,
+        Some(phase) => phase == "connect" && it.metric == "tcp.probe.duration",
+    });
     whole.filter_map(|it| slow(facts, it)).collect()
 }
 

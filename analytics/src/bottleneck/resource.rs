@@ -68,7 +68,7 @@ const CEILINGS: [Ceiling; 4] = [
     Ceiling {
         kind: "disk space",
         metric: "system.filesystem.utilization",
-        label: "mountpoint",
+        label: "system.filesystem.mountpoint",
         warning: 0.9,
         critical: 0.97,
         saturation: None,
@@ -77,7 +77,7 @@ const CEILINGS: [Ceiling; 4] = [
     Ceiling {
         kind: "disk",
         metric: "system.disk.utilization",
-        label: "device",
+        label: "system.device",
         warning: 0.9,
         critical: 0.98,
         saturation: Some(("system.disk.pending_operations", 2.0)),
@@ -134,7 +134,7 @@ pub(super) fn confidence(state: Sustained, saturated: bool) -> f64 {
 }
 
 fn waiting(facts: &Facts<'_>, used: &Observed, (metric, limit): (&str, f64)) -> Option<Evidence> {
-    let waits = facts.beside(metric, used, &["device"])?;
+    let waits = facts.beside(metric, used, &["system.device"])?;
     let value = facts.mean(waits)?;
     // Load is held against the number of processors.
     let cores = facts.beside("system.cpu.logical.count", used, &[]).and_then(Observed::last);
@@ -220,9 +220,13 @@ fn advise_memory(facts: &Facts<'_>, used: &Observed, state: Sustained) -> Option
 }
 
 fn advise_space(facts: &Facts<'_>, used: &Observed, state: Sustained) -> Option<Advice> {
-    let size = facts.beside("system.filesystem.limit", used, &["mountpoint", "device"]);
+    let size = facts.beside(
+        "system.filesystem.limit",
+        used,
+        &["system.filesystem.mountpoint", "system.device"],
+    );
     let size = size.and_then(Observed::last);
-    let place = used.label("mountpoint").unwrap_or("the file system");
+    let place = used.label("system.filesystem.mountpoint").unwrap_or("the file system");
     let free = (state.mean - 0.8).max(0.0);
     let amount = size.map_or(percent(free), |size| format!("{}B", number(free * size)));
     Some(Advice {
@@ -236,8 +240,8 @@ fn advise_space(facts: &Facts<'_>, used: &Observed, state: Sustained) -> Option<
 }
 
 fn advise_disk(facts: &Facts<'_>, used: &Observed, state: Sustained) -> Option<Advice> {
-    let device = used.label("device").unwrap_or("the disk");
-    let pending = facts.beside("system.disk.pending_operations", used, &["device"]);
+    let device = used.label("system.device").unwrap_or("the disk");
+    let pending = facts.beside("system.disk.pending_operations", used, &["system.device"]);
     let pending = pending.and_then(|it| facts.mean(it));
     let waits =
         pending.map_or(String::new(), |n| format!(", {} requests wait at any time", number(n)));
@@ -291,15 +295,18 @@ fn files(facts: &Facts<'_>, open: &Observed) -> Option<Bottleneck> {
 
 /// Damaged or dropped packets, from one in a thousand on.
 fn network(facts: &Facts<'_>, bad: &Observed) -> Option<Bottleneck> {
-    let packets =
-        facts.beside("system.network.packets", bad, &["device", "network.io.direction"])?;
+    let packets = facts.beside(
+        "system.network.packets",
+        bad,
+        &["network.interface.name", "network.io.direction"],
+    )?;
     let (bad_rate, rate) = (bad.rate(), packets.rate());
     let (lost, all) = (facts.mean(&bad_rate)?, facts.mean(&rate)?);
     let share = if all > 0.0 { lost / all } else { return None };
     if share < 1e-3 || lost < 0.1 {
         return None;
     }
-    let device = bad.label("device").unwrap_or("the network").to_owned();
+    let device = bad.label("network.interface.name").unwrap_or("the network").to_owned();
     let what = if bad.metric.ends_with("errors") { "damaged" } else { "dropped" };
     let state = facts.sustained(&bad_rate, lost / 4.0)?;
     Some(Bottleneck {

@@ -44,7 +44,11 @@ fn an_idle_healthy_system_has_no_bottleneck() {
     let all = [
         series("system.cpu.busy", &host, |n| 0.1 + 0.01 * (n % 7) as f64),
         series("system.memory.utilization", &host, |_| 0.4),
-        series("system.filesystem.utilization", &[("host", "a"), ("mountpoint", "/")], |_| 0.5),
+        series(
+            "system.filesystem.utilization",
+            &[("host", "a"), ("system.filesystem.mountpoint", "/")],
+            |_| 0.5,
+        ),
         series("postgresql.connection.utilization", &server, |_| 0.1),
         series("postgresql.blocked_sessions", &server, |_| 0.0),
         series("rabbitmq.queue.ready", &queue, |n| (n % 5) as f64),
@@ -88,7 +92,7 @@ fn a_spike_is_no_bottleneck() {
 
 #[test]
 fn a_full_disk_says_how_much_must_go() {
-    let labels = [("host", "a"), ("mountpoint", "/var")];
+    let labels = [("host", "a"), ("system.filesystem.mountpoint", "/var")];
     let all = [
         series("system.filesystem.utilization", &labels, |_| 0.95),
         series("system.filesystem.limit", &labels, |_| 100e9),
@@ -258,7 +262,7 @@ fn requests_that_wait_for_a_connection_are_seen() {
 
 #[test]
 fn damaged_packets_are_held_against_all() {
-    let device = [("host", "a"), ("device", "eth0")];
+    let device = [("host", "a"), ("network.interface.name", "eth0")];
     let all = [
         series("system.network.errors", &device, |n| n as f64 * 60.0 * 5.0),
         series("system.network.packets", &device, |n| n as f64 * 60.0 * 1_000.0),

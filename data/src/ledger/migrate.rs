@@ -31,9 +31,19 @@ const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../../../migrations/015_health_trends.sql"),
     },
     Migration {
+        number: 16,
+        name: "performance_analysis",
+        sql: include_str!("../../../migrations/016_performance_analysis.sql"),
+    },
+    Migration {
         number: 17,
         name: "auto_remediation",
         sql: include_str!("../../../migrations/017_auto_remediation.sql"),
+    },
+    Migration {
+        number: 18,
+        name: "health_predictions",
+        sql: include_str!("../../../migrations/018_health_predictions.sql"),
     },
     Migration { number: 20, name: "api", sql: include_str!("../../../migrations/020_api.sql") },
 ];

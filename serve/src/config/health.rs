@@ -35,6 +35,9 @@ pub struct Component {
     /// `restart_url`, `postgres`, `redis`, …
     #[serde(default, skip_serializing_if = "toml::Table::is_empty")]
     pub control: toml::Table,
+    /// What its trouble costs, 0 (nobody notices) to 1 (everything stops).
+    #[serde(default = "half")]
+    pub criticality: f64,
     /// `[[health.component.check]]`.
     #[serde(default)]
     pub check: Vec<Check>,
@@ -149,6 +152,7 @@ impl Default for Health {
             kind: "host".to_owned(),
             depends_on: vec![],
             control: toml::Table::new(),
+            criticality: half(),
             check: vec![
                 check("system.memory.utilization", Aggregation::Mean, 0.85, 0.95),
                 check("system.filesystem.utilization", Aggregation::Max, 0.85, 0.95),
@@ -169,6 +173,10 @@ fn mean() -> Aggregation {
 
 fn five_minutes() -> Period {
     Period::seconds(300)
+}
+
+fn half() -> f64 {
+    0.5
 }
 
 fn one() -> f64 {

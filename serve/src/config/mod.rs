@@ -6,6 +6,7 @@
 
 mod collect;
 mod error;
+mod foresight;
 mod healing;
 mod health;
 mod overlay;
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 pub use collect::{Collect, Source};
 pub use error::Error;
+pub use foresight::{Events, Foresight, Good, Slo};
 pub use healing::{Healing, Incident, Notify};
 pub use health::{Aggregation, Believe, Check, Component, Health};
 pub use overlay::Flags;
@@ -61,6 +63,11 @@ pub struct Config {
     /// The file that this was read from.
     #[serde(skip)]
     pub file: Option<PathBuf>,
+    /// How far and how often we look ahead.
+    pub foresight: Foresight,
+    /// `[[slo]]`: what was promised.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub slo: Vec<Slo>,
 }
 
 impl Config {
@@ -112,6 +119,7 @@ impl Config {
         for check in checks {
             check.check().map_err(Error::Invalid)?;
         }
+        self.check_foresight()?;
         if self.ingest.buffer_rows == 0 || self.ingest.flush_rows == 0 {
             let sentence = "ingest.buffer_rows and ingest.flush_rows must be at least 1";
             return Err(Error::Invalid(sentence.to_owned()));
@@ -120,6 +128,34 @@ impl Config {
             let sentence =
                 "ingest.flush_rows must not exceed ingest.buffer_rows, or no flush would start";
             return Err(Error::Invalid(sentence.to_owned()));
+        }
+        Ok(())
+    }
+}
+
+impl Config {
+    /// Promises and what depends on what.
+    fn check_foresight(&self) -> Result<(), Error> {
+        let all = &self.health.component;
+        for component in all {
+            let name = &component.name;
+            if !(0.0..=1.0).contains(&component.criticality) {
+                let sentence =
+                    format!("health.component `{name}`: criticality must be between 0 and 1");
+                return Err(Error::Invalid(sentence));
+            }
+            let is_none = |it: &&String| all.iter().all(|other| other.name != **it);
+            if let Some(other) = component.depends_on.iter().find(is_none) {
+                let sentence =
+                    format!("health.component `{name}` depends on `{other}`, which is none");
+                return Err(Error::Invalid(sentence));
+            }
+        }
+        for (n, slo) in self.slo.iter().enumerate() {
+            if self.slo[..n].iter().any(|other| other.name == slo.name) {
+                return Err(Error::Invalid(format!("slo `{}` occurs twice", slo.name)));
+            }
+            slo.check().map_err(Error::Invalid)?;
         }
         Ok(())
     }

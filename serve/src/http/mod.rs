@@ -7,8 +7,12 @@ mod body;
 mod bootstrap;
 mod catalog;
 pub mod error;
+mod findings;
 mod health;
 mod incidents;
+mod page;
+mod performance;
+mod predictions;
 mod probes;
 mod receive;
 mod samples;
@@ -31,6 +35,9 @@ pub fn app(state: State) -> Router {
         .merge(receive::router(body_bytes_max))
         .merge(sql::router())
         .merge(health::router())
+        .merge(performance::router())
+        .merge(predictions::router())
+        .merge(findings::router())
         .merge(samples::router())
         .merge(catalog::router())
         .merge(incidents::router())

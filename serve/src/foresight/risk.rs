@@ -1,0 +1,505 @@
+//! Risks of the configured limits: looked at, told, scored when the truth is known, warned of.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Instant,
+};
+
+use analytics::{
+    forecast::Series,
+    observed::{self, Observed, Window},
+    risk::{
+        self, Calibrator, Limit, Scored, Side, matrix,
+        warning::{self, Step, Warning},
+    },
+};
+use chrono::{DateTime, TimeDelta, Utc};
+use data::ledger::{PredictionAlert, Risk, RiskOutcome, alert_id};
+use serde_json::json;
+
+use super::{
+    finding::{self, Finding},
+    matching,
+};
+use crate::{
+    config::{Aggregation, Check, Component},
+    state::State,
+};
+
+/// Horizons by name, in hours.
+pub const HORIZONS: [(&str, i64); 3] = [("6h", 6), ("24h", 24), ("7d", 168)];
+
+/// How far back a history goes.
+const HISTORY: TimeDelta = TimeDelta::days(28);
+
+/// Width of the buckets of a history, in seconds.
+const BUCKET_S: i64 = 300;
+
+/// Series that are read and assessed at once.
+const CHUNK: usize = 25;
+
+/// Said probabilities that are scored in one look.
+const SCORED_MAX: u32 = 200;
+
+/// A probability is remembered for scoring this often per horizon.
+const SAID_PER_HORIZON: i32 = 6;
+
+/// How old the last point may be, in steps of the series, and at least.
+const STALE_STEPS: i64 = 3;
+const STALE_LEAST_US: i64 = 15 * 60_000_000;
+
+/// Risks that were not looked at for so long are forgotten: their limits are gone.
+const FORGET: TimeDelta = TimeDelta::days(8);
+
+const HOUR_US: i64 = 3_600_000_000;
+
+/// One series and the limit that it should not reach.
+#[derive(Clone, Debug)]
+struct Watched {
+    key: String,
+    component: String,
+    impact: f64,
+    limit: Limit,
+    observed: Observed,
+}
+
+/// Looks at every limit, the most important first, until the budget is used.
+///
+/// # Errors
+/// When lake or ledger cannot be reached.
+pub async fn look(state: &State, now: DateTime<Utc>) -> anyhow::Result<String> {
+    let started = Instant::now();
+    let n_scored = score(state, now).await?;
+    let calibrators = calibrators(state).await?;
+    let known = state.ledger.risks().await?;
+    let said = state.ledger.last_said().await?;
+    let said: HashMap<_, _> =
+        said.into_iter().map(|(key, horizon, at)| ((key, horizon), at)).collect();
+    let (mut n_series, mut n_left) = (0, 0);
+    let mut told = vec![];
+    for (component, check) in ranked(state, &known) {
+        if started.elapsed() >= state.config.foresight.budget.0 {
+            n_left += 1;
+            continue;
+        }
+        let impact = impact(&state.config.health.component, component);
+        let mut read = false;
+        for chunk in histories(state, component, check, impact, now).await? {
+            read = true;
+            n_series += chunk.len();
+            let (learnt, at) = (calibrators.clone(), now);
+            let assessed = tokio::task::spawn_blocking(move || {
+                chunk.iter().flat_map(|it| assess(it, &learnt, at)).collect::<Vec<_>>()
+            });
+            told.extend(assessed.await?);
+        }
+        if !read {
+            told.extend(unknown(component, check, impact, now));
+        }
+    }
+    let risks: Vec<_> = told.iter().map(|it| it.risk.clone()).collect();
+    state.ledger.keep_risks(&risks).await?;
+    let due = told.iter().filter_map(|it| it.outcome(&said, now)).collect::<Vec<_>>();
+    state.ledger.keep_outcomes(&due).await?;
+    let n_changed = warn(state, &told, now).await?;
+    state.ledger.forget_risks(now - FORGET).await?;
+    Ok(format!(
+        "{n_series} series at {} limits, {n_changed} early warnings changed, {n_scored} scored, \
+         {n_left} checks left for the next look",
+        risks.len()
+    ))
+}
+
+/// Checks with their components: those of critical components first; what has waited long goes
+/// before all, so that a small budget starves nobody.
+fn ranked<'a>(state: &'a State, known: &[Risk]) -> Vec<(&'a Component, &'a Check)> {
+    let components = &state.config.health.component;
+    let checks = components.iter().flat_map(|it| it.check.iter().map(move |check| (it, check)));
+    let mut checks: Vec<_> = checks.collect();
+    let oldest = |component: &Component, check: &Check| {
+        let here = |it: &&Risk| it.component == component.name && it.metric == check.metric;
+        known.iter().filter(here).map(|it| it.assessed_at).max()
+    };
+    let newest = known.iter().map(|it| it.assessed_at).max();
+    let every = TimeDelta::from_std(state.config.foresight.every.0).unwrap_or(TimeDelta::MAX);
+    checks.sort_by(|a, b| {
+        let starved = |(component, check): &(&Component, &Check)| {
+            let limit = newest.and_then(|newest| newest.checked_sub_signed(every * 3));
+            oldest(component, check) < limit
+        };
+        let weight = |it: &(&Component, &Check)| it.0.criticality;
+        starved(b).cmp(&starved(a)).then(weight(b).total_cmp(&weight(a)))
+    });
+    checks
+}
+
+/// What trouble of `component` costs, with all that depend on it.
+pub fn impact(all: &[Component], component: &Component) -> f64 {
+    let (mut reached, mut next) = (vec![component.name.as_str()], vec![component.name.as_str()]);
+    while let Some(name) = next.pop() {
+        for other in all.iter().filter(|it| it.depends_on.iter().any(|needed| needed == name)) {
+            if !reached.contains(&other.name.as_str()) {
+                reached.push(&other.name);
+                next.push(&other.name);
+            }
+        }
+    }
+    let others = all.iter().filter(|it| reached[1..].contains(&it.name.as_str()));
+    let others: Vec<_> = others.map(|it| it.criticality).collect();
+    matrix::impact(component.criticality, &others)
+}
+
+fn limit_of(check: &Check) -> Limit {
+    let side = if check.critical > check.warning { Side::Above } else { Side::Below };
+    Limit { value: check.critical, side }
+}
+
+fn side_word(side: Side) -> &'static str {
+    match side {
+        Side::Above => "above",
+        Side::Below => "below",
+    }
+}
+
+/// Which limit of which series, as text that reads back.
+fn key(component: &str, check: &Check, series: i64) -> String {
+    format!("{component}|{}|{series}|{}", check.metric, check.critical)
+}
+
+/// The histories of the series that a check looks at, in chunks.
+async fn histories(
+    state: &State,
+    component: &Component,
+    check: &Check,
+    impact: f64,
+    now: DateTime<Utc>,
+) -> anyhow::Result<Vec<Vec<Watched>>> {
+    let limit = limit_of(check);
+    let aggregate = match (check.aggregation, limit.side) {
+        (Aggregation::Last, _) => "last_value(value order by ts)",
+        (Aggregation::Max | Aggregation::Rate, _) => "max(value)",
+        (Aggregation::Min, _) => "min(value)",
+        (Aggregation::Sum, _) => "sum(value)",
+        (Aggregation::Mean, _) => "avg(value)",
+    };
+    let condition = Some(matching(&check.metric, &check.labels));
+    let window = Window { from: now - HISTORY, to: now, bucket_s: BUCKET_S, condition, aggregate };
+    let mut all = observed::read(&state.engine, &window, state.config.foresight.series_max).await?;
+    if check.aggregation == Aggregation::Rate {
+        all = all.iter().map(Observed::rate).collect();
+    }
+    let watched = |observed: Observed| Watched {
+        key: key(&component.name, check, observed.series),
+        component: component.name.clone(),
+        impact,
+        limit,
+        observed,
+    };
+    let watched: Vec<_> = all.into_iter().map(watched).collect();
+    Ok(watched.chunks(CHUNK).map(<[_]>::to_vec).collect())
+}
+
+/// A risk with what is needed to score it later.
+#[derive(Clone, Debug)]
+struct Told {
+    risk: Risk,
+    is_reached: bool,
+    parts: Option<(f64, f64)>,
+}
+
+impl Told {
+    /// What is remembered for scoring, once in a while.
+    fn outcome(
+        &self,
+        said: &HashMap<(String, String), DateTime<Utc>>,
+        now: DateTime<Utc>,
+    ) -> Option<RiskOutcome> {
+        let (simulated, climatology) = self.parts.filter(|_| !self.is_reached)?;
+        let (_, hours) = HORIZONS.into_iter().find(|(name, _)| *name == self.risk.horizon)?;
+        let horizon = TimeDelta::hours(hours);
+        let last = said.get(&(self.risk.key.clone(), self.risk.horizon.clone()));
+        let is_time = last.is_none_or(|last| now - *last >= horizon / SAID_PER_HORIZON);
+        is_time.then(|| RiskOutcome {
+            key: self.risk.key.clone(),
+            horizon: self.risk.horizon.clone(),
+            issued_at: now,
+            due_at: now + horizon,
+            simulated,
+            climatology,
+            probability: self.risk.probability.unwrap_or(simulated),
+            happened: None,
+        })
+    }
+}
+
+/// The risks of one series at all horizons.
+fn assess(it: &Watched, learnt: &BTreeMap<&str, Calibrator>, now: DateTime<Utc>) -> Vec<Told> {
+    let series = Series::regular(&it.observed.points);
+    let age = |last: i64| now.timestamp_micros().saturating_sub(last);
+    let stale = it.observed.points.last().map(|(last, _)| age(*last));
+    HORIZONS
+        .into_iter()
+        .map(|(name, hours)| {
+            let risk = Risk {
+                key: it.key.clone(),
+                horizon: name.to_owned(),
+                component: it.component.clone(),
+                metric: it.observed.metric.clone(),
+                series: it.observed.series,
+                limit: it.limit.value,
+                side: side_word(it.limit.side).to_owned(),
+                probability: None,
+                impact: it.impact,
+                level: None,
+                reason: None,
+                breach_at: [None; 3],
+                assessed_at: now,
+            };
+            let refused = |reason: String| Told {
+                risk: Risk { reason: Some(reason), ..risk.clone() },
+                is_reached: false,
+                parts: None,
+            };
+            let series = match &series {
+                Ok(series) => series,
+                Err(refusal) => return refused(refusal.to_string()),
+            };
+            let oldest = (series.step_us.saturating_mul(STALE_STEPS)).max(STALE_LEAST_US);
+            if let Some(age) = stale.filter(|age| *age > oldest + BUCKET_S * 1_000_000) {
+                let minutes = age / 60_000_000;
+                return refused(format!("there were no points for {minutes} minutes"));
+            }
+            let horizon = hours * HOUR_US;
+            let calibrator = learnt.get(name);
+            match risk::assess(&series.values, series.step_us, it.limit, horizon, calibrator) {
+                Ok(found) => tell(risk, &found, it, now),
+                Err(refusal) => refused(refusal.to_string()),
+            }
+        })
+        .collect()
+}
+
+fn tell(risk: Risk, found: &risk::Risk, it: &Watched, now: DateTime<Utc>) -> Told {
+    // Breaches are counted from the last point.
+    let last = it.observed.points.last().map_or(now.timestamp_micros(), |(ts, _)| *ts);
+    let at = |breach: i64| DateTime::from_timestamp_micros(last.saturating_add(breach));
+    let level = matrix::level(found.probability, it.impact).as_str().to_owned();
+    let parts = (found.simulated, found.climatology.unwrap_or(found.simulated));
+    Told {
+        risk: Risk {
+            probability: Some(found.probability),
+            level: Some(level),
+            breach_at: found.breach_us.map(|breach| breach.and_then(at)),
+            ..risk
+        },
+        is_reached: found.is_reached,
+        parts: Some(parts),
+    }
+}
+
+/// A check that finds no series is a risk that nobody knows.
+fn unknown(component: &Component, check: &Check, impact: f64, now: DateTime<Utc>) -> Vec<Told> {
+    let limit = limit_of(check);
+    let risk = |name: &str| Risk {
+        key: key(&component.name, check, 0),
+        horizon: name.to_owned(),
+        component: component.name.clone(),
+        metric: check.metric.clone(),
+        series: 0,
+        limit: limit.value,
+        side: side_word(limit.side).to_owned(),
+        probability: None,
+        impact,
+        level: None,
+        reason: Some(format!("no series of `{}` has points in the last 28 days", check.metric)),
+        breach_at: [None; 3],
+        assessed_at: now,
+    };
+    let told = |(name, _)| Told { risk: risk(name), is_reached: false, parts: None };
+    HORIZONS.into_iter().map(told).collect()
+}
+
+/// What earlier probabilities came to, per horizon.
+pub async fn calibrators(state: &State) -> anyhow::Result<BTreeMap<&'static str, Calibrator>> {
+    let mut all = BTreeMap::new();
+    for (name, _) in HORIZONS {
+        let scored = state.ledger.scored_outcomes(name).await?;
+        let scored = scored.iter().filter_map(|it| {
+            let (simulated, climatology) = (it.simulated, it.climatology);
+            Some(Scored { simulated, climatology, happened: it.happened? })
+        });
+        if let Some(calibrator) = Calibrator::fit(&scored.collect::<Vec<_>>()) {
+            all.insert(name, calibrator);
+        }
+    }
+    Ok(all)
+}
+
+/// Scores what is due: was the limit reached between then and then?
+async fn score(state: &State, now: DateTime<Utc>) -> anyhow::Result<usize> {
+    let due = state.ledger.due_outcomes(now, SCORED_MAX).await?;
+    for it in &due {
+        let happened = happened(state, it).await?;
+        state.ledger.score_outcome(it, happened, now).await?;
+    }
+    Ok(due.len())
+}
+
+/// The check that a key names, and the series.
+fn check_of<'a>(components: &'a [Component], wanted: &str) -> Option<(&'a Check, i64)> {
+    let series = wanted.rsplitn(3, '|').nth(1)?.parse().ok()?;
+    for component in components {
+        let is_it = |check: &&Check| key(&component.name, check, series) == wanted;
+        if let Some(check) = component.check.iter().find(is_it) {
+            return Some((check, series));
+        }
+    }
+    None
+}
+
+/// None when the check is gone or there were no points.
+async fn happened(state: &State, it: &RiskOutcome) -> anyhow::Result<Option<bool>> {
+    let Some((check, series)) = check_of(&state.config.health.component, &it.key) else {
+        return Ok(None);
+    };
+    let limit = limit_of(check);
+    let condition =
+        Some(format!("{} and series = {series}", matching(&check.metric, &check.labels)));
+    let aggregate = match limit.side {
+        _ if check.aggregation == Aggregation::Mean => "avg(value)",
+        _ if check.aggregation == Aggregation::Sum => "sum(value)",
+        Side::Above => "max(value)",
+        Side::Below => "min(value)",
+    };
+    let window =
+        Window { from: it.issued_at, to: it.due_at, bucket_s: BUCKET_S, condition, aggregate };
+    let all = observed::read(&state.engine, &window, 1).await?;
+    let Some(observed) = all.first() else { return Ok(None) };
+    let rate = (check.aggregation == Aggregation::Rate).then(|| observed.rate());
+    let points = rate.as_ref().map_or(&observed.points, |rate| &rate.points);
+    Ok(Some(points.iter().any(|(_, value)| limit.is_reached(*value))))
+}
+
+/// Raises, updates, confirms and withdraws early warnings; returns how many changed.
+async fn warn(state: &State, told: &[Told], now: DateTime<Utc>) -> anyhow::Result<usize> {
+    let standing = state.ledger.standing_alerts().await?;
+    let standing: HashMap<_, _> =
+        standing.into_iter().map(|it| (it.risk_key.clone(), it)).collect();
+    let mut by_key: BTreeMap<&str, Vec<&Told>> = BTreeMap::new();
+    for it in told {
+        by_key.entry(&it.risk.key).or_default().push(it);
+    }
+    let (mut findings, mut n_changed) = (vec![], 0);
+    for (key, all) in by_key {
+        let before = standing.get(key);
+        // The horizon in which it is likeliest; of equals the nearest.
+        let known = all.iter().filter(|it| it.risk.probability.is_some());
+        let worst =
+            known.reduce(|a, b| if b.risk.probability > a.risk.probability { b } else { a });
+        let is_reached = all.iter().any(|it| it.is_reached);
+        let warned = before.map(|it| Warning { raised_at: it.raised_at, calm: it.calm });
+        let probability = worst.and_then(|it| it.risk.probability);
+        let step = warning::step(warned, probability, is_reached, now);
+        if step == Step::None {
+            continue;
+        }
+        let alert = next(before, worst.map(|it| &it.risk), step, now);
+        let Some(alert) = alert else { continue };
+        state.ledger.keep_alert(&alert).await?;
+        if !matches!(step, Step::Update(_)) {
+            n_changed += 1;
+            findings.extend(worst.map(|it| told_as(&alert, &it.risk)));
+        }
+    }
+    finding::append(&state.ingest, &findings, now).await?;
+    Ok(n_changed)
+}
+
+/// The warning after a step.
+fn next(
+    before: Option<&PredictionAlert>,
+    risk: Option<&Risk>,
+    step: Step,
+    now: DateTime<Utc>,
+) -> Option<PredictionAlert> {
+    let mut alert = match (before, risk) {
+        (Some(before), _) => before.clone(),
+        (None, Some(risk)) => fresh(risk, now),
+        (None, None) => return None,
+    };
+    alert.updated_at = now;
+    if let Some((risk, probability)) = risk.and_then(|it| Some((it, it.probability?))) {
+        alert.probability = probability;
+        alert.highest = alert.highest.max(probability);
+        alert.level = risk.level.clone().unwrap_or(alert.level);
+        alert.breach_at = risk.breach_at;
+    }
+    match step {
+        Step::Raise | Step::None => {}
+        Step::Update(calm) => alert.calm = calm,
+        Step::Confirm(lead) => {
+            alert.state = warning::State::Confirmed.as_str().to_owned();
+            (alert.ended_at, alert.lead_us) = (Some(now), lead.num_microseconds());
+        }
+        Step::Withdraw => {
+            alert.state = warning::State::Withdrawn.as_str().to_owned();
+            alert.ended_at = Some(now);
+        }
+    }
+    Some(alert)
+}
+
+fn fresh(risk: &Risk, now: DateTime<Utc>) -> PredictionAlert {
+    let verb = if risk.side == "above" { "reach" } else { "fall to" };
+    PredictionAlert {
+        id: alert_id(now),
+        risk_key: risk.key.clone(),
+        component: risk.component.clone(),
+        metric: risk.metric.clone(),
+        title: format!(
+            "{} of {} will probably {verb} {} within {}",
+            risk.metric, risk.component, risk.limit, risk.horizon
+        ),
+        level: risk.level.clone().unwrap_or_default(),
+        state: warning::State::Raised.as_str().to_owned(),
+        probability: 0.0,
+        highest: 0.0,
+        breach_at: risk.breach_at,
+        calm: 0,
+        raised_at: now,
+        updated_at: now,
+        ended_at: None,
+        lead_us: None,
+    }
+}
+
+fn told_as(alert: &PredictionAlert, risk: &Risk) -> Finding {
+    let severity = match (alert.state.as_str(), alert.level.as_str()) {
+        ("withdrawn", _) => "info",
+        (_, "critical" | "high") => "critical",
+        _ => "warning",
+    };
+    Finding {
+        kind: "risk",
+        rule: "risk.limit".to_owned(),
+        severity,
+        component: Some(alert.component.clone()),
+        metric: Some(alert.metric.clone()),
+        series: Some(risk.series).filter(|series| *series != 0),
+        observed: risk.probability,
+        expected: Some(risk.limit),
+        score: risk.probability,
+        evidence: json!({
+            "key": alert.risk_key,
+            "title": alert.title,
+            "state": alert.state,
+            "horizon": risk.horizon,
+            "limit": risk.limit,
+            "side": risk.side,
+            "impact": risk.impact,
+            "level": alert.level,
+            "breach_at": alert.breach_at,
+            "lead_seconds": alert.lead_us.map(|it| it / 1_000_000),
+        }),
+    }
+}

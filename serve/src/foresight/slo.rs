@@ -1,0 +1,179 @@
+//! Objectives: what was counted in every window, and what that says.
+
+use analytics::slo::{Counts, RULES, Standing, WINDOWS, standing};
+use arrow::{array::AsArray, datatypes::Float64Type};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use serde_json::{Value, json};
+
+use super::{
+    finding::{self, Finding},
+    matching,
+};
+use crate::{
+    config::{Events, Good, Slo},
+    state::State,
+};
+
+/// Looks at every objective and tells which budgets burn.
+///
+/// # Errors
+/// When the lake cannot be read or the log cannot be written.
+pub async fn look(state: &State, now: DateTime<Utc>) -> anyhow::Result<String> {
+    let (mut findings, mut n_unknown) = (vec![], 0);
+    for slo in &state.config.slo {
+        let standing = stand(state, slo, now).await?;
+        n_unknown += usize::from(standing.achieved.is_none());
+        findings.extend(standing.firing.map(|rule| told_as(slo, &standing, rule)));
+    }
+    finding::append(&state.ingest, &findings, now).await?;
+    let (n, n_burning) = (state.config.slo.len(), findings.len());
+    Ok(format!("{n} objectives, {n_burning} burn too fast, {n_unknown} without data"))
+}
+
+/// How an objective stands at `now`.
+///
+/// # Errors
+/// Those of the engine.
+pub async fn stand(
+    state: &State,
+    slo: &Slo,
+    now: DateTime<Utc>,
+) -> Result<Standing, analytics::Error> {
+    let counts = match &slo.good {
+        Good::Counted { good, total } => {
+            let good = sums(state, &growth(good, now), now).await?;
+            let total = sums(state, &growth(total, now), now).await?;
+            std::array::from_fn(|n| Counts { good: good[n], total: total[n] })
+        }
+        Good::Measured { events, at_most, at_least } => {
+            let is_good = match (at_most, at_least) {
+                (Some(limit), _) => format!("value <= {limit:e}"),
+                (_, Some(limit)) => format!("value >= {limit:e}"),
+                _ => "false".to_owned(),
+            };
+            let rows = points(events, now);
+            let good = format!("select ts, case when {is_good} then 1.0 else 0.0 end as n {rows}");
+            let good = sums(state, &good, now).await?;
+            let total = sums(state, &format!("select ts, 1.0 as n {rows}"), now).await?;
+            std::array::from_fn(|n| Counts { good: good[n], total: total[n] })
+        }
+    };
+    Ok(standing(slo.objective, &counts))
+}
+
+fn start(window: std::time::Duration, now: DateTime<Utc>) -> DateTime<Utc> {
+    let window = TimeDelta::from_std(window).unwrap_or(TimeDelta::days(30));
+    now.checked_sub_signed(window).unwrap_or(DateTime::UNIX_EPOCH)
+}
+
+fn literal(at: DateTime<Utc>) -> String {
+    format!("timestamp '{}'", at.to_rfc3339_opts(SecondsFormat::Micros, true))
+}
+
+/// The points of the longest window.
+fn points(events: &Events, now: DateTime<Utc>) -> String {
+    let from = start(WINDOWS[WINDOWS.len() - 1], now);
+    format!(
+        "from samples where {} and ts > {} and ts <= {} and date between date '{}' and date '{}'",
+        matching(&events.metric, &events.labels),
+        literal(from),
+        literal(now),
+        from.date_naive(),
+        now.date_naive()
+    )
+}
+
+/// What counters grew by between neighbours; after a reset, what they have reached since.
+fn growth(events: &Events, now: DateTime<Utc>) -> String {
+    format!(
+        "select ts, case when value < before then value else value - before end as n from \
+         (select ts, value, lag(value) over (partition by series order by ts) as before {})",
+        points(events, now)
+    )
+}
+
+/// The sum of `n` in every window; zero where there was nothing.
+async fn sums(
+    state: &State,
+    rows: &str,
+    now: DateTime<Utc>,
+) -> Result<[f64; WINDOWS.len()], analytics::Error> {
+    let sum = |window| {
+        let from = literal(start(window, now));
+        format!("cast(sum(n) filter (where ts > {from}) as double)")
+    };
+    let columns = WINDOWS.map(sum).join(", ");
+    let batches = state.engine.collect(&format!("select {columns} from ({rows})")).await?;
+    let row = batches.iter().find(|batch| batch.num_rows() > 0);
+    Ok(std::array::from_fn(|n| {
+        let column = row.and_then(|row| row.column(n).as_primitive_opt::<Float64Type>());
+        let sum = column.and_then(|column| column.iter().next().flatten());
+        sum.filter(|sum| sum.is_finite()).unwrap_or(0.0)
+    }))
+}
+
+/// An objective with how it stands, for people and programs.
+pub fn shown(slo: &Slo, standing: &Standing) -> Value {
+    let state = match (standing.achieved, standing.firing.map(|rule| RULES[rule].severity)) {
+        (None, _) => "unknown",
+        (_, Some(severity)) => severity.as_str(),
+        (_, None) if standing.budget_left.is_some_and(|left| left < 0.0) => "exhausted",
+        _ => "ok",
+    };
+    let windows = WINDOWS.iter().zip(standing.burn);
+    let burn: serde_json::Map<_, _> =
+        windows.map(|(window, burn)| (name(*window), json!(burn))).collect();
+    let alert = standing.firing.map(|rule| {
+        let rule = RULES[rule];
+        json!({
+            "severity": rule.severity.as_str(),
+            "long": name(WINDOWS[rule.long]),
+            "short": name(WINDOWS[rule.short]),
+            "burn": rule.burn,
+        })
+    });
+    json!({
+        "name": slo.name,
+        "component": slo.component,
+        "objective": slo.objective,
+        "state": state,
+        "achieved": standing.achieved,
+        "budget_left": standing.budget_left,
+        "burn": burn,
+        "alert": alert,
+    })
+}
+
+/// A window as people write it.
+fn name(window: std::time::Duration) -> String {
+    crate::config::Period(window).to_string()
+}
+
+fn told_as(slo: &Slo, standing: &Standing, rule: usize) -> Finding {
+    let rule = RULES[rule];
+    let metric = match &slo.good {
+        Good::Counted { total, .. } => &total.metric,
+        Good::Measured { events, .. } => &events.metric,
+    };
+    let burn = standing.burn[rule.long];
+    Finding {
+        kind: "slo",
+        rule: "slo.burn".to_owned(),
+        severity: rule.severity.as_str(),
+        component: slo.component.clone(),
+        metric: Some(metric.clone()),
+        series: None,
+        observed: burn,
+        expected: Some(rule.burn),
+        score: Some(1.0),
+        evidence: json!({
+            "key": format!("slo:{}", slo.name),
+            "title": format!(
+                "the error budget of `{}` burns {:.1} times as fast as it may",
+                slo.name,
+                burn.unwrap_or_default()
+            ),
+            "slo": shown(slo, standing),
+        }),
+    }
+}

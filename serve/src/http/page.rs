@@ -1,0 +1,85 @@
+//! What lists have in common: a time range, a limit, and a cursor to go on from.
+
+use axum::Json;
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+
+use super::{error::Problem, samples::time};
+
+/// Items of one page, unless asked for fewer or more.
+const LIMIT: u32 = 100;
+
+/// Most items of one page.
+const LIMIT_MAX: u32 = 1_000;
+
+/// A time range.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Range {
+    pub(super) from: DateTime<Utc>,
+    pub(super) to: DateTime<Utc>,
+}
+
+impl Range {
+    /// From the parameters `from` and `to`; `back` is how far back it goes by default.
+    pub(super) fn of(
+        from: Option<&str>,
+        to: Option<&str>,
+        back: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Self, Problem> {
+        let from = time("from", from.unwrap_or(back), now)?;
+        let to = time("to", to.unwrap_or("-0s"), now)?;
+        if from > to {
+            return Err(Problem::bad_request("`from` is after `to`; swap them"));
+        }
+        Ok(Self { from, to })
+    }
+}
+
+/// How many items a page has.
+pub(super) fn limit(asked: Option<u32>) -> Result<u32, Problem> {
+    match asked.unwrap_or(LIMIT) {
+        limit @ 1..=LIMIT_MAX => Ok(limit),
+        limit => {
+            let detail = format!("`limit={limit}` is out of range; ask for 1 to {LIMIT_MAX} items");
+            Err(Problem::bad_request(detail))
+        }
+    }
+}
+
+/// A page of `items`, of which one more than `limit` was asked for, to know whether there is a next.
+pub(super) fn page(
+    mut items: Vec<Value>,
+    limit: u32,
+    cursor: impl Fn(&Value) -> String,
+) -> Json<Value> {
+    let more = items.len() > limit as usize;
+    items.truncate(limit as usize);
+    let next = items.last().filter(|_| more).map(cursor);
+    Json(json!({"items": items, "next": next}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_that_is_not_the_last_says_where_to_go_on() {
+        let of = |n: i64| {
+            page((1..=n).map(|n| json!({"id": n})).collect(), 2, |it| it["id"].to_string()).0
+        };
+        assert_eq!(of(3)["next"], "2");
+        assert_eq!(of(3)["items"].as_array().unwrap().len(), 2);
+        assert_eq!(of(2)["next"], Value::Null);
+        assert_eq!(of(0)["items"], json!([]));
+    }
+
+    #[test]
+    fn a_range_that_ends_before_it_begins_is_refused() {
+        let now = DateTime::UNIX_EPOCH;
+        Range::of(Some("-1h"), Some("-2h"), "-1d", now).unwrap_err();
+        Range::of(None, None, "-1d", now).unwrap();
+        limit(Some(0)).unwrap_err();
+        assert_eq!(limit(None).unwrap(), LIMIT);
+    }
+}

@@ -1,0 +1,348 @@
+//! `GET /api/v1/performance/…`: how resources are used, what holds the system up, what would help.
+
+use std::collections::BTreeMap;
+
+use analytics::bottleneck;
+use axum::{
+    Json, Router,
+    extract::{Path, Query, State},
+    http::StatusCode,
+    routing::{get, post},
+};
+use chrono::{DateTime, TimeDelta, Utc};
+use data::ledger::{Bottleneck, Recommendation};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{
+    auth::{Operator, Viewer},
+    error::Problem,
+    page::{Range, limit, page},
+    samples::literal,
+    sql::{Format, ask},
+};
+use crate::{
+    clock,
+    foresight::{
+        bottleneck::{MEASURED_AFTER, facts, metric},
+        cache::Version,
+        quoted,
+    },
+    state,
+};
+
+/// Series that one answer has at most.
+const SERIES_MAX: usize = 10_000;
+
+pub(super) fn router() -> Router<state::State> {
+    Router::new()
+        .route("/api/v1/performance/metrics", get(show_metrics))
+        .route("/api/v1/performance/bottlenecks", get(list_bottlenecks))
+        .route("/api/v1/performance/recommendations", get(list_recommendations))
+        .route("/api/v1/performance/recommendations/{id}/done", post(mark_done))
+        .route("/api/v1/performance/recommendations/{id}/dismiss", post(dismiss))
+}
+
+/// Resources and the metrics that show them, by how their names begin.
+const CATEGORIES: [(&str, &[&str]); 6] = [
+    ("cpu", &["system.cpu.", "process.cpu."]),
+    ("memory", &["system.memory.", "system.paging.", "process.memory."]),
+    ("disk", &["system.disk.", "system.filesystem."]),
+    ("network", &["system.network.", "http.probe.", "tcp.probe."]),
+    ("database", &["postgresql."]),
+    ("queue", &["redis.", "rabbitmq."]),
+];
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct MetricParams {
+    category: Option<String>,
+    host: Option<String>,
+    service: Option<String>,
+    from: Option<String>,
+    to: Option<String>,
+}
+
+/// Every metric of the resources over a range: last, mean, extremes, 95th percentile. A category
+/// without points is unknown.
+async fn show_metrics(
+    _: Viewer,
+    State(state): State<state::State>,
+    Query(params): Query<MetricParams>,
+) -> Result<Json<Value>, Problem> {
+    let now = clock::now();
+    let range = Range::of(params.from.as_deref(), params.to.as_deref(), "-1h", now)?;
+    let wanted = CATEGORIES
+        .iter()
+        .filter(|(name, _)| params.category.as_deref().is_none_or(|category| category == *name));
+    let wanted: Vec<_> = wanted.collect();
+    if wanted.is_empty() {
+        let all = CATEGORIES.map(|(name, _)| name).join(", ");
+        return Err(Problem::bad_request(format!("there is no such category; ask for {all}")));
+    }
+    let question = format!("metrics {params:?}");
+    let version = version(&state);
+    if let Some(answer) = state.answers.get(&question, version) {
+        return Ok(Json((*answer).clone()));
+    }
+    let mut categories = BTreeMap::new();
+    for (name, starts) in wanted {
+        let rows = measured(&state, &params, starts, range).await?;
+        let known = if rows.is_empty() { "unknown" } else { "known" };
+        categories.insert(*name, json!({"state": known, "metrics": rows}));
+    }
+    let answer = json!({"from": range.from, "to": range.to, "categories": categories});
+    state.answers.put(question, version, std::sync::Arc::new(answer.clone()));
+    Ok(Json(answer))
+}
+
+async fn measured(
+    state: &state::State,
+    params: &MetricParams,
+    starts: &[&str],
+    range: Range,
+) -> Result<Vec<Value>, Problem> {
+    let begins = starts.iter().map(|start| format!("starts_with(metric, {})", quoted(start)));
+    let mut condition = format!(
+        "({}) and ts >= {} and ts <= {} and date between date '{}' and date '{}'",
+        begins.collect::<Vec<_>>().join(" or "),
+        literal(range.from),
+        literal(range.to),
+        range.from.date_naive(),
+        range.to.date_naive()
+    );
+    for (column, value) in [("host", &params.host), ("service", &params.service)] {
+        let value = value.as_ref().map(|value| format!(" and {column} = {}", quoted(value)));
+        condition.push_str(&value.unwrap_or_default());
+    }
+    let query = format!(
+        "select series, metric, service, host, first_value(labels) as labels, count(*) as points, \
+                max(ts) as last_at, last_value(value order by ts) as last, avg(value) as mean, \
+                min(value) as min, max(value) as max, \
+                approx_percentile_cont(0.95) within group (order by value) as p95 \
+         from samples where {condition} group by series, metric, service, host \
+         order by metric, host, service, series limit {SERIES_MAX}"
+    );
+    let rows = ask(&state.engine, &query).await?;
+    let bytes = Format::Json.write(&rows).map_err(unwritable)?;
+    let mut rows: Vec<Value> =
+        serde_json::from_slice(&bytes).map_err(|it| unwritable(it.into()))?;
+    for row in &mut rows {
+        let known = row["metric"].as_str().and_then(data::metric::find);
+        row["unit"] = json!(known.map(|metric| metric.unit));
+        row["about"] = json!(known.map(|metric| metric.about));
+    }
+    Ok(rows)
+}
+
+fn unwritable(error: anyhow::Error) -> Problem {
+    tracing::error!("an answer cannot be written: {error:#}");
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the answer cannot be written")
+}
+
+/// What an answer of now is worked out from.
+pub(super) fn version(state: &state::State) -> Version {
+    let lake = state.lake.snapshot(data::Table::Samples).version;
+    Version { lake, accepted: state.ingest.stats().accepted }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct BottleneckParams {
+    component: Option<String>,
+    kind: Option<String>,
+    severity: Option<String>,
+    /// open or resolved.
+    state: Option<String>,
+    from: Option<String>,
+    to: Option<String>,
+    cursor: Option<String>,
+    limit: Option<u32>,
+}
+
+/// Bottlenecks, the newest first, and which kinds could be looked at.
+async fn list_bottlenecks(
+    _: Viewer,
+    State(state): State<state::State>,
+    Query(params): Query<BottleneckParams>,
+) -> Result<Json<Value>, Problem> {
+    let now = clock::now();
+    let range = Range::of(params.from.as_deref(), params.to.as_deref(), "-24h", now)?;
+    let limit = limit(params.limit)?;
+    let all =
+        state.ledger.bottlenecks(range.from, range.to, params.cursor.as_deref(), u32::MAX).await?;
+    let is = |wanted: &Option<String>, it: &str| wanted.as_ref().is_none_or(|wanted| wanted == it);
+    let wanted = all.iter().filter(|it| {
+        let open = if it.resolved_at.is_some() { "resolved" } else { "open" };
+        is(&params.component, it.component.as_deref().unwrap_or_default())
+            && is(&params.kind, &it.kind)
+            && is(&params.severity, &it.severity)
+            && is(&params.state, open)
+    });
+    let items = wanted.take(limit as usize + 1).map(bottleneck).collect();
+    let Json(mut answer) =
+        page(items, limit, |it| it["id"].as_str().unwrap_or_default().to_owned());
+    let facts = facts(&state, now).await?;
+    let coverage = bottleneck::coverage(&facts, now.timestamp_micros());
+    let word = |fresh| if fresh { "known" } else { "unknown" };
+    answer["coverage"] =
+        coverage.iter().map(|(kind, fresh)| ((*kind).to_owned(), json!(word(*fresh)))).collect();
+    answer["state"] = json!(word(coverage.iter().any(|(_, fresh)| *fresh)));
+    Ok(Json(answer))
+}
+
+fn bottleneck(it: &Bottleneck) -> Value {
+    json!({
+        "id": it.id,
+        "key": it.dedupe_key,
+        "kind": it.kind,
+        "signal": it.signal,
+        "component": it.component,
+        "resource": it.resource,
+        "title": it.title,
+        "severity": it.severity,
+        "confidence": it.confidence,
+        "since": it.since,
+        "first_moved": it.first_metric.as_ref().map(|metric| json!({"metric": metric, "at": it.first_at})),
+        "evidence": serde_json::from_str::<Value>(&it.evidence).unwrap_or(Value::Null),
+        "seen_at": it.seen_at,
+        "resolved_at": it.resolved_at,
+    })
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct AdviceParams {
+    /// open, done or dismissed.
+    state: Option<String>,
+    from: Option<String>,
+    to: Option<String>,
+    cursor: Option<String>,
+    limit: Option<u32>,
+}
+
+/// Recommendations by rank, with the effect of those that were done.
+async fn list_recommendations(
+    _: Viewer,
+    State(state): State<state::State>,
+    Query(params): Query<AdviceParams>,
+) -> Result<Json<Value>, Problem> {
+    let range = Range::of(params.from.as_deref(), params.to.as_deref(), "-30d", clock::now())?;
+    let limit = limit(params.limit)?;
+    let all = state.ledger.recommendations(params.state.as_deref(), u32::MAX).await?;
+    let here = all.iter().filter(|it| (range.from..=range.to).contains(&it.created_at));
+    let from = params.cursor.as_deref();
+    let mut found = from.is_none();
+    let rest = here.filter(|it| {
+        let take = found;
+        found |= from == Some(it.id.as_str());
+        take
+    });
+    let items = rest.take(limit as usize + 1).map(recommendation).collect();
+    Ok(page(items, limit, |it| it["id"].as_str().unwrap_or_default().to_owned()))
+}
+
+fn recommendation(it: &Recommendation) -> Value {
+    let effect = (it.state == "done").then(|| effect(it));
+    json!({
+        "id": it.id,
+        "bottleneck": it.bottleneck_id,
+        "action": it.action,
+        "expected": it.expected,
+        "effort": it.effort,
+        "risk": it.risk,
+        "rank": it.rank,
+        "state": it.state,
+        "created_at": it.created_at,
+        "decided_at": it.decided_at,
+        "decided_by": it.decided_by,
+        "note": it.note,
+        "effect": effect,
+    })
+}
+
+/// What a done recommendation came to.
+fn effect(it: &Recommendation) -> Value {
+    let change = it.before.zip(it.after).and_then(|(before, after)| {
+        (before != 0.0).then(|| (after - before) / before.abs()).filter(|change| change.is_finite())
+    });
+    let verdict = match (it.measured_at, change) {
+        (None, _) => "not measured yet",
+        (Some(_), None) => "unknown",
+        (Some(_), Some(change)) if change <= -0.1 => "better",
+        (Some(_), Some(change)) if change >= 0.1 => "worse",
+        (Some(_), Some(_)) => "no effect",
+    };
+    json!({
+        "metric": it.metric,
+        "before": it.before,
+        "after": it.after,
+        "change": change,
+        "verdict": verdict,
+        "measured_at": it.measured_at,
+        "due_at": it.decided_at.map(|at| at + MEASURED_AFTER),
+    })
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Decision {
+    note: Option<String>,
+}
+
+async fn mark_done(
+    caller: Operator,
+    State(state): State<state::State>,
+    Path(id): Path<String>,
+    body: String,
+) -> Result<Json<Value>, Problem> {
+    decide(caller, &state, &id, "done", &body).await
+}
+
+async fn dismiss(
+    caller: Operator,
+    State(state): State<state::State>,
+    Path(id): Path<String>,
+    body: String,
+) -> Result<Json<Value>, Problem> {
+    decide(caller, &state, &id, "dismissed", &body).await
+}
+
+/// Marks it, remembers how the metric was until now, and says who did it.
+async fn decide(
+    Operator(key): Operator,
+    state: &state::State,
+    id: &str,
+    word: &str,
+    body: &str,
+) -> Result<Json<Value>, Problem> {
+    let decision: Decision = match body.trim() {
+        "" => Decision::default(),
+        text => serde_json::from_str(text).map_err(|error| {
+            Problem::bad_request(format!("the body is not `{{\"note\": \"…\"}}`: {error}"))
+        })?,
+    };
+    let none = || {
+        let detail = format!(
+            "there is no recommendation `{id}`; `/api/v1/performance/recommendations` lists them"
+        );
+        Problem::new(StatusCode::NOT_FOUND, detail)
+    };
+    let found = state.ledger.recommendation(id).await?.ok_or_else(none)?;
+    let now: DateTime<Utc> = clock::now();
+    let before = metric(state, &found, now - TimeDelta::minutes(15), now).await?.or(found.before);
+    let note = decision.note.as_deref();
+    state.ledger.decide_recommendation(id, word, &key.name, note, before, now).await.map_err(
+        |error| match error {
+            data::Error::Conflict { .. } => {
+                let detail = format!("recommendation `{id}` is {} already", found.state);
+                Problem::new(StatusCode::CONFLICT, detail)
+            }
+            other => other.into(),
+        },
+    )?;
+    let what = format!("mark recommendation {word}");
+    state.ledger.audit(&key.name, &what, now, &found.action).await?;
+    let found = state.ledger.recommendation(id).await?.ok_or_else(none)?;
+    Ok(Json(recommendation(&found)))
+}

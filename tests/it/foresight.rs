@@ -1,0 +1,365 @@
+//! What will go wrong, what holds things up and why: from samples to answers, through the binary.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Value, json};
+use tests::{
+    client::Client,
+    process::{Home, Process},
+};
+
+/// Looks that come every second, at nothing but what the test sends.
+const OFTEN: &str = "
+    [collect]
+    host = []
+    [foresight]
+    every = '1s'
+    [health]
+    every = '1s'
+";
+
+/// A component `queue` whose backlog must not reach 100.
+const BACKLOG: &str = "
+    [[health.component]]
+    name = 'queue'
+    criticality = 0.9
+    [[health.component.check]]
+    metric = 'queue.backlog'
+    aggregation = 'last'
+    window = '2h'
+    warning = 80
+    critical = 100
+";
+
+/// A service that must be up, and a promise about it.
+const SHOP: &str = "
+    [[health.component]]
+    name = 'shop'
+    [[health.component.check]]
+    metric = 'shop.up'
+    aggregation = 'mean'
+    window = '10m'
+    warning = 0.99
+    critical = 0.95
+    [[slo]]
+    name = 'shop is up'
+    component = 'shop'
+    objective = 0.999
+    events = { metric = 'shop.up' }
+    at_least = 1.0
+";
+
+async fn start(settings: &str) -> (Home, Process) {
+    let home = Home::new().unwrap().with_settings(format!("{OFTEN}{settings}"));
+    let process = home.start().await.unwrap();
+    (home, process)
+}
+
+/// One series: a value for so many steps back, the latest last.
+async fn send(
+    client: &Client,
+    metric: &str,
+    labels: &Value,
+    step: TimeDelta,
+    n: i32,
+    value: impl Fn(i32) -> f64,
+) {
+    send_until(client, metric, labels, step, n, Utc::now(), value).await;
+}
+
+async fn send_until(
+    client: &Client,
+    metric: &str,
+    labels: &Value,
+    step: TimeDelta,
+    n: i32,
+    end: DateTime<Utc>,
+    value: impl Fn(i32) -> f64,
+) {
+    let sample = |at: i32| {
+        let ts = end - step * (n - 1 - at);
+        let mut sample = json!({"metric": metric, "ts": ts.to_rfc3339(), "value": value(at)});
+        for (key, value) in labels.as_object().unwrap() {
+            sample[key] = value.clone();
+        }
+        sample
+    };
+    let samples: Vec<_> = (0..n).map(sample).collect();
+    client.write_json(&json!({"samples": samples})).await.unwrap().success().unwrap();
+}
+
+async fn get(client: &Client, path: &str) -> Result<Value> {
+    client.get(path).await?.success()?.json()
+}
+
+/// Asks until the answer is as wanted.
+async fn until(client: &Client, path: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
+    let mut last = Value::Null;
+    for _ in 0..150 {
+        last = get(client, path).await?;
+        if wanted(&last) {
+            return Ok(last);
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    ensure!(false, "{path} stayed at {last:#}");
+    Ok(last)
+}
+
+fn items(answer: &Value) -> &Vec<Value> {
+    answer["items"].as_array().unwrap()
+}
+
+fn time(value: &Value) -> DateTime<Utc> {
+    value.as_str().unwrap().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_growing_backlog_is_warned_of_once_with_the_hours_that_are_left() {
+    let (home, _process) = start(BACKLOG).await;
+    let client = home.client();
+    // +2 an hour, 72 now: 100 in 14 hours.
+    let end = Utc::now();
+    let hour = TimeDelta::hours(1);
+    send_until(&client, "queue.backlog", &json!({"service": "queue"}), hour, 37, end, |n| {
+        2.0 * f64::from(n)
+    })
+    .await;
+
+    let alerts = "/api/v1/predictions/alerts";
+    let raised = until(&client, alerts, |it| !items(it).is_empty()).await.unwrap();
+    let alert = &items(&raised)[0];
+    assert_eq!(
+        (&alert["state"], &alert["level"]),
+        (&json!("raised"), &json!("critical")),
+        "{alert:#}"
+    );
+    for quantile in ["p10", "p50", "p90"] {
+        let hours = (time(&alert["breach_at"][quantile]) - end).num_minutes() as f64 / 60.0;
+        assert!((13.0..=15.1).contains(&hours), "{quantile}: {hours} h in {alert:#}");
+    }
+    assert!(alert["title"].as_str().unwrap().contains("within 24h"), "{alert:#}");
+
+    let risks = get(&client, "/api/v1/predictions/risks?component=queue").await.unwrap();
+    let of =
+        |horizon: &str| items(&risks).iter().find(|it| it["horizon"] == horizon).unwrap().clone();
+    assert!(of("6h")["probability"].as_f64().unwrap() < 0.1, "{risks:#}");
+    assert!(of("24h")["probability"].as_f64().unwrap() > 0.7, "{risks:#}");
+    assert_eq!(of("7d")["state"], "unknown", "36 hours say nothing about a week: {risks:#}");
+    assert_eq!(risks["matrix"]["levels"][3][3], "critical");
+
+    // Several more looks: updated, and neither raised nor told again.
+    let first = time(&alert["updated_at"]);
+    let updated = |it: &Value| time(&items(it)[0]["updated_at"]) > first + TimeDelta::seconds(3);
+    let again = until(&client, alerts, updated).await.unwrap();
+    assert_eq!(items(&again).len(), 1, "{again:#}");
+    let findings = get(&client, "/api/v1/findings?kind=risk").await.unwrap();
+    assert_eq!(items(&findings).len(), 1, "{findings:#}");
+    assert_eq!(findings["items"][0]["evidence"]["state"], "raised");
+
+    // It comes: the warning is confirmed and its lead measured.
+    let now = json!({"samples": [{"metric": "queue.backlog", "service": "queue", "value": 101.0}]});
+    client.write_json(&now).await.unwrap().success().unwrap();
+    let done = until(&client, alerts, |it| items(it)[0]["state"] == "confirmed").await.unwrap();
+    assert!(items(&done)[0]["lead_seconds"].as_i64().unwrap() >= 3, "{done:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_perfect_history_is_healthy_and_no_risk() {
+    let (home, _process) = start(SHOP).await;
+    let client = home.client();
+    let labels = json!({"service": "shop"});
+    send(&client, "shop.up", &labels, TimeDelta::minutes(5), 14 * 288, |_| 1.0).await;
+
+    let known =
+        |it: &Value| items(it).len() == 3 && items(it).iter().all(|it| it["state"] == "known");
+    let risks = until(&client, "/api/v1/predictions/risks", known).await.unwrap();
+    for risk in items(&risks) {
+        assert!(risk["probability"].as_f64().unwrap() < 0.01, "{risk:#}");
+        assert_eq!(risk["level"], "low");
+    }
+    let health = get(&client, "/api/v1/health").await.unwrap();
+    assert_eq!(
+        (&health["state"], &health["components"][0]["score"]),
+        (&json!("healthy"), &json!(100.0))
+    );
+    let slos = get(&client, "/api/v1/slos").await.unwrap();
+    assert_eq!(
+        (&slos["items"][0]["state"], &slos["items"][0]["budget_left"]),
+        (&json!("ok"), &json!(1.0))
+    );
+    for path in
+        ["predictions/alerts", "findings", "performance/bottlenecks", "performance/recommendations"]
+    {
+        let answer = get(&client, &format!("/api/v1/{path}")).await.unwrap();
+        assert_eq!(items(&answer), &Vec::<Value>::new(), "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_is_critical_and_silence_after_it_unknown() {
+    let (home, process) = start(SHOP).await;
+    let client = home.client();
+    let labels = json!({"service": "shop"});
+    let minutes = |n| TimeDelta::minutes(n);
+    // A day of health, then twenty minutes of none.
+    let up = |n: i32| if n >= 268 { 0.0 } else { 1.0 };
+    send(&client, "shop.up", &labels, minutes(5), 272, up).await;
+    send(&client, "shop.up", &labels, TimeDelta::seconds(10), 30, |_| 0.0).await;
+    let down = until(&client, "/api/v1/health", |it| it["state"] == "unhealthy").await.unwrap();
+    assert_eq!(down["components"][0]["score"], 0.0, "{down:#}");
+    let slos = until(&client, "/api/v1/slos", |it| it["items"][0]["state"] == "critical").await;
+    assert!(slos.unwrap()["items"][0]["budget_left"].as_f64().unwrap() < 0.0);
+    let burning =
+        until(&client, "/api/v1/findings?rule=slo.burn", |it| !items(it).is_empty()).await.unwrap();
+    assert_eq!(burning["items"][0]["severity"], "critical");
+    let risks = until(&client, "/api/v1/predictions/risks?horizon=6h", |it| {
+        !items(it).is_empty() && items(it)[0]["probability"] == 1.0
+    });
+    risks.await.unwrap();
+    drop(process);
+
+    // The same, but the last word was three hours ago.
+    let (home, _process) = start(SHOP).await;
+    let client = home.client();
+    let end = Utc::now() - TimeDelta::hours(3);
+    send_until(&client, "shop.up", &labels, minutes(5), 272, end, up).await;
+    let silent = until(&client, "/api/v1/predictions/risks?horizon=6h", |it| {
+        items(it).iter().any(|it| it["series"] != 0)
+    });
+    let silent = silent.await.unwrap();
+    let risk = items(&silent).iter().find(|it| it["series"] != 0).unwrap();
+    assert_eq!(
+        (&risk["state"], &risk["probability"]),
+        (&json!("unknown"), &Value::Null),
+        "{risk:#}"
+    );
+    assert!(risk["reason"].as_str().unwrap().contains("no points for 1"), "{risk:#}");
+    let health = get(&client, "/api/v1/health").await.unwrap();
+    assert_eq!(
+        (&health["state"], &health["components"][0]["score"]),
+        (&json!("unknown"), &Value::Null)
+    );
+    let alerts = get(&client, "/api/v1/predictions/alerts").await.unwrap();
+    assert_eq!((&alerts["state"], items(&alerts).len()), (&json!("unknown"), 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_data_every_answer_is_unknown_and_none_is_an_error() {
+    let (home, _process) = start(SHOP).await;
+    let client = home.client();
+    let risks =
+        until(&client, "/api/v1/predictions/risks", |it| items(it).len() == 3).await.unwrap();
+    for risk in items(&risks) {
+        assert_eq!(
+            (&risk["state"], &risk["risk"], &risk["level"]),
+            (&json!("unknown"), &Value::Null, &Value::Null)
+        );
+        assert!(risk["reason"].as_str().unwrap().contains("no series of `shop.up`"), "{risk:#}");
+    }
+    let state = async |path: &str| get(&client, path).await.unwrap();
+    assert_eq!(state("/api/v1/predictions/alerts").await["state"], "unknown");
+    assert_eq!(state("/api/v1/explain").await["state"], "unknown");
+    let slos = state("/api/v1/slos").await;
+    let slo = &slos["items"][0];
+    assert_eq!(
+        (&slo["state"], &slo["achieved"], &slo["budget_left"]),
+        (&json!("unknown"), &Value::Null, &Value::Null)
+    );
+    let bottlenecks = state("/api/v1/performance/bottlenecks").await;
+    assert_eq!(bottlenecks["state"], "unknown");
+    assert!(
+        bottlenecks["coverage"].as_object().unwrap().values().all(|it| it == "unknown"),
+        "{bottlenecks:#}"
+    );
+    let metrics = state("/api/v1/performance/metrics").await;
+    assert!(metrics["categories"].as_object().unwrap().values().all(|it| it["state"] == "unknown"));
+    assert_eq!(items(&state("/api/v1/findings").await).len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_outgrows_its_consumers_is_found_explained_and_advised_on() {
+    let (home, _process) = start("").await;
+    let client = home.client();
+    let minute = TimeDelta::minutes(1);
+    let queue =
+        json!({"service": "mq", "labels": {"rabbitmq": "mq", "vhost": "/", "queue": "mail"}});
+    let noise = |n: i32| f64::from(n * 7 % 5) / 5.0;
+    let late = |n: i32, from: i32, was: f64, is: f64| noise(n) + if n >= from { is } else { was };
+    let backlog = |n: i32| noise(n) + 5.0 + f64::from((n - 80).max(0)) * 300.0;
+    send(&client, "rabbitmq.queue.ready", &queue, minute, 120, backlog).await;
+    send(&client, "rabbitmq.queue.publish_rate", &queue, minute, 120, |n| late(n, 78, 20.0, 25.0))
+        .await;
+    send(&client, "rabbitmq.queue.ack_rate", &queue, minute, 120, |_| 20.0).await;
+    send(&client, "rabbitmq.queue.consumers", &queue, minute, 120, |_| 4.0).await;
+    send(&client, "mail.render_seconds", &json!({"service": "mq"}), minute, 120, |n| {
+        late(n, 70, 1.0, 30.0)
+    })
+    .await;
+
+    let bottlenecks = "/api/v1/performance/bottlenecks";
+    let found = until(&client, bottlenecks, |it| !items(it).is_empty()).await.unwrap();
+    let bottleneck = &items(&found)[0];
+    assert_eq!((&bottleneck["kind"], &bottleneck["resource"]), (&json!("queue"), &json!("mail")));
+    assert!(bottleneck["evidence"].as_array().unwrap().len() >= 3, "{bottleneck:#}");
+    assert_eq!(
+        (&found["coverage"]["queue"], &found["coverage"]["cpu"]),
+        (&json!("known"), &json!("unknown"))
+    );
+    let finding =
+        until(&client, "/api/v1/findings?kind=bottleneck&limit=1", |it| !items(it).is_empty());
+    let finding = finding.await.unwrap()["items"][0].clone();
+    assert_eq!(finding["evidence"]["key"], bottleneck["key"]);
+
+    let path = format!("/api/v1/explain?finding={}", finding["finding_id"].as_str().unwrap());
+    let explained = get(&client, &path).await.unwrap();
+    let first = &explained["causes"][0];
+    assert_eq!(first["metric"], "mail.render_seconds", "{explained:#}");
+    assert!(first["lag_seconds"].as_i64().unwrap() < 0, "{first:#}");
+
+    let advice = get(&client, "/api/v1/performance/recommendations").await.unwrap();
+    let id = advice["items"][0]["id"].as_str().unwrap().to_owned();
+    assert!(advice["items"][0]["action"].as_str().unwrap().contains("consumers"), "{advice:#}");
+    let done = format!("/api/v1/performance/recommendations/{id}/done");
+    let reply =
+        client.post(&done, &[], r#"{"note": "four more"}"#).await.unwrap().success().unwrap();
+    let reply = reply.json().unwrap();
+    assert_eq!(
+        (&reply["state"], &reply["effect"]["verdict"]),
+        (&json!("done"), &json!("not measured yet"))
+    );
+    assert!(reply["effect"]["before"].as_f64().unwrap() > 1_000.0, "{reply:#}");
+    assert_eq!(client.post(&done, &[], "").await.unwrap().status, 409);
+    let missing = "/api/v1/performance/recommendations/none/dismiss";
+    assert_eq!(client.post(missing, &[], "").await.unwrap().status, 404);
+
+    let metrics = get(&client, "/api/v1/performance/metrics?category=queue").await.unwrap();
+    assert_eq!(metrics["categories"]["queue"]["state"], "known");
+    assert_eq!(metrics["categories"]["queue"]["metrics"].as_array().unwrap().len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_question_is_answered_with_what_to_do() {
+    let (home, _process) = start("").await;
+    let client = home.client();
+    let check = async |path: &str, says: &str| {
+        let reply = client.get(&format!("/api/v1/{path}")).await.unwrap();
+        assert_eq!(reply.status, 400, "{path}: {}", reply.text);
+        assert!(
+            reply.json().unwrap()["detail"].as_str().unwrap_or_default().contains(says),
+            "{path}: {}",
+            reply.text
+        );
+    };
+    check("predictions/risks?horizon=1y", "6h, 24h or 7d").await;
+    check("predictions/alerts?limit=0", "1 to 1000").await;
+    check("findings?from=-1h&to=-2h", "swap").await;
+    check("performance/metrics?category=gpu", "cpu, memory").await;
+    check("explain?from=soon", "-24h").await;
+    assert_eq!(client.get("/api/v1/explain?incident=none").await.unwrap().status, 404);
+    assert_eq!(client.get("/api/v1/explain?finding=none").await.unwrap().status, 404);
+    let stranger = Client::new(home.http, "");
+    assert_eq!(stranger.get("/api/v1/predictions/risks").await.unwrap().status, 401);
+}
