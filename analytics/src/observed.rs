@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 
 use arrow::{
     array::{Array, AsArray, RecordBatch},
-    datatypes::{Float64Type, Int64Type, TimestampMicrosecondType},
+    compute::cast,
+    datatypes::{DataType, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType},
 };
 use chrono::{DateTime, SecondsFormat, Utc};
 
-use crate::{Engine, Result};
+use crate::{Engine, Error, Result};
 
 /// Series whose points are asked for at once, so that no answer is too large.
 const CHUNK: usize = 100;
@@ -131,15 +132,18 @@ pub async fn read(engine: &Engine, window: &Window, series_max: usize) -> Result
             window.aggregate
         );
         for batch in engine.collect(&points).await? {
-            take(&mut all, &places, &batch);
+            take(&mut all, &places, &batch)?;
         }
     }
     Ok(all)
 }
 
-fn take(all: &mut [Observed], places: &HashMap<i64, usize>, batch: &RecordBatch) {
+fn take(all: &mut [Observed], places: &HashMap<i64, usize>, batch: &RecordBatch) -> Result<()> {
+    // Functions on times answer in their own unit.
+    let micros = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    let times = cast(batch.column(1), &micros).map_err(|error| Error::Internal(Box::new(error)))?;
+    let times = times.as_primitive::<TimestampMicrosecondType>();
     let series = batch.column(0).as_primitive::<Int64Type>();
-    let times = batch.column(1).as_primitive::<TimestampMicrosecondType>();
     let values = batch.column(2).as_primitive::<Float64Type>();
     for ((series, ts), value) in series.iter().zip(times).zip(values) {
         let (Some(series), Some(ts), Some(value)) = (series, ts, value) else { continue };
@@ -147,14 +151,15 @@ fn take(all: &mut [Observed], places: &HashMap<i64, usize>, batch: &RecordBatch)
             all[*place].points.push((ts, value));
         }
     }
+    Ok(())
 }
 
 fn identified(batch: &RecordBatch) -> Vec<Observed> {
     let series = batch.column(0).as_primitive::<Int64Type>();
     let text = |column: usize, row: usize| {
-        let cast = arrow::compute::cast(batch.column(column), &arrow::datatypes::DataType::Utf8);
-        let cast = cast.ok()?;
-        let strings = cast.as_string_opt::<i32>()?;
+        let texts = cast(batch.column(column), &DataType::Utf8);
+        let texts = texts.ok()?;
+        let strings = texts.as_string_opt::<i32>()?;
         (!strings.is_null(row)).then(|| strings.value(row).to_owned())
     };
     let list = |column: usize, row: usize| -> Vec<String> {
@@ -162,9 +167,9 @@ fn identified(batch: &RecordBatch) -> Vec<Observed> {
         if lists.is_null(row) {
             return vec![];
         }
-        let cast = arrow::compute::cast(&lists.value(row), &arrow::datatypes::DataType::Utf8);
-        let Ok(cast) = cast else { return vec![] };
-        cast.as_string::<i32>().iter().map(|it| it.unwrap_or_default().to_owned()).collect()
+        let texts = cast(&lists.value(row), &DataType::Utf8);
+        let Ok(texts) = texts else { return vec![] };
+        texts.as_string::<i32>().iter().map(|it| it.unwrap_or_default().to_owned()).collect()
     };
     let row = |row: usize| Observed {
         series: series.value(row),

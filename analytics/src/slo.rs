@@ -34,6 +34,9 @@ pub struct Rule {
     pub severity: Severity,
 }
 
+/// Fewest events of the long window for an alert: of a handful, one that fails says little.
+pub const MIN_EVENTS: f64 = 10.0;
+
 /// How bad a burn is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
@@ -101,7 +104,7 @@ pub fn standing(objective: f64, counts: &[Counts; WINDOWS.len()]) -> Standing {
     let burn = counts.map(|counts| counts.burn(objective));
     let fires = |rule: &Rule| {
         let beyond = |window: usize| burn[window].is_some_and(|burn| burn >= rule.burn);
-        beyond(rule.long) && beyond(rule.short)
+        counts[rule.long].total >= MIN_EVENTS && beyond(rule.long) && beyond(rule.short)
     };
     let [.., whole] = counts;
     Standing {
@@ -156,6 +159,14 @@ mod tests {
             None,
         );
         assert!((standing.budget_left.unwrap() + 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn one_of_a_handful_raises_no_alert() {
+        let few = Counts { good: 0.0, total: MIN_EVENTS - 1.0 };
+        assert_eq!(standing(0.999, &[few; 7]).firing, None);
+        let enough = Counts { good: 0.0, total: MIN_EVENTS };
+        assert_eq!(standing(0.999, &[enough; 7]).firing, Some(0));
     }
 
     #[test]

@@ -158,6 +158,12 @@ impl Ledger {
         Ok(done.rows_affected())
     }
 
+    /// Forgets one limit at all horizons.
+    pub async fn forget_risk(&self, key: &str) -> Result<()> {
+        let query = sqlx::query("delete from risk where risk_key = $1").bind(key.to_owned());
+        query.execute(&self.pool).await.map(drop).map_err(failed("forgetting a risk"))
+    }
+
     /// Remembers what was said, to be scored when it is due. What was said before stays.
     pub async fn keep_outcomes(&self, said: &[RiskOutcome]) -> Result<()> {
         const DOING: &str = "keeping what was said of risks";

@@ -236,3 +236,154 @@ async fn what_names_no_ledger_is_refused() {
         assert!(matches!(error, Error::Invalid(_)), "{error:?}");
     }
 }
+
+#[tokio::test]
+async fn a_bottleneck_is_one_row_until_it_is_gone() {
+    let folder = Folder::new();
+    let ledger = folder.open().await;
+    let found = |title: &str| Bottleneck {
+        id: String::new(),
+        dedupe_key: "cpu:a".into(),
+        kind: "cpu".into(),
+        signal: "utilisation".into(),
+        component: Some("a".into()),
+        resource: "a".into(),
+        title: title.into(),
+        severity: "warning".into(),
+        confidence: 0.8,
+        since: now(),
+        first_metric: None,
+        first_at: None,
+        evidence: "[]".into(),
+        seen_at: now(),
+        resolved_at: None,
+    };
+    let advice = Recommendation {
+        id: String::new(),
+        bottleneck_id: String::new(),
+        action: "do".into(),
+        expected: "less".into(),
+        effort: "low".into(),
+        risk: "low".into(),
+        rank: 0.5,
+        state: "open".into(),
+        created_at: now(),
+        decided_at: None,
+        decided_by: None,
+        note: None,
+        metric: "m".into(),
+        series: 1,
+        before: Some(0.9),
+        after: None,
+        measured_at: None,
+    };
+    let keep = async |found: &[(Bottleneck, Vec<Recommendation>)], kinds: &[&str]| {
+        ledger.keep_bottlenecks(found, kinds, now()).await.unwrap()
+    };
+    let first = [(found("90 %"), vec![advice.clone()])];
+    assert_eq!(keep(&first, &["cpu"]).await, ["cpu:a"]);
+    assert_eq!(keep(&[(found("95 %"), vec![advice])], &["cpu"]).await, Vec::<String>::new());
+    let all = async || ledger.bottlenecks(now(), now(), None, 9).await.unwrap();
+    assert_eq!((all().await.len(), &*all().await[0].title), (1, "95 %"));
+
+    // What nobody could look at is not gone.
+    keep(&[], &["disk"]).await;
+    assert_eq!(all().await[0].resolved_at, None);
+    keep(&[], &["cpu"]).await;
+    assert_eq!(all().await[0].resolved_at, Some(now()));
+
+    let id = ledger.recommendations(None, 9).await.unwrap()[0].id.clone();
+    let decide = async |state: &str| {
+        ledger.decide_recommendation(&id, state, "me", Some("why"), Some(0.9), now()).await
+    };
+    decide("done").await.unwrap();
+    assert!(matches!(decide("dismissed").await, Err(Error::Conflict { .. })));
+    ledger.measure_recommendation(&id, Some(0.4), now()).await.unwrap();
+    let done = ledger.recommendation(&id).await.unwrap().unwrap();
+    assert_eq!((&*done.state, done.before, done.after), ("done", Some(0.9), Some(0.4)));
+    assert_eq!(ledger.recommendations(Some("open"), 9).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn what_was_said_of_a_risk_is_scored_once_it_is_due() {
+    let folder = Folder::new();
+    let ledger = folder.open().await;
+    let said = RiskOutcome {
+        key: "shop|up|1|0.9".into(),
+        horizon: "6h".into(),
+        issued_at: now(),
+        due_at: now() + chrono::TimeDelta::hours(6),
+        simulated: 0.4,
+        climatology: 0.2,
+        probability: 0.35,
+        happened: None,
+    };
+    ledger.keep_outcomes(&[said.clone(), said.clone()]).await.unwrap();
+    assert_eq!(ledger.due_outcomes(now(), 9).await.unwrap(), []);
+    assert_eq!(ledger.due_outcomes(said.due_at, 9).await.unwrap(), std::slice::from_ref(&said));
+    ledger.score_outcome(&said, Some(true), said.due_at).await.unwrap();
+    assert_eq!(ledger.due_outcomes(said.due_at, 9).await.unwrap(), []);
+    let scored = ledger.scored_outcomes("6h").await.unwrap();
+    assert_eq!(scored, [RiskOutcome { happened: Some(true), ..said.clone() }]);
+    assert_eq!(ledger.scored_outcomes("24h").await.unwrap(), []);
+    let last = ledger.last_said().await.unwrap();
+    assert_eq!(last, [(said.key, said.horizon, said.issued_at)]);
+}
+
+#[tokio::test]
+async fn a_limit_has_one_risk_per_horizon_and_one_warning() {
+    let folder = Folder::new();
+    let ledger = folder.open().await;
+    let risk = Risk {
+        key: "k".into(),
+        horizon: "6h".into(),
+        component: "shop".into(),
+        metric: "up".into(),
+        series: 1,
+        limit: 0.9,
+        side: "below".into(),
+        probability: Some(0.7),
+        impact: 0.5,
+        level: Some("medium".into()),
+        reason: None,
+        breach_at: [Some(now()), None, None],
+        assessed_at: now(),
+    };
+    let unknown = Risk {
+        horizon: "7d".into(),
+        probability: None,
+        level: None,
+        reason: Some("too short".into()),
+        ..risk.clone()
+    };
+    ledger.keep_risks(&[unknown.clone(), risk.clone()]).await.unwrap();
+    ledger.keep_risks(std::slice::from_ref(&risk)).await.unwrap();
+    assert_eq!(ledger.risks().await.unwrap(), [risk, unknown]);
+
+    let alert = PredictionAlert {
+        id: alert_id(now()),
+        risk_key: "k".into(),
+        component: "shop".into(),
+        metric: "up".into(),
+        title: "it will fall".into(),
+        level: "medium".into(),
+        state: "raised".into(),
+        probability: 0.7,
+        highest: 0.7,
+        breach_at: [None; 3],
+        calm: 0,
+        raised_at: now(),
+        updated_at: now(),
+        ended_at: None,
+        lead_us: None,
+    };
+    ledger.keep_alert(&alert).await.unwrap();
+    let second = PredictionAlert { id: "other".into(), ..alert.clone() };
+    assert!(ledger.keep_alert(&second).await.is_err(), "one warning per limit");
+    let ended = PredictionAlert { state: "withdrawn".into(), ended_at: Some(now()), ..alert };
+    ledger.keep_alert(&ended).await.unwrap();
+    assert_eq!(ledger.standing_alerts().await.unwrap(), []);
+    assert_eq!(ledger.alerts(now(), now(), None, 9).await.unwrap(), [ended]);
+    ledger.forget_risk("k").await.unwrap();
+    assert_eq!(ledger.risks().await.unwrap(), []);
+}

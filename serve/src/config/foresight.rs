@@ -35,33 +35,37 @@ pub struct Slo {
     pub component: Option<String>,
     /// The share that was promised, above 0 and below 1: 0.999.
     pub objective: f64,
-    /// What counts as good.
-    #[serde(flatten)]
-    pub good: Good,
+    /// A counter of good events; with `total`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub good: Option<Events>,
+    /// A counter of all events; with `good`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<Events>,
+    /// A gauge, each of whose points is an event; with `at_most` or `at_least`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub events: Option<Events>,
+    /// Points at or below are good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_most: Option<f64>,
+    /// Points at or above are good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_least: Option<f64>,
 }
 
 /// What counts as good.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(untagged)]
-pub enum Good {
-    /// Two counters: good events, and all.
+#[derive(Clone, Copy, Debug)]
+pub enum Indicator<'a> {
+    /// Two counters.
     Counted {
         /// Events that were as they should be.
-        good: Events,
+        good: &'a Events,
         /// All events.
-        total: Events,
+        total: &'a Events,
     },
-    /// A gauge: each of its points is an event, good when at or below, or at or above, a limit.
-    Measured {
-        /// The gauge.
-        events: Events,
-        /// Good is at or below.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        at_most: Option<f64>,
-        /// Good is at or above.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        at_least: Option<f64>,
-    },
+    /// A gauge whose points are good at or below a limit.
+    AtMost(&'a Events, f64),
+    /// A gauge whose points are good at or above a limit.
+    AtLeast(&'a Events, f64),
 }
 
 /// Series by metric and labels.
@@ -82,11 +86,23 @@ impl Slo {
         if !(self.objective > 0.0 && self.objective < 1.0) {
             return Err(format!("slo `{name}`: objective must be above 0 and below 1, like 0.999"));
         }
-        match &self.good {
-            Good::Measured { at_most, at_least, .. } if at_most.is_some() == at_least.is_some() => {
-                Err(format!("slo `{name}`: give either at_most or at_least"))
+        self.indicator().map(|_| ()).ok_or_else(|| {
+            format!(
+                "slo `{name}`: give either `good` and `total`, or `events` with `at_most` or \
+                 `at_least`"
+            )
+        })
+    }
+
+    /// What counts as good; none when that was not said, or twice.
+    pub fn indicator(&self) -> Option<Indicator<'_>> {
+        match (&self.good, &self.total, &self.events, self.at_most, self.at_least) {
+            (Some(good), Some(total), None, None, None) => Some(Indicator::Counted { good, total }),
+            (None, None, Some(events), Some(limit), None) => Some(Indicator::AtMost(events, limit)),
+            (None, None, Some(events), None, Some(limit)) => {
+                Some(Indicator::AtLeast(events, limit))
             }
-            _ => Ok(()),
+            _ => None,
         }
     }
 }

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 pub use collect::{Collect, Source};
 pub use error::Error;
-pub use foresight::{Events, Foresight, Good, Slo};
+pub use foresight::{Events, Foresight, Indicator, Slo};
 pub use healing::{Healing, Incident, Notify};
 pub use health::{Aggregation, Believe, Check, Component, Health};
 pub use overlay::Flags;

@@ -93,8 +93,9 @@ pub async fn look(state: &State, now: DateTime<Utc>) -> anyhow::Result<String> {
             });
             told.extend(assessed.await?);
         }
-        if !read {
-            told.extend(unknown(component, check, impact, now));
+        match read {
+            true => state.ledger.forget_risk(&key(&component.name, check, 0)).await?,
+            false => told.extend(unknown(component, check, impact, now)),
         }
     }
     let risks: Vec<_> = told.iter().map(|it| it.risk.clone()).collect();

@@ -10,7 +10,7 @@ use super::{
     matching,
 };
 use crate::{
-    config::{Events, Good, Slo},
+    config::{Events, Indicator, Slo},
     state::State,
 };
 
@@ -39,25 +39,14 @@ pub async fn stand(
     slo: &Slo,
     now: DateTime<Utc>,
 ) -> Result<Standing, analytics::Error> {
-    let counts = match &slo.good {
-        Good::Counted { good, total } => {
-            let good = sums(state, &growth(good, now), now).await?;
-            let total = sums(state, &growth(total, now), now).await?;
-            std::array::from_fn(|n| Counts { good: good[n], total: total[n] })
-        }
-        Good::Measured { events, at_most, at_least } => {
-            let is_good = match (at_most, at_least) {
-                (Some(limit), _) => format!("value <= {limit:e}"),
-                (_, Some(limit)) => format!("value >= {limit:e}"),
-                _ => "false".to_owned(),
-            };
-            let rows = points(events, now);
-            let good = format!("select ts, case when {is_good} then 1.0 else 0.0 end as n {rows}");
-            let good = sums(state, &good, now).await?;
-            let total = sums(state, &format!("select ts, 1.0 as n {rows}"), now).await?;
-            std::array::from_fn(|n| Counts { good: good[n], total: total[n] })
-        }
+    let (good, total) = match slo.indicator() {
+        Some(Indicator::Counted { good, total }) => (growth(good, now), growth(total, now)),
+        Some(Indicator::AtMost(events, limit)) => measured(events, "<=", limit, now),
+        Some(Indicator::AtLeast(events, limit)) => measured(events, ">=", limit, now),
+        None => return Ok(standing(slo.objective, &[Counts::default(); WINDOWS.len()])),
     };
+    let (good, total) = (sums(state, &good, now).await?, sums(state, &total, now).await?);
+    let counts = std::array::from_fn(|n| Counts { good: good[n], total: total[n] });
     Ok(standing(slo.objective, &counts))
 }
 
@@ -81,6 +70,14 @@ fn points(events: &Events, now: DateTime<Utc>) -> String {
         from.date_naive(),
         now.date_naive()
     )
+}
+
+/// Every point as an event: rows of good ones, and of all.
+fn measured(events: &Events, is: &str, limit: f64, now: DateTime<Utc>) -> (String, String) {
+    let rows = points(events, now);
+    let good =
+        format!("select ts, case when value {is} {limit:e} then 1.0 else 0.0 end as n {rows}");
+    (good, format!("select ts, 1.0 as n {rows}"))
 }
 
 /// What counters grew by between neighbours; after a reset, what they have reached since.
@@ -151,17 +148,14 @@ fn name(window: std::time::Duration) -> String {
 
 fn told_as(slo: &Slo, standing: &Standing, rule: usize) -> Finding {
     let rule = RULES[rule];
-    let metric = match &slo.good {
-        Good::Counted { total, .. } => &total.metric,
-        Good::Measured { events, .. } => &events.metric,
-    };
+    let metric = slo.total.as_ref().or(slo.events.as_ref()).map(|it| it.metric.clone());
     let burn = standing.burn[rule.long];
     Finding {
         kind: "slo",
         rule: "slo.burn".to_owned(),
         severity: rule.severity.as_str(),
         component: slo.component.clone(),
-        metric: Some(metric.clone()),
+        metric,
         series: None,
         observed: burn,
         expected: Some(rule.burn),
