@@ -134,20 +134,13 @@ impl Config {
 }
 
 impl Config {
-    /// Promises and what depends on what.
+    /// What trouble costs, and what was promised.
     fn check_foresight(&self) -> Result<(), Error> {
-        let all = &self.health.component;
-        for component in all {
+        for component in &self.health.component {
             let name = &component.name;
             if !(0.0..=1.0).contains(&component.criticality) {
                 let sentence =
                     format!("health.component `{name}`: criticality must be between 0 and 1");
-                return Err(Error::Invalid(sentence));
-            }
-            let is_none = |it: &&String| all.iter().all(|other| other.name != **it);
-            if let Some(other) = component.depends_on.iter().find(is_none) {
-                let sentence =
-                    format!("health.component `{name}` depends on `{other}`, which is none");
                 return Err(Error::Invalid(sentence));
             }
         }
