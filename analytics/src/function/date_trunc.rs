@@ -68,6 +68,8 @@ impl ScalarUDFImpl for DateTrunc {
             return self.general.invoke_with_args(args);
         };
         args.args[1] = ColumnarValue::Array(zoned(times, None::<Arc<str>>));
+        let promised = args.return_field.as_ref().clone();
+        args.return_field = Arc::new(promised.with_data_type(args.args[1].data_type()));
         Ok(match self.general.invoke_with_args(args)? {
             ColumnarValue::Array(times) => ColumnarValue::Array(zoned(&times, Some(utc))),
             scalar => scalar,
