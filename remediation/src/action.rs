@@ -8,11 +8,23 @@
 //! | `restart_unit` | `systemctl restart` | `unit` |
 //! | `run_command` | runs a program that `healing.allow_commands` names | `program`, `arguments`, `folder`, `environment`, `user_id`, `group_id` |
 //! | `call_http` | one request | `url`, `method`, `headers`, `body`, `expect` |
+//! | `postgres_end_idle` | ends sessions that hold a transaction and do nothing | `url`, `older_than`, `also_idle_sessions`, `user` |
+//! | `postgres_end_blocker` | ends the session that others wait for | `url`, `waiting_for` |
+//! | `postgres_cancel_statement` | cancels long statements | `url`, `older_than`, `user` |
+//! | `postgres_analyse` | renews statistics | `url`, `table` |
+//! | `redis_claim_pending` | puts stuck stream entries in line again, poison aside | `url`, `key`, `group`, `idle`, `deliveries_max`, `poison_key` |
+//! | `redis_requeue_list` | moves what a dead worker was processing back | `url`, `from`, `to` |
+//! | `redis_trim_stream` | shortens a stream, the rest into a file | `url`, `key`, `keep`, `archive` |
+//! | `rotate_file` | starts a log anew | `path`, `keep`, `copy` |
+//! | `compress_files`, `delete_files` | old files of a folder | `folder`, `older_than`, `names` |
 
 mod command;
+mod file;
 mod http;
 mod output;
+mod postgres;
 mod process;
+mod redis;
 mod systemd;
 
 use std::{fmt, path::PathBuf, time::Duration};
@@ -129,6 +141,16 @@ actions! {
     "restart_unit" => systemd::RestartUnit,
     "run_command" => command::RunCommand,
     "call_http" => http::CallHttp,
+    "postgres_end_idle" => postgres::EndIdle,
+    "postgres_end_blocker" => postgres::EndBlocker,
+    "postgres_cancel_statement" => postgres::CancelStatement,
+    "postgres_analyse" => postgres::Analyse,
+    "redis_claim_pending" => redis::ClaimPending,
+    "redis_requeue_list" => redis::RequeueList,
+    "redis_trim_stream" => redis::TrimStream,
+    "rotate_file" => file::RotateFile,
+    "compress_files" => file::CompressFiles,
+    "delete_files" => file::DeleteFiles,
 }
 
 /// Whether settings whose names are not filled in yet can work. A whole text that is a name may become
