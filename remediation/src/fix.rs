@@ -75,6 +75,11 @@ pub fn next(case: &Case<'_>, limits: &Limits, facts: &Facts<'_>, now: DateTime<U
     if let Some(asked) = past().find(|it| it.state == "proposed") {
         return Step::Wait(format!("`{}` waits for an approval", asked.action));
     }
+    let helped = past().filter(|it| it.outcome.as_deref() == Some("effective"));
+    let helped_at = helped.filter_map(|it| it.ended_at).max();
+    if case.symptom.history & 1 == 0 || helped_at >= Some(case.symptom.seen_at) {
+        return Step::Wait("it has not been seen bad since it was last good".to_owned());
+    }
     if case.symptom.rule == "forecast" {
         let needed = case.playbook.matches.probability.unwrap_or(case.probability);
         let is = case.symptom.score.unwrap_or(0.0);
@@ -270,7 +275,12 @@ program = '/bin/true'
         let tried = "`restart_process` on `t`: no effect; `restart_process` on `t`: worse; \
                      `restart_process` on `t`: failed";
         check("", &both(), &all, Step::Escalate(tried.into()));
-        check("", &both(), &[past(0, "effective")], Step::Act(0, None));
+        // Once it has helped, it is done again only for a trouble that was seen after that.
+        let wait = Step::Wait("it has not been seen bad since it was last good".into());
+        check("", &both(), &[past(0, "effective")], wait);
+        let mut before = past(0, "effective");
+        before.ended_at = Some(now() - TimeDelta::seconds(1));
+        check("", &both(), &[before], Step::Act(0, None));
     }
 
     #[test]

@@ -10,3 +10,4 @@ pub mod lossy_disk;
 pub mod postgres;
 pub mod process;
 pub mod python;
+pub mod redis;

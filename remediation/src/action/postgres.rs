@@ -63,7 +63,7 @@ const END_IDLE: &str = "
     where  pid <> pg_backend_pid() and backend_type = 'client backend'
       and  (state in ('idle in transaction', 'idle in transaction (aborted)')
             or ($2 and state = 'idle'))
-      and  extract(epoch from now() - state_change) >= $1
+      and  extract(epoch from now() - state_change) >= cast($1 as float8)
       and  ($3 = '' or usename = $3)
     order by state_change limit $4";
 
@@ -80,7 +80,7 @@ const END_BLOCKER: &str = "
     from   pg_stat_activity a
     where  a.backend_type = 'client backend' and a.pid <> pg_backend_pid()
       and  exists (select from waiting w where w.blocker = a.pid)
-      and  (select max(seconds) from waiting) >= $1
+      and  (select max(seconds) from waiting) >= cast($1 as float8)
       and  cardinality(pg_blocking_pids(a.pid)) = 0
     limit  $2";
 
@@ -90,7 +90,7 @@ const CANCEL: &str = "
                || cast(extract(epoch from now() - query_start) as bigint) || ' s'
     from   pg_stat_activity
     where  pid <> pg_backend_pid() and backend_type = 'client backend' and state = 'active'
-      and  extract(epoch from now() - query_start) >= $1
+      and  extract(epoch from now() - query_start) >= cast($1 as float8)
       and  ($2 = '' or usename = $2)
     order by query_start limit $3";
 
@@ -165,17 +165,14 @@ impl Act for Analyse {
 }
 
 /// Runs a question that names each session, whether it was reached, and what it was.
-async fn run(
-    url: &str,
-    question: &str,
-    values: &[&(dyn ToSql + Sync)],
-) -> Result<Done, String> {
+async fn run(url: &str, question: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Done, String> {
     let client = connect(url).await?;
     let rows = client.query(question, values).await.map_err(|error| told(&error))?;
     let mut lines = vec![];
     for row in &rows {
         let (pid, reached): (i32, bool) = (row.get(0), row.get(1));
-        let (what, how): (String, _) = (row.get(2), if reached { "reached" } else { "not reached" });
+        let (what, how): (String, _) =
+            (row.get(2), if reached { "reached" } else { "not reached" });
         lines.push(format!("session {pid} ({what}): {how}"));
     }
     if lines.is_empty() {

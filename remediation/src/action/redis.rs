@@ -7,11 +7,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use redis::{
-    AsyncCommands, Client, Value,
-    aio::MultiplexedConnection,
-    streams::StreamRangeReply,
-};
+use redis::{AsyncCommands, Client, Value, aio::MultiplexedConnection, streams::StreamRangeReply};
 use serde::Deserialize;
 
 use super::{Act, Allowed, Context, Done, file};
@@ -106,8 +102,10 @@ impl Act for ClaimPending {
                 break;
             }
             for (id, _, _, n_deliveries) in pending {
-                let poison =
-                    self.poison_key.as_ref().filter(|_| self.deliveries_max.is_some_and(|max| n_deliveries > max));
+                let poison = self
+                    .poison_key
+                    .as_ref()
+                    .filter(|_| self.deliveries_max.is_some_and(|max| n_deliveries > max));
                 let to = poison.unwrap_or(&self.key);
                 redis::cmd("EVAL")
                     .arg(REQUEUE)

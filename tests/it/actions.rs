@@ -1,0 +1,146 @@
+//! Actions against the real thing: each does what its name says, and nothing else.
+
+use std::{path::Path, time::Duration};
+
+use redis::{AsyncCommands, aio::MultiplexedConnection};
+use remediation::action::{self, Allowed, Context, Done};
+use tests::{postgres::Postgres, redis::Redis};
+use tokio_postgres::{Client, NoTls};
+
+/// Runs an action from the text of its settings.
+async fn run(name: &str, settings: &str, folder: Option<&Path>) -> Result<Done, String> {
+    let action = action::parse(name, toml::from_str(settings).unwrap())?;
+    let roots = folder.map(Path::to_owned).into_iter().collect();
+    let allowed = Allowed { roots, ..Allowed::default() };
+    let timeout = Duration::from_secs(10);
+    action::run(&*action, &Context { key: "k".into(), allowed, timeout }).await
+}
+
+async fn session(url: &str) -> Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+    tokio::spawn(async move { drop(connection.await) });
+    client
+}
+
+async fn alive(client: &Client) -> bool {
+    client.simple_query("select 1").await.is_ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_that_hold_others_up_are_ended_and_no_others() {
+    let server = Postgres::start().unwrap();
+    let url = &server.url;
+    let (root, waiting, idle) = (session(url).await, session(url).await, session(url).await);
+    idle.batch_execute("create table t (id int); insert into t values (1)").await.unwrap();
+    root.batch_execute("begin; update t set id = 2").await.unwrap();
+    let waits = tokio::spawn(async move { waiting.batch_execute("update t set id = 3").await });
+    tokio::time::sleep(Duration::from_millis(700)).await;
+
+    let settings = format!("url = '{url}'\nwaiting_for = '1h'");
+    let error = run("postgres_end_blocker", &settings, None).await.unwrap_err();
+    assert_eq!(error, "there is no such session now", "nobody has waited for an hour");
+    let settings = format!("url = '{url}'\nwaiting_for = '500ms'");
+    let done = run("postgres_end_blocker", &settings, None).await.unwrap();
+    assert!(done.output.contains("blocked 1): reached"), "{}", done.output);
+    waits.await.unwrap().unwrap();
+    assert!(!alive(&root).await && alive(&idle).await);
+
+    let holder = session(url).await;
+    holder.batch_execute("begin; select * from t").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let settings = format!("url = '{url}'\nolder_than = '200ms'");
+    run("postgres_end_idle", &settings, None).await.unwrap();
+    assert!(!alive(&holder).await && alive(&idle).await);
+
+    let runaway = session(url).await;
+    let runs = tokio::spawn(async move {
+        let ended = runaway.batch_execute("select pg_sleep(60)").await;
+        (ended.unwrap_err().to_string(), alive(&runaway).await)
+    });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    run("postgres_cancel_statement", &settings, None).await.unwrap();
+    let (_, is_alive) = runs.await.unwrap();
+    assert!(is_alive, "the statement is cancelled, its session stays");
+
+    let settings = format!("url = '{url}'\ntable = 'public.t'");
+    run("postgres_analyse", &settings, None).await.unwrap();
+    let settings = format!("url = '{url}'\ntable = 'none'");
+    run("postgres_analyse", &settings, None).await.unwrap_err();
+}
+
+async fn connect(server: &Redis) -> MultiplexedConnection {
+    let client = redis::Client::open(server.url.as_str()).unwrap();
+    client.get_multiplexed_async_connection().await.unwrap()
+}
+
+async fn call<T: redis::FromRedisValue>(redis: &mut MultiplexedConnection, words: &str) -> T {
+    let mut words = words.split(' ');
+    let mut command = redis::cmd(words.next().unwrap());
+    for word in words {
+        command.arg(word);
+    }
+    command.query_async(redis).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stuck_queue_entries_are_in_line_again_and_poison_is_set_aside() {
+    let server = Redis::start().unwrap();
+    let (redis, url) = (&mut connect(&server).await, &server.url);
+    let _: String = call(redis, "XGROUP CREATE jobs workers $ MKSTREAM").await;
+    for job in ["one", "two", "poison"] {
+        let _: String = call(redis, &format!("XADD jobs * job {job}")).await;
+    }
+    let _: redis::Value = call(redis, "XREADGROUP GROUP workers dead COUNT 3 STREAMS jobs >").await;
+    // The third was tried again and again.
+    let pending: Vec<(String, String, u64, usize)> =
+        call(redis, "XPENDING jobs workers - + 10").await;
+    let poison = &pending[2].0;
+    for _ in 0..5 {
+        let _: redis::Value = call(redis, &format!("XCLAIM jobs workers dead 0 {poison}")).await;
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let settings = format!(
+        "url = '{url}'\nkey = 'jobs'\ngroup = 'workers'\nidle = '50ms'\ndeliveries_max = 3\n\
+         poison_key = 'jobs:dead'"
+    );
+    let done = run("redis_claim_pending", &settings, None).await.unwrap();
+    assert_eq!(done.summary, "2 entries are in line again, 1 are set aside");
+    let pending: (u64, redis::Value, redis::Value, redis::Value) =
+        call(redis, "XPENDING jobs workers").await;
+    assert_eq!(pending.0, 0);
+    let (queue, dead): (usize, usize) =
+        (redis.xlen("jobs").await.unwrap(), redis.xlen("jobs:dead").await.unwrap());
+    assert_eq!((queue, dead), (2, 1), "each entry is in one place");
+    let read: redis::streams::StreamReadReply =
+        call(redis, "XREADGROUP GROUP workers alive COUNT 10 STREAMS jobs >").await;
+    assert_eq!(read.keys[0].ids.len(), 2, "any worker gets them");
+    run("redis_claim_pending", &settings, None).await.unwrap_err();
+
+    for job in ["a", "b"] {
+        let _: usize = call(redis, &format!("RPUSH busy {job}")).await;
+    }
+    let settings = format!("url = '{url}'\nfrom = 'busy'\nto = 'queue'");
+    run("redis_requeue_list", &settings, None).await.unwrap();
+    let queue: Vec<String> = redis.lrange("queue", 0, -1).await.unwrap();
+    assert_eq!((queue, redis.llen("busy").await), (vec!["a".into(), "b".into()], Ok(0)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_is_trimmed_after_its_entries_are_on_disk() {
+    let server = Redis::start().unwrap();
+    let redis = &mut connect(&server).await;
+    for n in 0..10 {
+        let _: String = call(redis, &format!("XADD log * n {n}")).await;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let archive = folder.path().join("log.jsonl");
+    let settings =
+        format!("url = '{}'\nkey = 'log'\nkeep = 3\narchive = '{}'", server.url, archive.display());
+    let error = run("redis_trim_stream", &settings, None).await.unwrap_err();
+    assert!(error.contains("healing.allow_folders"), "{error}");
+    run("redis_trim_stream", &settings, Some(folder.path())).await.unwrap();
+    assert_eq!(redis.xlen::<_, usize>("log").await, Ok(3));
+    let kept = std::fs::read_to_string(archive).unwrap();
+    assert_eq!(kept.lines().count(), 7);
+    assert!(kept.lines().next().unwrap().contains("\"n\":\"0\""), "{kept}");
+}
