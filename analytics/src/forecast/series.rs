@@ -14,6 +14,7 @@ pub const MIN_POINTS: usize = 10;
 pub const MAX_GAP_US: i64 = 2 * 3_600_000_000;
 
 const SECOND_US: i64 = 1_000_000;
+const HOUR_US: i64 = 3_600 * SECOND_US;
 const DAY_US: i64 = 86_400 * SECOND_US;
 const WEEK_US: i64 = 7 * DAY_US;
 
@@ -128,8 +129,8 @@ fn fill(values: &[Option<f64>], step_us: i64) -> Vec<f64> {
 /// The seasons of the calendar in steps, where they are whole numbers of at least two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Seasons {
-    day: Option<usize>,
-    week: Option<usize>,
+    pub(super) day: Option<usize>,
+    pub(super) week: Option<usize>,
 }
 
 impl Seasons {
@@ -141,11 +142,11 @@ impl Seasons {
         };
         Self { day: steps(DAY_US), week: steps(WEEK_US) }
     }
+}
 
-    /// Day and week, those that `len` steps have shown: two days, three weeks.
-    pub(super) fn seen(self, len: usize) -> (Option<usize>, Option<usize>) {
-        (self.day.filter(|day| len >= 2 * day), self.week.filter(|week| len >= 3 * week))
-    }
+/// Steps of an hour, at least one.
+pub(super) fn steps_of_an_hour(step_us: i64) -> usize {
+    usize::try_from(HOUR_US / step_us.max(1)).unwrap_or(1).max(1)
 }
 
 #[cfg(test)]

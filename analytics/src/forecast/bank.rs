@@ -1,0 +1,287 @@
+//! Every candidate's forecasts: from moments of the past, where the truth is known, and from now.
+
+use super::{
+    Method, Options,
+    model::{
+        Member, Origin, Past,
+        autoregression::{self, Form, Variant},
+        decomposition, differences, naive,
+        past::{self, Centre, Level},
+        regression, smoothing,
+    },
+    parallel,
+    scale::Log,
+};
+
+/// Moments of the past from which is forecast at most.
+const MAX_ORIGINS: usize = 12;
+
+/// From this many steps an hour on, the candidates that cost much or suffer from noise look at
+/// the medians of hours instead.
+const FINE: usize = 4;
+
+const fn variant(penalty: f64, half_life: Option<f64>) -> Variant {
+    Variant { penalty, half_life }
+}
+
+const AUTOREGRESSIONS: [Variant; 7] = [
+    variant(1e-5, None),
+    variant(1e-3, None),
+    variant(1e-1, None),
+    variant(1e-4, Some(10.0)),
+    variant(1e-2, Some(10.0)),
+    variant(1e-4, Some(5.0)),
+    variant(1e-3, Some(5.0)),
+];
+
+const DAY_DIFFERENCES: [Variant; 3] =
+    [variant(1e-4, None), variant(1e-2, None), variant(1e-3, Some(10.0))];
+
+const WEEK_DIFFERENCES: [Variant; 1] = [variant(1e-2, None)];
+
+/// The candidates' forecasts of one series.
+#[derive(Debug)]
+pub(super) struct Bank {
+    pub(super) values: Vec<f64>,
+    pub(super) hour: usize,
+    pub(super) week: Option<usize>,
+    /// Ascending; the last one is now.
+    pub(super) origins: Vec<Origin>,
+    pub(super) members: Vec<Member>,
+}
+
+impl Bank {
+    /// Asks all candidates that `options` allow.
+    pub(super) fn of(past: &Past<'_>, n_steps: usize, options: &Options, threads: usize) -> Self {
+        let origins = origins(past, n_steps);
+        let mut members = ask(past, &origins, options, threads);
+        members.extend(coarse(past, &origins, options, threads));
+        members.retain(|member| options.allows(member.method));
+        for course in members.iter_mut().flat_map(|member| &mut member.forecasts) {
+            if course.as_ref().is_some_and(|course| !course.iter().all(|value| value.is_finite())) {
+                *course = None;
+            }
+        }
+        members.retain(|member| member.forecasts.last().is_some_and(Option::is_some));
+        Self { values: past.values.to_vec(), hour: past.hour, week: past.week, origins, members }
+    }
+
+    /// The origins whose future is known.
+    pub(super) fn tried(&self) -> &[Origin] {
+        &self.origins[..self.origins.len() - 1]
+    }
+
+    /// What came after an origin.
+    pub(super) fn truth(&self, origin: &Origin) -> &[f64] {
+        &self.values[origin.cut..origin.cut + origin.n_steps]
+    }
+}
+
+/// Up to [`MAX_ORIGINS`] in the latter half of the past, each with a known future as long as is
+/// asked for (at most a quarter of the past), and now.
+fn origins(past: &Past<'_>, n_steps: usize) -> Vec<Origin> {
+    let n = past.values.len();
+    // Whole hours, so that the hours before every origin are the same.
+    let whole =
+        |steps: usize| if steps >= past.hour { steps / past.hour * past.hour } else { steps };
+    let tried = whole(n_steps.min(n / 4)).max(1);
+    let room = (n / 2).saturating_sub(tried) / 4;
+    let apart = (tried / 2).max(past.day.map_or(1, |day| day / 3));
+    let apart = match past.day {
+        // At the same time of day as now.
+        Some(day) if apart >= day / 2 && room >= day => apart.div_ceil(day) * day,
+        _ => whole(apart.min(room)).max(1),
+    };
+    let cut = |back: usize| n.checked_sub(tried + back * apart).filter(|cut| *cut >= n.div_ceil(2));
+    let cuts = (0..MAX_ORIGINS).map_while(cut);
+    let mut found: Vec<Origin> = cuts.map(|cut| Origin { cut, n_steps: tried }).collect();
+    found.reverse();
+    found.push(Origin { cut: n, n_steps });
+    found
+}
+
+/// The candidates that look at the values as they are.
+fn ask(past: &Past<'_>, origins: &[Origin], options: &Options, threads: usize) -> Vec<Member> {
+    let groups: [fn(&Past<'_>, &[Origin], &Options) -> Vec<Member>; 6] =
+        [simple, usual, smoothed, decomposed, regressed, regressed_logarithms];
+    let members = parallel::map(groups.len(), threads, |n| groups[n](past, origins, options));
+    members.into_iter().flatten().collect()
+}
+
+/// The candidates of the medians of hours, for series with many steps an hour.
+fn coarse(past: &Past<'_>, origins: &[Origin], options: &Options, threads: usize) -> Vec<Member> {
+    let hour = past.hour;
+    let shortest = origins.first().map_or(0, |origin| origin.cut);
+    let whole = |steps: Option<usize>| steps.filter(|n| n % hour == 0).map(|n| n / hour);
+    if hour < FINE || shortest < 8 * hour {
+        return vec![];
+    }
+    // Hours are counted back from the last value.
+    let skip = past.values.len() % hour;
+    let hours: Vec<f64> =
+        past.values[skip..].chunks(hour).map(|values| past::median(&mut values.to_vec())).collect();
+    let at = |origin: &Origin| Origin {
+        cut: (origin.cut - skip) / hour,
+        n_steps: origin.n_steps.div_ceil(hour),
+    };
+    let coarse_origins: Vec<Origin> = origins.iter().map(at).collect();
+    let coarse = Past { values: &hours, hour: 1, day: whole(past.day), week: whole(past.week) };
+    let mut members = ask(&coarse, &coarse_origins, options, threads);
+    for member in &mut members {
+        member.name.push_str(" by hours");
+        for (course, origin) in member.forecasts.iter_mut().zip(origins) {
+            if let Some(course) = course {
+                *course = (0..origin.n_steps).map(|step| course[step / hour]).collect();
+            }
+        }
+    }
+    members
+}
+
+fn simple(past: &Past<'_>, origins: &[Origin], _: &Options) -> Vec<Member> {
+    let add = |method, name, predict: &dyn Fn(&Past<'_>, usize) -> Option<Vec<f64>>| {
+        Member::each(method, name, past, origins, predict)
+    };
+    let (hour, day) = (past.hour, past.day);
+    let level = |name, window: Option<usize>| {
+        add(Method::Naive, name, &|past, n| past::level(past, window?, n))
+    };
+    vec![
+        add(Method::Naive, "naive", &naive::last),
+        level("level of an hour", Some(hour.max(3))),
+        level("level of six hours", Some(6 * hour)),
+        level("level of a day", Some(day.unwrap_or(50))),
+        level("level of three days", day.map(|day| 3 * day)),
+        add(Method::Naive, "level", &|past, n| past::level(past, past.values.len(), n)),
+        add(Method::Drift, "drift", &naive::drift),
+        add(Method::SeasonalNaive, "yesterday", &|past, n| naive::seasonal(past, past.day, n)),
+        add(Method::SeasonalNaive, "last week", &|past, n| naive::seasonal(past, past.week, n)),
+    ]
+}
+
+fn usual(past: &Past<'_>, origins: &[Origin], _: &Options) -> Vec<Member> {
+    let add = |name, period: Option<usize>, count, centre, level| {
+        Member::each(Method::Past, name, past, origins, |past, n| {
+            past::usual(past, period, count, centre, level, n)
+        })
+    };
+    let (day, week, hour) = (past.day, past.week, past.hour);
+    let today = Level { window: 3 * hour, half_life: 12.0 * hour as f64 };
+    let this_week = day.map(|day| Level { window: day, half_life: 7.0 * day as f64 });
+    vec![
+        add("mean of three days", day, 3, Centre::Mean, None),
+        add("median of seven days", day, 7, Centre::Median, None),
+        add("median of seven days with level", day, 7, Centre::Median, Some(today)),
+        add("median of four weeks", week, 4, Centre::Median, None),
+        add("median of four weeks with level", week, 4, Centre::Median, this_week),
+    ]
+}
+
+fn smoothed(past: &Past<'_>, origins: &[Origin], options: &Options) -> Vec<Member> {
+    let trend = options.trend();
+    vec![
+        Member::each(Method::ExponentialSmoothing, "smoothing", past, origins, |past, n| {
+            trend(past.values, n)
+        }),
+        Member::each(Method::Theta, "theta", past, origins, |past, n| {
+            smoothing::theta(past.values, n)
+        }),
+        Member::each(Method::LinearRegression, "regression", past, origins, regression::predict),
+    ]
+}
+
+fn decomposed(past: &Past<'_>, origins: &[Origin], options: &Options) -> Vec<Member> {
+    if !options.allows(Method::SeasonalDecomposition) {
+        return vec![];
+    }
+    let trend = options.trend();
+    let of = |past: &Past<'_>| {
+        let add = |name, periods: fn(&Past<'_>) -> Option<Vec<usize>>| {
+            Member::each(Method::SeasonalDecomposition, name, past, origins, |past, n| {
+                decomposition::predict(past, &periods(past)?, trend, n)
+            })
+        };
+        let mut found = vec![add("decomposition by day", |past| Some(vec![past.day_twice()?]))];
+        if past.hour < FINE {
+            found.push(add("decomposition by day and week", |past| {
+                Some(vec![past.day_twice()?, past.week_twice()?])
+            }));
+        }
+        found
+    };
+    let log = Log::of(past.values);
+    let logarithms: Vec<f64> = past.values.iter().map(|value| log.apply(*value)).collect();
+    let bent = of(&Past { values: &logarithms, ..*past });
+    of(past).into_iter().chain(bent.into_iter().map(|member| member.undo(&log))).collect()
+}
+
+fn regressed(past: &Past<'_>, origins: &[Origin], options: &Options) -> Vec<Member> {
+    if past.hour >= FINE || !options.allows(Method::Autoregression) {
+        return vec![];
+    }
+    let shortest = origins.first().map_or(0, |origin| origin.cut);
+    let form = Form::seasonal(past, shortest);
+    let mut found =
+        autoregression::members("autoregression", &form, past, origins, &AUTOREGRESSIONS);
+    if let Some(day) = past.day.filter(|day| shortest > 2 * day) {
+        let form = Form::seasonal(past, shortest - day);
+        let name = "differences from yesterday";
+        found.extend(differences::predict(name, day, &form, past, origins, &DAY_DIFFERENCES));
+    }
+    if let Some(week) = past.week.filter(|week| shortest >= 2 * week) {
+        let form = Form::plain(past.day);
+        let name = "differences from last week";
+        found.extend(differences::predict(name, week, &form, past, origins, &WEEK_DIFFERENCES));
+    }
+    found
+}
+
+fn regressed_logarithms(past: &Past<'_>, origins: &[Origin], options: &Options) -> Vec<Member> {
+    if past.hour >= FINE || !options.allows(Method::Autoregression) {
+        return vec![];
+    }
+    let log = Log::of(past.values);
+    let logarithms: Vec<f64> = past.values.iter().map(|value| log.apply(*value)).collect();
+    let past = Past { values: &logarithms, ..*past };
+    let form = Form::seasonal(&past, origins.first().map_or(0, |origin| origin.cut));
+    let found = autoregression::members("autoregression", &form, &past, origins, &AUTOREGRESSIONS);
+    found.into_iter().map(|member| member.undo(&log)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cuts(n: usize, n_steps: usize, hour: usize) -> Vec<(usize, usize)> {
+        let values = vec![0.0; n];
+        let past = Past { values: &values, hour, day: Some(24 * hour), week: None };
+        let found = origins(&past, n_steps);
+        assert_eq!(found.last(), Some(&Origin { cut: n, n_steps }));
+        assert!(found.is_sorted_by_key(|origin| origin.cut));
+        found[..found.len() - 1].iter().map(|origin| (origin.cut, origin.n_steps)).collect()
+    }
+
+    #[test]
+    fn origins_lie_in_the_latter_half_and_have_a_known_future() {
+        for (n, n_steps, hour) in [(10, 48, 1), (60, 24, 1), (700, 48, 1), (4_032, 2_016, 12)] {
+            let found = cuts(n, n_steps, hour);
+            assert!(!found.is_empty() && found.len() <= MAX_ORIGINS, "{n}");
+            for (cut, tried) in found {
+                assert!(cut * 2 >= n && cut + tried <= n && tried <= n_steps, "{n}: {cut}");
+            }
+        }
+        assert_eq!(cuts(960, 48, 1).len(), MAX_ORIGINS);
+    }
+
+    #[test]
+    fn fine_series_are_also_forecast_by_hours() {
+        let values: Vec<f64> = (0..12 * 96).map(|n| f64::from(n / 12 % 24)).collect();
+        let past = Past { values: &values, hour: 12, day: Some(288), week: Some(2_016) };
+        let bank = Bank::of(&past, 72, &Options::default(), 1);
+        let hourly = bank.members.iter().filter(|member| member.name.ends_with("by hours"));
+        assert!(hourly.clone().count() > 20);
+        for member in hourly {
+            assert_eq!(member.forecasts.last().unwrap().as_ref().unwrap().len(), 72);
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Seasons taken apart by repeated loess (MSTL), the rest forecast by smoothing.
+
+use augurs::mstl::stlrs::Mstl;
+
+use super::{Past, smoothing};
+
+/// How the deseasonalised rest is forecast.
+pub(crate) type Trend = fn(&[f64], usize) -> Option<Vec<f64>>;
+
+/// The seasons' last course on top of the rest's forecast; none unless there were two of each.
+///
+/// The decomposition is called with `f64`: the library's own model would compute in `f32`.
+pub(crate) fn predict(
+    past: &Past<'_>,
+    periods: &[usize],
+    trend: Trend,
+    n_steps: usize,
+) -> Option<Vec<f64>> {
+    let n = past.values.len();
+    if periods.is_empty() || !periods.iter().all(|period| *period > 1 && n >= 2 * period) {
+        return None;
+    }
+    let parts = Mstl::fit(past.values, periods).ok()?;
+    let rest: Vec<f64> = parts.trend().iter().zip(parts.remainder()).map(|(t, r)| t + r).collect();
+    let mut course = trend(&rest, n_steps)?;
+    for (season, period) in parts.seasonal().iter().zip(periods) {
+        for (value, season) in course.iter_mut().zip(season[n - period..].iter().cycle()) {
+            *value += season;
+        }
+    }
+    course.iter().all(|value| value.is_finite()).then_some(course)
+}
+
+/// [`predict`] with the smoothing of the ensemble.
+pub(crate) fn quick(past: &Past<'_>, periods: &[usize], n_steps: usize) -> Option<Vec<f64>> {
+    predict(past, periods, smoothing::damped, n_steps)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_season_goes_on() {
+        let values: Vec<f64> = (0..40).map(|n| f64::from(n % 4)).collect();
+        let past = Past { values: &values, hour: 1, day: Some(4), week: None };
+        for trend in [smoothing::damped as Trend, smoothing::auto] {
+            let course = predict(&past, &[4], trend, 6).unwrap();
+            for (step, value) in course.iter().enumerate() {
+                assert!((value - (step % 4) as f64).abs() < 1e-3, "{course:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_large_offset_costs_no_digits() {
+        let wave = |n: i32| f64::from((n * 7) % 12) + f64::from(n % 5) / 4.0;
+        let at = |offset: f64| {
+            let values: Vec<f64> = (0..96).map(|n| offset + wave(n)).collect();
+            let past = Past { values: &values, hour: 1, day: Some(12), week: None };
+            quick(&past, &[12], 12).unwrap()
+        };
+        for (plain, shifted) in at(0.0).iter().zip(at(1e9)) {
+            assert!((plain - (shifted - 1e9)).abs() < 1e-4, "{plain} {shifted}");
+        }
+    }
+
+    #[test]
+    fn a_period_longer_than_half_the_history_is_refused() {
+        let past = Past { values: &[0.0; 30], hour: 1, day: Some(24), week: None };
+        assert_eq!(quick(&past, &[24], 1), None);
+        assert_eq!(quick(&past, &[], 1), None);
+        assert_eq!(quick(&past, &[1], 1), None);
+    }
+}
