@@ -18,6 +18,7 @@ use tokio::{
 use crate::{
     Error, Result, function, like,
     table::{self, LakeTable},
+    view,
 };
 
 /// What one query, and all of them together, may take.
@@ -120,6 +121,7 @@ impl Engine {
             let provider = LakeTable::new(table, Arc::clone(&lake), Arc::clone(&recent));
             context.register_table(table.name(), Arc::new(provider))?;
         }
+        view::register(&context)?;
         let places = Arc::new(Semaphore::new(limits.concurrency));
         Ok(Self { context, places, limits })
     }

@@ -2,6 +2,7 @@
 //!
 //! Everything here decides from what it is given: nothing reads a clock or the environment.
 
+pub mod accuracy;
 mod engine;
 mod error;
 mod function;
@@ -9,6 +10,7 @@ mod like;
 mod prune;
 mod reader;
 mod table;
+mod view;
 pub mod bottleneck;
 pub mod explain;
 pub mod forecast;

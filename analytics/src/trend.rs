@@ -33,6 +33,18 @@ pub struct Trend {
     pub direction: Direction,
 }
 
+impl Trend {
+    /// How probable a trend this strong is by chance alone, two-sided; by the approximation 7.1.26
+    /// of Abramowitz and Stegun, off by less than 2e-7.
+    pub fn p_value(&self) -> f64 {
+        let x = self.z.abs() / std::f64::consts::SQRT_2;
+        let t = 1.0 / (1.0 + 0.327_591_1 * x);
+        let terms = [1.061_405_429, -1.453_152_027, 1.421_413_741, -0.284_496_736, 0.254_829_592];
+        let polynomial = terms.iter().fold(0.0, |sum, term| sum * t + term) * t;
+        (polynomial * (-x * x).exp()).clamp(0.0, 1.0)
+    }
+}
+
 /// The trend of `points` (µs since the epoch, value); `None` with fewer than [`MIN_POINTS`]
 /// finite values. The order of the points does not matter.
 pub fn measure(points: &[(i64, f64)], polarity: Polarity) -> Option<Trend> {
@@ -93,6 +105,14 @@ mod tests {
         check(|n| n as f64, Polarity::HigherIsBetter, Direction::Improving);
         check(|n| n as f64, Polarity::LowerIsBetter, Direction::Degrading);
         check(|n| n as f64, Polarity::Neutral, Direction::Stable);
+    }
+
+    #[test]
+    fn chance_explains_little_of_a_clear_trend() {
+        let p = |z| Trend { slope: 0.0, z, direction: Direction::Stable }.p_value();
+        assert!((p(Z_95) - 0.05).abs() < 1e-6);
+        assert!((p(0.0) - 1.0).abs() < 1e-6);
+        assert!(p(-40.0) < 1e-12);
     }
 
     #[test]

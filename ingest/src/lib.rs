@@ -28,6 +28,7 @@ mod hash;
 mod ingest;
 #[cfg(test)]
 mod journey;
+mod once;
 mod read;
 pub mod receive;
 pub mod request;

@@ -4,9 +4,11 @@ pub mod clock;
 mod collect;
 pub mod config;
 pub mod foresight;
+pub mod forecast;
 pub mod healing;
 pub mod health;
 pub mod http;
+pub mod range;
 pub mod state;
 pub mod tasks;
 
@@ -69,15 +71,17 @@ pub async fn run(
         ingest: Arc::clone(&ingest),
         engine,
         tasks: tasks.clone(),
+        outlook: Arc::default(),
         decoders,
         healing: Arc::new(healing::Healing::new(&config, &ledger, &ingest)),
         answers: Arc::default(),
     };
 
-    keep_the_lake(&tasks, &lake, &ingest);
+    keep_the_lake(&tasks, &lake, &ingest, config.ingest.roll_up_every.0);
     healing::start(&state);
     watch_health(&tasks, &state);
     foresight::start(&tasks, &state);
+    look_ahead(&tasks, &state);
     collect::start(&config.collect, &ingest, &tasks)?;
     serve_grpc(&config, &state, &tasks).await?;
     announce(&listener, &ledger).await?;
@@ -213,7 +217,12 @@ fn limits(config: &Config) -> Limits {
 }
 
 /// Flush, merge, roll up, expire, and see what other processes have committed.
-fn keep_the_lake(tasks: &Tasks, lake: &Arc<Lake>, ingest: &Arc<Ingest>) {
+fn keep_the_lake(
+    tasks: &Tasks,
+    lake: &Arc<Lake>,
+    ingest: &Arc<Ingest>,
+    roll_up_every: Duration,
+) {
     let flushed = Arc::clone(ingest);
     tasks.every_or("flush", Duration::from_secs(1), ingest.flush_hint(), move |now| {
         let ingest = Arc::clone(&flushed);
@@ -225,7 +234,7 @@ fn keep_the_lake(tasks: &Tasks, lake: &Arc<Lake>, ingest: &Arc<Ingest>) {
         async move { Ok(ingest.compact(now).await?) }
     });
     let rolled = Arc::clone(ingest);
-    tasks.every("roll up", Duration::from_secs(60), move |now| {
+    tasks.every("roll up", roll_up_every, move |now| {
         let ingest = Arc::clone(&rolled);
         async move { Ok(ingest.roll_up(now).await?) }
     });
@@ -283,6 +292,21 @@ fn watch_health(tasks: &Tasks, state: &State) {
             let components = &state.config.health.component;
             health::snapshot(&state.engine, &state.ingest, components, now).await
         }
+    });
+}
+
+/// Forecasts, and how good those were that are over.
+fn look_ahead(tasks: &Tasks, state: &State) {
+    let every = state.config.forecast.every.0.min(forecast::LOOK_EVERY);
+    let issued = state.clone();
+    tasks.every("forecast", every, move |now| {
+        let state = issued.clone();
+        async move { forecast::issue(&state, now).await }
+    });
+    let scored = state.clone();
+    tasks.every("forecast scores", every, move |now| {
+        let state = scored.clone();
+        async move { forecast::score::score(&state, now).await }
     });
 }
 

@@ -11,7 +11,9 @@ use ingest::{
     receive::{line_protocol, remote_write},
 };
 
-use crate::{clock, config::Config, foresight::cache::Cache, healing::Healing, tasks::Tasks};
+use crate::{
+    clock, config::Config, forecast::Outlook, foresight::cache::Cache, healing::Healing, tasks::Tasks,
+};
 
 /// Everything a handler may ask for; each takes its part.
 #[derive(Clone, Debug, FromRef)]
@@ -28,6 +30,8 @@ pub struct State {
     pub engine: Engine,
     /// What goes on in the background.
     pub tasks: Tasks,
+    /// What cannot be foreseen, and why.
+    pub outlook: Arc<Outlook>,
     /// Decoders that remember series between requests.
     pub decoders: Arc<Decoders>,
     /// Incidents, and what is done about them.

@@ -100,4 +100,9 @@ async fn a_series_with_a_history_has_a_forecast() {
         assert!((30.0..=70.0).contains(&mean), "a wave between 40 and 60 goes on: {row:?}");
         assert!(lower <= mean && mean <= upper, "the mean lies in its interval: {row:?}");
     }
+    for path in
+        ["health", "health/history", "health/trends", "predictions/health", "metrics", "series"]
+    {
+        client.get(&format!("/api/v1/{path}")).await.unwrap().success().unwrap().json().unwrap();
+    }
 }

@@ -14,3 +14,4 @@ mod ledger;
 mod object_storage;
 mod open_lake;
 mod power_loss;
+mod rollups;

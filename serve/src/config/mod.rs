@@ -7,6 +7,7 @@
 mod collect;
 mod error;
 mod foresight;
+mod forecast;
 mod healing;
 mod health;
 mod overlay;
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 pub use collect::{Collect, Source};
 pub use error::Error;
 pub use foresight::{Events, Foresight, Indicator, Slo};
+pub use forecast::Forecast;
 pub use healing::{Healing, Incident, Notify};
 pub use health::{Aggregation, Believe, Check, Component, Health};
 pub use overlay::Flags;
@@ -48,6 +50,8 @@ pub struct Config {
     pub query: Query,
     /// Components and their checks.
     pub health: Health,
+    /// What is foreseen on schedule.
+    pub forecast: Forecast,
     /// What is measured without being sent.
     pub collect: Collect,
     /// When trouble becomes an incident, and when it is over.

@@ -117,6 +117,8 @@ pub struct Ingest {
     pub flush_rows: usize,
     /// Age of the oldest row in memory at which a flush begins.
     pub flush_age: Period,
+    /// How often it is looked for hours whose rollups are missing or out of date.
+    pub roll_up_every: Period,
     /// What is refused at the door.
     pub limits: Limits,
 }
@@ -128,6 +130,7 @@ impl Default for Ingest {
             buffer_rows: 2_000_000,
             flush_rows: 500_000,
             flush_age: Period::seconds(60),
+            roll_up_every: Period::seconds(60),
             limits: Limits::default(),
         }
     }

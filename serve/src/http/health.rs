@@ -16,10 +16,10 @@ use serde_json::{Value, json};
 use super::{
     auth::Viewer,
     error::Problem,
-    samples::{literal, time},
+    samples::time,
     sql::{Format, answer},
 };
-use crate::{clock, config::Config, health, state};
+use crate::{clock, config::Config, health, range::literal, state};
 
 /// Snapshots that one answer has at most.
 const ROWS_MAX: usize = 10_000;

@@ -7,9 +7,12 @@ mod body;
 mod bootstrap;
 mod catalog;
 pub mod error;
+mod events;
 mod findings;
+mod forecasts;
 mod health;
 mod incidents;
+mod list;
 mod page;
 mod performance;
 mod predictions;
@@ -18,6 +21,7 @@ mod receive;
 mod samples;
 mod silences;
 pub mod sql;
+mod trends;
 
 use axum::{Router, http::StatusCode};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -39,6 +43,9 @@ pub fn app(state: State) -> Router {
         .merge(predictions::router())
         .merge(findings::router())
         .merge(samples::router())
+        .merge(events::router())
+        .merge(trends::router())
+        .merge(forecasts::router())
         .merge(catalog::router())
         .merge(incidents::router())
         .merge(actions::router())

@@ -1,13 +1,17 @@
 //! `GET /api/v1/samples` and `/api/v1/series`: points of a metric over a time range.
 
+use std::sync::Arc;
+
 use analytics::Engine;
 use axum::{
     Router,
     extract::{Query, State},
+    http::{HeaderName, HeaderValue, StatusCode},
     response::Response,
     routing::get,
 };
-use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
+use ingest::Ingest;
 use serde::Deserialize;
 
 use super::{
@@ -15,10 +19,20 @@ use super::{
     error::Problem,
     sql::{Format, answer},
 };
-use crate::{clock, state};
+use crate::{
+    clock,
+    range::{Question, Resolution, literal, quoted},
+    state,
+};
 
 /// Rows that one answer has at most.
 const ROWS_MAX: usize = 100_000;
+
+/// Points of each series that are wanted, unless the caller says.
+const POINTS: i64 = 1_000;
+
+/// The most that a caller may want.
+const POINTS_MAX: i64 = 20_000;
 
 pub(super) fn router() -> Router<state::State> {
     Router::new()
@@ -34,24 +48,62 @@ struct Params {
     service: Option<String>,
     from: Option<String>,
     to: Option<String>,
+    /// Only for samples.
+    resolution: Option<String>,
+    /// Only for samples: how many of each series are wanted at most.
+    max_points: Option<i64>,
 }
 
+/// Samples or their means, by the range and `max_points`; `resolution` overrides. The header
+/// [`RESOLUTION`] says which it was; raw samples count 1 each.
 async fn list_samples(
     _: Viewer,
     State(engine): State<Engine>,
+    State(ingest): State<Arc<Ingest>>,
     Query(params): Query<Params>,
 ) -> Result<Response, Problem> {
-    if params.metric.is_none() {
-        return Err(Problem::bad_request(
-            "`metric` is missing; `/api/v1/series` lists what there is",
-        ));
+    let question = question(&params, clock::now())?;
+    let query = format!("{} limit {ROWS_MAX}", question.sql(&ingest).map_err(unread)?);
+    let mut response = answer(&engine, &query, Format::Json).await?;
+    let label = HeaderValue::from_str(&question.resolution.label());
+    response.headers_mut().extend(label.ok().map(|label| (RESOLUTION, label)));
+    Ok(response)
+}
+
+/// Says how fine the answer is: `raw`, `1m`, `15m`, `1h`, or a number of hours such as `6h`.
+const RESOLUTION: HeaderName = HeaderName::from_static("x-resolution");
+
+pub(super) fn unread(error: ingest::Error) -> Problem {
+    match error {
+        ingest::Error::Storage(error) => error.into(),
+        other => Problem::new(StatusCode::SERVICE_UNAVAILABLE, other.to_string()),
     }
-    let rows = condition(&params, clock::now())?;
-    let query = format!(
-        "select ts, metric, service, host, series, value from samples where {rows} \
-         order by series, ts limit {ROWS_MAX}"
-    );
-    answer(&engine, &query, Format::Json).await
+}
+
+fn question(params: &Params, now: DateTime<Utc>) -> Result<Question, Problem> {
+    let Some(metric) = params.metric.clone() else {
+        let missing = "`metric` is missing; `/api/v1/series` lists what there is";
+        return Err(Problem::bad_request(missing));
+    };
+    let from = time("from", params.from.as_deref().unwrap_or("-1h"), now)?;
+    let to = time("to", params.to.as_deref().unwrap_or("-0s"), now)?;
+    let max_points = params.max_points.unwrap_or(POINTS);
+    if !(1..=POINTS_MAX).contains(&max_points) {
+        let sentence = format!("`max_points={max_points}` is not within 1 and {POINTS_MAX}");
+        return Err(Problem::bad_request(sentence));
+    }
+    let resolution = match params.resolution.as_deref() {
+        None | Some("auto") => Resolution::fitting((to - from).num_seconds().max(0), max_points),
+        Some(name) => Resolution::named(name).ok_or_else(|| {
+            let all = Resolution::NAMES.join(", ");
+            Problem::bad_request(format!("`resolution={name}` is none of auto, {all}"))
+        })?,
+    };
+    let named = [("host", &params.host), ("service", &params.service)];
+    let named = named.into_iter().filter_map(|(column, value)| Some((column, value.as_ref()?)));
+    let and: Vec<_> =
+        named.map(|(column, value)| format!("{column} = {}", quoted(value))).collect();
+    Ok(Question { metric, and: and.join(" and "), from, to, resolution })
 }
 
 async fn list_series(
@@ -80,13 +132,9 @@ fn condition(params: &Params, now: DateTime<Utc>) -> Result<String, Problem> {
     let named = [("metric", &params.metric), ("host", &params.host), ("service", &params.service)];
     for (column, value) in named {
         let Some(value) = value else { continue };
-        all.push(format!("{column} = '{}'", value.replace('\'', "''")));
+        all.push(format!("{column} = {}", quoted(value)));
     }
     Ok(all.join(" and "))
-}
-
-pub(super) fn literal(at: DateTime<Utc>) -> String {
-    format!("timestamp '{}'", at.to_rfc3339_opts(SecondsFormat::Micros, true))
 }
 
 /// An RFC 3339 time, or one relative to now such as `-24h`.

@@ -1,0 +1,249 @@
+//! What forecasts are made from, and held against: means per step.
+
+use std::collections::BTreeMap;
+
+use analytics::forecast::Bounds;
+use arrow::{
+    array::{Array, ArrayRef, AsArray, RecordBatch},
+    compute::cast,
+    datatypes::{DataType, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType},
+};
+use chrono::{DateTime, TimeDelta, Utc};
+use data::{
+    Series,
+    metric::{self, Kind},
+};
+
+use super::{Horizon, Refused, SCORE};
+use crate::{
+    config::Check,
+    range::{Question, Resolution, literal, quoted},
+    state::State,
+};
+
+/// Series of one metric that are looked at.
+const SERIES_PER_METRIC: usize = 20;
+
+/// Something with a history.
+#[derive(Clone, Debug)]
+pub(super) struct Subject {
+    pub(super) metric: String,
+    pub(super) service: Option<String>,
+    pub(super) host: Option<String>,
+    pub(super) series: i64,
+    pub(super) bounds: Option<Bounds>,
+    /// Start of each step (µs since the epoch) and its mean, ascending.
+    pub(super) points: Vec<(i64, f64)>,
+}
+
+impl Subject {
+    pub(super) fn refused(&self, horizon: Horizon, reason: String) -> Refused {
+        Refused {
+            metric: self.metric.clone(),
+            service: self.service.clone(),
+            host: self.host.clone(),
+            series: Some(self.series),
+            horizon: horizon.name,
+            reason,
+        }
+    }
+}
+
+/// What there is to forecast.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) subjects: Vec<Subject>,
+    pub(super) refused: Vec<Refused>,
+}
+
+/// The most important subjects with their histories up to the last whole step.
+pub(super) async fn subjects(
+    state: &State,
+    horizon: Horizon,
+    now: DateTime<Utc>,
+) -> anyhow::Result<Found> {
+    let limit = state.config.forecast.series_max;
+    let to = whole_step(now, horizon);
+    let from = to - TimeDelta::days(horizon.days);
+    let mut found = Found { subjects: scores(state, horizon, from, to).await?, refused: vec![] };
+    let components = &state.config.health.component;
+    for component in components {
+        if !found.subjects.iter().any(|it| it.service.as_ref() == Some(&component.name)) {
+            let reason = "its health was never known".to_owned();
+            let service = Some(component.name.clone());
+            found.refused.push(refused(SCORE, service, horizon, reason));
+        }
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    for check in components.iter().flat_map(|component| &component.check) {
+        let left = limit.saturating_sub(found.subjects.len());
+        if left == 0 || !seen.insert((&check.metric, &check.labels)) {
+            continue;
+        }
+        if metric::find(&check.metric).is_some_and(|known| known.kind == Kind::Counter) {
+            let reason = "it only grows: its rate is what can be foreseen".to_owned();
+            found.refused.push(refused(&check.metric, None, horizon, reason));
+            continue;
+        }
+        let series = live(state, check, now, left.min(SERIES_PER_METRIC)).await?;
+        if series.is_empty() {
+            let reason = "nothing was measured lately".to_owned();
+            found.refused.push(refused(&check.metric, None, horizon, reason));
+            continue;
+        }
+        found.subjects.extend(means(state, &check.metric, &series, horizon, from, to).await?);
+    }
+    found.subjects.truncate(limit);
+    Ok(found)
+}
+
+fn refused(metric: &str, service: Option<String>, horizon: Horizon, reason: String) -> Refused {
+    let metric = metric.to_owned();
+    Refused { metric, service, host: None, series: None, horizon: horizon.name, reason }
+}
+
+/// The start of the step that `now` is in.
+fn whole_step(now: DateTime<Utc>, horizon: Horizon) -> DateTime<Utc> {
+    let seconds = now.timestamp().div_euclid(horizon.step) * horizon.step;
+    DateTime::from_timestamp(seconds, 0).unwrap_or(now)
+}
+
+/// Series that a check looks at and that were measured within the hour.
+async fn live(
+    state: &State,
+    check: &Check,
+    now: DateTime<Utc>,
+    limit: usize,
+) -> anyhow::Result<Vec<i64>> {
+    let from = now - TimeDelta::hours(1);
+    let mut condition = format!(
+        "metric = {} and ts > {} and ts <= {} and date between date '{}' and date '{}'",
+        quoted(&check.metric),
+        literal(from),
+        literal(now),
+        from.date_naive(),
+        now.date_naive()
+    );
+    for (label, value) in &check.labels {
+        condition.push_str(&match label.as_str() {
+            "host" | "service" => format!(" and {label} = {}", quoted(value)),
+            _ => format!(" and labels[{}] = {}", quoted(label), quoted(value)),
+        });
+    }
+    let query = format!(
+        "select distinct series from samples where {condition} order by series limit {limit}"
+    );
+    let batches = state.engine.collect(&query).await?;
+    let ids = batches.iter().flat_map(|batch| batch.column(0).as_primitive::<Int64Type>().values());
+    Ok(ids.copied().collect())
+}
+
+/// Means per step of `series` of a metric, from and to whole steps.
+pub(super) async fn means(
+    state: &State,
+    metric: &str,
+    series: &[i64],
+    horizon: Horizon,
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+) -> anyhow::Result<Vec<Subject>> {
+    let ids: Vec<_> = series.iter().map(i64::to_string).collect();
+    let question = Question {
+        metric: metric.to_owned(),
+        and: format!("series in ({})", ids.join(", ")),
+        from,
+        to: to - TimeDelta::microseconds(1),
+        resolution: Resolution::means(horizon.step),
+    };
+    let known = metric::find(metric);
+    let bounds = known.map(|known| (known.lower, known.upper));
+    collect(state, &question.sql(&state.ingest)?, metric, bounds).await
+}
+
+/// Mean health scores per step of all components.
+pub(super) async fn scores(
+    state: &State,
+    horizon: Horizon,
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+) -> anyhow::Result<Vec<Subject>> {
+    let query = format!(
+        "select time_bucket('{} seconds', ts) as ts, component as service, \
+         cast(null as varchar) as host, cast(0 as bigint) as series, avg(score) as value \
+         from health where score is not null and ts >= {} and ts < {} \
+         and date between date '{}' and date '{}' \
+         group by component, time_bucket('{} seconds', ts) order by service, ts",
+        horizon.step,
+        literal(from),
+        literal(to),
+        from.date_naive(),
+        to.date_naive(),
+        horizon.step,
+    );
+    let mut all = collect(state, &query, SCORE, Some((Some(0.0), Some(100.0)))).await?;
+    for subject in &mut all {
+        subject.series = score_series(subject.service.clone());
+    }
+    Ok(all)
+}
+
+fn score_series(component: Option<String>) -> i64 {
+    Series::new(SCORE, component, None, vec![]).id()
+}
+
+/// The answer as a subject per service, host and series.
+async fn collect(
+    state: &State,
+    query: &str,
+    metric: &str,
+    bounds: Option<Bounds>,
+) -> anyhow::Result<Vec<Subject>> {
+    let mut all = BTreeMap::<_, Vec<(i64, f64)>>::new();
+    for batch in state.engine.collect(query).await? {
+        let names = texts(&batch, ["service", "host"])?;
+        let [service, host] = names.each_ref().map(|column| column.as_string::<i32>());
+        let series = column(&batch, "series", &DataType::Int64)?;
+        let ts = times(&batch, "ts")?;
+        let value = column(&batch, "value", &DataType::Float64)?;
+        let (series, ts) = (series.as_primitive::<Int64Type>(), ts);
+        let value = value.as_primitive::<Float64Type>();
+        let text = |texts: &arrow::array::StringArray, row: usize| {
+            texts.is_valid(row).then(|| texts.value(row).to_owned())
+        };
+        for row in 0..batch.num_rows() {
+            let key = (series.value(row), text(service, row), text(host, row));
+            all.entry(key).or_default().push((ts[row], value.value(row)));
+        }
+    }
+    Ok(all
+        .into_iter()
+        .map(|((series, service, host), mut points)| {
+            points.sort_by_key(|(ts, _)| *ts);
+            Subject { metric: metric.to_owned(), service, host, series, bounds, points }
+        })
+        .collect())
+}
+
+/// Columns of text, whatever the engine has made of them.
+pub(super) fn texts<const N: usize>(
+    batch: &RecordBatch,
+    names: [&str; N],
+) -> anyhow::Result<[ArrayRef; N]> {
+    let all = names.map(|name| column(batch, name, &DataType::Utf8));
+    let all = all.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
+    all.try_into().map_err(|_| anyhow::anyhow!("as many columns as names"))
+}
+
+/// A column of times, in microseconds since the epoch.
+pub(super) fn times(batch: &RecordBatch, name: &str) -> anyhow::Result<Vec<i64>> {
+    let kind = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    let times = column(batch, name, &kind)?;
+    Ok(times.as_primitive::<TimestampMicrosecondType>().values().to_vec())
+}
+
+/// A column as `kind`.
+pub(super) fn column(batch: &RecordBatch, name: &str, kind: &DataType) -> anyhow::Result<ArrayRef> {
+    let found = batch.column_by_name(name);
+    let found = found.ok_or_else(|| anyhow::anyhow!("the answer has no column `{name}`"))?;
+    Ok(cast(found, kind)?)
+}

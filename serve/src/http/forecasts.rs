@@ -1,0 +1,210 @@
+//! `GET /api/v1/forecasts` and `/api/v1/forecasts/accuracy`: what was foreseen, and how well.
+//! `GET /api/v1/predictions/health`: what is foreseen of each component now.
+
+use std::sync::Arc;
+
+use analytics::Engine;
+use axum::{
+    Json, Router,
+    extract::{Query, State},
+    http::StatusCode,
+    routing::get,
+};
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::{
+    auth::Viewer,
+    error::Problem,
+    list::{Conditions, Page, rows},
+    samples::time,
+};
+use crate::{
+    clock,
+    config::{Component, Config},
+    forecast::{Horizon, Outlook, SCORE},
+    range::literal,
+    state,
+};
+
+/// Forecasts older than this many periods are not shown as what is foreseen now.
+const PERIODS_MAX: i32 = 3;
+
+/// But those that are younger than this are, however short the period.
+const SHOWN_MIN: TimeDelta = TimeDelta::hours(3);
+
+pub(super) fn router() -> Router<state::State> {
+    Router::new()
+        .route("/api/v1/forecasts", get(list_forecasts))
+        .route("/api/v1/forecasts/accuracy", get(show_accuracy))
+        .route("/api/v1/predictions/health", get(predict_health))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Params {
+    metric: Option<String>,
+    service: Option<String>,
+    host: Option<String>,
+    horizon: Option<String>,
+    model: Option<String>,
+    /// Of the issue.
+    from: Option<String>,
+    to: Option<String>,
+    cursor: Option<String>,
+    limit: Option<usize>,
+}
+
+/// Steps of stored forecasts, the latest issue first.
+async fn list_forecasts(
+    _: Viewer,
+    State(engine): State<Engine>,
+    Query(params): Query<Params>,
+) -> Result<Json<Value>, Problem> {
+    let now = clock::now();
+    known_horizon(params.horizon.as_deref())?;
+    let from = time("from", params.from.as_deref().unwrap_or("-24h"), now)?;
+    let to = time("to", params.to.as_deref().unwrap_or("-0s"), now)?;
+    let page = Page::of(params.cursor.as_deref(), params.limit, to)?;
+    let conditions = Conditions::within("issued_at", from, page.until)
+        .and(format!("date >= date '{}'", (from - TimeDelta::days(1)).date_naive()))
+        .equal("metric", params.metric.as_ref())
+        .equal("service", params.service.as_ref())
+        .equal("host", params.host.as_ref())
+        .equal("horizon", params.horizon.as_ref())
+        .equal("model", params.model.as_ref());
+    let query = format!(
+        "select issued_at, metric, service, host, series, horizon, model, ts, mean, \
+         lower_80, upper_80, lower_95, upper_95 from forecasts where {conditions} \
+         order by issued_at desc, metric, series, horizon, ts"
+    );
+    Ok(Json(page.read(&engine, &query).await?))
+}
+
+/// How good stored forecasts were, and which models are demoted for it.
+async fn show_accuracy(_: Viewer, State(engine): State<Engine>) -> Result<Json<Value>, Problem> {
+    let accuracy = "select * from forecast_accuracy order by metric, horizon, model";
+    let demotions = "select * from forecast_demotions order by metric, horizon, model";
+    let (accuracy, demotions) = (rows(&engine, accuracy).await?, rows(&engine, demotions).await?);
+    Ok(Json(json!({ "accuracy": accuracy, "demoted": demotions })))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Wanted {
+    component: Option<String>,
+    horizon: Option<String>,
+}
+
+/// The latest forecasts of each component's score and of the metrics that its checks look at, for
+/// each horizon; or why there is none.
+async fn predict_health(
+    _: Viewer,
+    State(engine): State<Engine>,
+    State(config): State<Arc<Config>>,
+    State(outlook): State<Arc<Outlook>>,
+    Query(wanted): Query<Wanted>,
+) -> Result<Json<Value>, Problem> {
+    let now = clock::now();
+    known_horizon(wanted.horizon.as_deref())?;
+    let all = &config.health.component;
+    if let Some(name) = &wanted.component
+        && !all.iter().any(|component| component.name == *name)
+    {
+        let detail = format!("there is no component `{name}`; `/api/v1/health` lists them");
+        return Err(Problem::new(StatusCode::NOT_FOUND, detail));
+    }
+    let every = TimeDelta::from_std(config.forecast.every.0).unwrap_or(TimeDelta::hours(1));
+    let latest = latest(&engine, now - (every * PERIODS_MAX).max(SHOWN_MIN)).await?;
+    let refused: Vec<_> =
+        outlook.refused().into_iter().filter_map(|it| serde_json::to_value(it).ok()).collect();
+    let is_wanted = |component: &&Component| {
+        wanted.component.as_ref().is_none_or(|name| *name == component.name)
+    };
+    let horizons = Horizon::ALL.map(|horizon| horizon.name);
+    let horizons = horizons.into_iter();
+    let horizons: Vec<_> =
+        horizons.filter(|name| wanted.horizon.as_ref().is_none_or(|it| it == name)).collect();
+    let components = all.iter().filter(is_wanted).map(|component| {
+        let mut of: Vec<(&str, Option<&str>)> = vec![(SCORE, Some(&component.name))];
+        of.extend(component.check.iter().map(|check| (check.metric.as_str(), None)));
+        of.dedup();
+        let parts = of.iter().flat_map(|(metric, service)| {
+            horizons.iter().flat_map(|horizon| part(&latest, &refused, metric, *service, horizon))
+        });
+        json!({ "component": component.name, "predictions": parts.collect::<Vec<_>>() })
+    });
+    Ok(Json(json!({ "at": now, "components": components.collect::<Vec<_>>() })))
+}
+
+/// Forecasts of a metric over a horizon, or one entry that says why there is none.
+fn part(
+    latest: &[Value],
+    refused: &[Value],
+    metric: &str,
+    service: Option<&str>,
+    horizon: &str,
+) -> Vec<Value> {
+    let is = |it: &&Value| {
+        it["metric"] == metric
+            && it["horizon"] == horizon
+            && service.is_none_or(|service| it["service"] == service)
+    };
+    let mut found: Vec<_> = latest.iter().filter(is).cloned().collect();
+    found.extend(refused.iter().filter(is).cloned());
+    if found.is_empty() {
+        let reason = "no forecast was issued lately; the next round will say more";
+        found.push(json!({
+            "metric": metric, "service": service, "horizon": horizon, "reason": reason,
+        }));
+    }
+    found
+}
+
+/// The last forecast of each series and horizon that was issued after `from`, with its steps.
+async fn latest(engine: &Engine, from: DateTime<Utc>) -> Result<Vec<Value>, Problem> {
+    let recent = format!(
+        "issued_at >= {} and date >= date '{}'",
+        literal(from),
+        (from - TimeDelta::days(1)).date_naive()
+    );
+    let query = format!(
+        "with latest as (select metric, series, horizon, max(issued_at) as issued_at \
+         from forecasts where {recent} group by metric, series, horizon) \
+         select f.metric, f.service, f.host, f.series, f.horizon, f.model, f.issued_at, f.ts, \
+         f.mean, f.lower_80, f.upper_80, f.lower_95, f.upper_95 \
+         from (select * from forecasts where {recent}) as f \
+         join latest on f.metric = latest.metric and f.series = latest.series \
+         and f.horizon = latest.horizon and f.issued_at = latest.issued_at \
+         order by f.metric, f.series, f.horizon, f.ts"
+    );
+    let steps = rows(engine, &query).await?;
+    let same =
+        |a: &Value, b: &Value| ["metric", "series", "horizon"].iter().all(|it| a[it] == b[it]);
+    Ok(steps.chunk_by(same).map(folded).collect())
+}
+
+/// Rows of one forecast as one object with its steps.
+fn folded(rows: &[Value]) -> Value {
+    const OF_FORECAST: [&str; 7] =
+        ["metric", "service", "host", "series", "horizon", "model", "issued_at"];
+    const OF_STEP: [&str; 6] = ["ts", "mean", "lower_80", "upper_80", "lower_95", "upper_95"];
+    let pick = |row: &Value, names: &[&str]| -> Map<String, Value> {
+        names.iter().map(|name| ((*name).to_owned(), row[*name].clone())).collect()
+    };
+    let mut forecast = pick(&rows[0], &OF_FORECAST);
+    let steps = rows.iter().map(|row| Value::Object(pick(row, &OF_STEP)));
+    forecast.insert("steps".to_owned(), steps.collect());
+    Value::Object(forecast)
+}
+
+fn known_horizon(name: Option<&str>) -> Result<(), Problem> {
+    let all = Horizon::ALL.map(|horizon| horizon.name);
+    match name {
+        Some(name) if !all.contains(&name) => {
+            Err(Problem::bad_request(format!("`horizon={name}` is none of {}", all.join(", "))))
+        }
+        _ => Ok(()),
+    }
+}
