@@ -18,12 +18,12 @@ use super::{
     error::Problem,
     page::{Range, limit, page},
     performance::version,
-    samples::literal,
     sql::{Format, ask},
 };
 use crate::{
     clock,
     foresight::{explain, quoted, slo},
+    range::literal,
     state,
 };
 

@@ -18,7 +18,6 @@ use super::{
     auth::{Operator, Viewer},
     error::Problem,
     page::{Range, limit, page},
-    samples::literal,
     sql::{Format, ask},
 };
 use crate::{
@@ -28,6 +27,7 @@ use crate::{
         cache::Version,
         quoted,
     },
+    range::literal,
     state,
 };
 
