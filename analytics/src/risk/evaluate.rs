@@ -1,6 +1,8 @@
 //! How good the probabilities are, by rolling origin: from many times of the past, with nothing
 //! but what was known then.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::{
     Limit, Scored, Seasons, assess,
     calibrate::{self, Calibrator, Outcome, brier, reliability, skill},
@@ -48,6 +50,27 @@ pub struct Tried {
     pub always: f64,
     /// The same hours of past weeks, or days where there are not two weeks.
     pub same_hours: f64,
+}
+
+/// Tries every series, on so many threads; the same answer on any number of them.
+pub fn run(all: &[Sample], threads: usize) -> Vec<Tried> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut tried = vec![];
+        loop {
+            let place = next.fetch_add(1, Ordering::Relaxed);
+            let Some(sample) = all.get(place) else { return tried };
+            tried.extend(rolling(place, sample));
+        }
+    };
+    let mut tried = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(work)).collect();
+        let done = workers.into_iter().map(|it| it.join().expect("rolling does not panic"));
+        done.flatten().collect::<Vec<_>>()
+    });
+    // Stable: within a series the order is that of its origins.
+    tried.sort_by_key(|it| it.series);
+    tried
 }
 
 /// Tries one series at all its origins, horizons and limits.
@@ -285,5 +308,27 @@ impl Dice {
     fn normal(&mut self) -> f64 {
         let radius = (-2.0 * self.unit().max(1e-300).ln()).sqrt();
         radius * (std::f64::consts::TAU * self.unit()).cos()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probabilities_beat_what_simple_means_say_on_simulated_series() {
+        let some: Vec<_> = simulated().into_iter().take(4).collect();
+        let some: Vec<_> = some
+            .into_iter()
+            .map(|it| Sample { values: it.values[..20 * 96].to_vec(), ..it })
+            .collect();
+        let tried = run(&some, 2);
+        assert!(tried.len() > 300, "{}", tried.len());
+        let (rows, outcomes) = table(&tried);
+        assert_eq!(outcomes.len(), tried.len());
+        assert!(outcomes.iter().all(|it| (0.0..=1.0).contains(&it.probability)));
+        let near = rows.iter().find(|row| row.horizon == 0 && row.limit == 0).unwrap();
+        assert!(near.skill().unwrap() > 0.1, "{near:?}");
+        assert!(print(&tried).contains("came true"));
     }
 }

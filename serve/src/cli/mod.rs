@@ -1,6 +1,7 @@
 //! The command line: a word for each thing that the program can do, a file for each word.
 
 mod common;
+mod evaluate;
 mod key;
 pub(crate) mod log;
 mod migrate;
@@ -33,6 +34,9 @@ pub(crate) enum Command {
     /// API keys.
     #[command(subcommand)]
     Key(key::Command),
+    /// How good forecasts and the like are, on files with known outcome.
+    #[command(subcommand)]
+    Evaluate(evaluate::Command),
     /// Playbooks: what would be done about which trouble.
     #[command(subcommand)]
     Playbook(playbook::Command),
@@ -48,6 +52,7 @@ impl Command {
             Self::Sql(args) => sql::run(&config, args).await,
             Self::Config => print(config.redacted().as_bytes()),
             Self::Key(command) => key::run(&config, command).await,
+            Self::Evaluate(command) => evaluate::run(&command),
             Self::Playbook(command) => playbook::run(&config, command).await,
             Self::Migrate => migrate::run(&config).await,
         }
