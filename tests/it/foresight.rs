@@ -159,6 +159,11 @@ async fn a_growing_backlog_is_warned_of_once_with_the_hours_that_are_left() {
     assert_eq!(items(&findings).len(), 1, "{findings:#}");
     assert_eq!(findings["items"][0]["evidence"]["state"], "raised");
 
+    // People see one incident, of a kind that nothing is restarted for.
+    let all = |it: &Value| it["incidents"].as_array().unwrap().clone();
+    let incidents = until(&client, "/api/v1/incidents", |it| !all(it).is_empty()).await.unwrap();
+    assert_eq!(all(&incidents).len(), 1, "{incidents:#}");
+
     // It comes: the warning is confirmed and its lead measured.
     let now = json!({"samples": [{"metric": "queue.backlog", "service": "queue", "value": 101.0}]});
     client.write_json(&now).await.unwrap().success().unwrap();

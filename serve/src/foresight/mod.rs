@@ -8,6 +8,7 @@ pub mod bottleneck;
 pub mod cache;
 pub mod explain;
 pub mod finding;
+mod incident;
 pub mod risk;
 pub mod slo;
 

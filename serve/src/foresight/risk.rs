@@ -19,10 +19,11 @@ use serde_json::json;
 
 use super::{
     finding::{self, Finding},
-    matching,
+    incident, matching,
 };
 use crate::{
     config::{Aggregation, Check, Component},
+    healing,
     state::State,
 };
 
@@ -390,7 +391,8 @@ async fn warn(state: &State, told: &[Told], now: DateTime<Utc>) -> anyhow::Resul
     for it in told {
         by_key.entry(&it.risk.key).or_default().push(it);
     }
-    let (mut findings, mut n_changed) = (vec![], 0);
+    let (mut findings, mut seen, mut n_changed) = (vec![], vec![], 0);
+    let components = &state.config.health.component;
     for (key, all) in by_key {
         let before = standing.get(key);
         // The horizon in which it is likeliest; of equals the nearest.
@@ -407,12 +409,14 @@ async fn warn(state: &State, told: &[Told], now: DateTime<Utc>) -> anyhow::Resul
         let alert = next(before, worst.map(|it| &it.risk), step, now);
         let Some(alert) = alert else { continue };
         state.ledger.keep_alert(&alert).await?;
+        seen.extend(worst.map(|it| incident::of_alert(&alert, &it.risk, components)));
         if !matches!(step, Step::Update(_)) {
             n_changed += 1;
             findings.extend(worst.map(|it| told_as(&alert, &it.risk)));
         }
     }
     finding::append(&state.ingest, &findings, now).await?;
+    healing::tell(state, &seen, now).await?;
     Ok(n_changed)
 }
 

@@ -1,16 +1,21 @@
 //! Objectives: what was counted in every window, and what that says.
 
-use analytics::slo::{Counts, RULES, Standing, WINDOWS, standing};
+use analytics::slo::{self, Counts, RULES, Standing, WINDOWS, standing};
 use arrow::{array::AsArray, datatypes::Float64Type};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use remediation::{
+    kind::Severity,
+    symptom::{Observation, Verdict},
+};
 use serde_json::{Value, json};
 
 use super::{
     finding::{self, Finding},
-    matching,
+    incident, matching,
 };
 use crate::{
     config::{Events, Indicator, Slo},
+    healing,
     state::State,
 };
 
@@ -19,12 +24,14 @@ use crate::{
 /// # Errors
 /// When the lake cannot be read or the log cannot be written.
 pub async fn look(state: &State, now: DateTime<Utc>) -> anyhow::Result<String> {
-    let (mut findings, mut n_unknown) = (vec![], 0);
+    let (mut findings, mut seen, mut n_unknown) = (vec![], vec![], 0);
     for slo in &state.config.slo {
         let standing = stand(state, slo, now).await?;
         n_unknown += usize::from(standing.achieved.is_none());
         findings.extend(standing.firing.map(|rule| told_as(slo, &standing, rule)));
+        seen.extend(observed(slo, &standing));
     }
+    healing::tell(state, &seen, now).await?;
     finding::append(&state.ingest, &findings, now).await?;
     let (n, n_burning) = (state.config.slo.len(), findings.len());
     Ok(format!("{n} objectives, {n_burning} burn too fast, {n_unknown} without data"))
@@ -141,6 +148,25 @@ pub fn shown(slo: &Slo, standing: &Standing) -> Value {
     })
 }
 
+/// An objective of a component, as an observation.
+fn observed(slo: &Slo, standing: &Standing) -> Option<Observation> {
+    let component = slo.component.as_deref()?;
+    let rule = RULES[standing.firing.unwrap_or(RULES.len() - 1)];
+    let verdict = match (standing.firing, standing.achieved, rule.severity) {
+        (_, None, _) => Verdict::Unknown,
+        (None, ..) => Verdict::Good,
+        (Some(_), _, slo::Severity::Critical) => Verdict::Bad(Severity::Critical),
+        (Some(_), _, slo::Severity::Warning) => Verdict::Bad(Severity::Warning),
+    };
+    let burn = standing.burn[rule.long];
+    Some(incident::of_objective(slo, component, title(slo, burn), verdict, (burn, rule.burn)))
+}
+
+fn title(slo: &Slo, burn: Option<f64>) -> String {
+    let burn = burn.unwrap_or_default();
+    format!("the error budget of `{}` burns {burn:.1} times as fast as it may", slo.name)
+}
+
 /// A window as people write it.
 fn name(window: std::time::Duration) -> String {
     crate::config::Period(window).to_string()
@@ -162,11 +188,7 @@ fn told_as(slo: &Slo, standing: &Standing, rule: usize) -> Finding {
         score: Some(1.0),
         evidence: json!({
             "key": format!("slo:{}", slo.name),
-            "title": format!(
-                "the error budget of `{}` burns {:.1} times as fast as it may",
-                slo.name,
-                burn.unwrap_or_default()
-            ),
+            "title": title(slo, burn),
             "slo": shown(slo, standing),
         }),
     }

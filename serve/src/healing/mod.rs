@@ -13,7 +13,7 @@ pub mod playbooks;
 mod verify;
 mod watch;
 
-pub(crate) use watch::observe;
+pub(crate) use watch::{observe, tell};
 
 use std::{
     collections::{BTreeMap, HashMap},

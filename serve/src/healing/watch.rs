@@ -39,6 +39,22 @@ pub(crate) async fn observe(
     state.healing.observe(&seen, true, now).await
 }
 
+/// Takes in what others saw, such as early warnings, if this process is the one that acts.
+///
+/// # Errors
+/// When the ledger cannot be reached.
+pub(crate) async fn tell(
+    state: &State,
+    seen: &[Observation],
+    now: DateTime<Utc>,
+) -> anyhow::Result<()> {
+    let holder = state.ledger.lease_holder(super::LEASE, now).await?;
+    match holder.as_deref() == Some(state.healing.holder()) {
+        true => state.healing.observe(seen, true, now).await,
+        false => Ok(()),
+    }
+}
+
 /// What the checks found, as observations. `known` are the symptoms that were seen before.
 pub(super) fn observations(
     config: &Config,
