@@ -15,6 +15,9 @@
 //! | `redis_claim_pending` | puts stuck stream entries in line again, poison aside | `url`, `key`, `group`, `idle`, `deliveries_max`, `poison_key` |
 //! | `redis_requeue_list` | moves what a dead worker was processing back | `url`, `from`, `to` |
 //! | `redis_trim_stream` | shortens a stream, the rest into a file | `url`, `key`, `keep`, `archive` |
+//! | `rabbitmq_dead_letter` | moves messages that came back to a queue of their own | `url`, `vhost`, `queue`, `to`, `messages` |
+//! | `rabbitmq_redeliver` | moves them back | `url`, `vhost`, `from`, `to`, `messages` |
+//! | `rabbitmq_close_consumers` | closes the connections of a queue's consumers | `url`, `vhost`, `queue` |
 //! | `rotate_file` | starts a log anew | `path`, `keep`, `copy` |
 //! | `compress_files`, `delete_files` | old files of a folder | `folder`, `older_than`, `names` |
 
@@ -24,6 +27,7 @@ mod http;
 mod output;
 mod postgres;
 mod process;
+mod rabbitmq;
 mod redis;
 mod systemd;
 
@@ -148,6 +152,9 @@ actions! {
     "redis_claim_pending" => redis::ClaimPending,
     "redis_requeue_list" => redis::RequeueList,
     "redis_trim_stream" => redis::TrimStream,
+    "rabbitmq_dead_letter" => rabbitmq::DeadLetter,
+    "rabbitmq_redeliver" => rabbitmq::Redeliver,
+    "rabbitmq_close_consumers" => rabbitmq::CloseConsumers,
     "rotate_file" => file::RotateFile,
     "compress_files" => file::CompressFiles,
     "delete_files" => file::DeleteFiles,

@@ -144,3 +144,45 @@ async fn a_stream_is_trimmed_after_its_entries_are_on_disk() {
     assert_eq!(kept.lines().count(), 7);
     assert!(kept.lines().next().unwrap().contains("\"n\":\"0\""), "{kept}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn poison_goes_to_a_queue_of_its_own_and_comes_back_when_asked() {
+    use serde_json::json;
+    let broker = tests::rabbitmq::RabbitMq::start().await.unwrap();
+    for queue in ["orders", "other"] {
+        let path = format!("queues/%2F/{queue}");
+        broker.call("PUT", &path, Some(json!({"durable": true}))).await.unwrap();
+    }
+    for payload in ["poison", "fine"] {
+        let message = json!({
+            "properties": {"delivery_mode": 2}, "routing_key": "orders", "payload": payload,
+            "payload_encoding": "string",
+        });
+        broker.call("POST", "exchanges/%2F/amq.default/publish", Some(message)).await.unwrap();
+    }
+    let get = async |queue: &str, n: usize| -> Vec<String> {
+        let body = json!({"count": n, "ackmode": "ack_requeue_true", "encoding": "auto"});
+        let found = broker.call("POST", &format!("queues/%2F/{queue}/get"), Some(body)).await;
+        let found = found.unwrap();
+        let text = |it: &serde_json::Value| it["payload"].as_str().unwrap().to_owned();
+        found.as_array().unwrap().iter().map(text).collect()
+    };
+    let settings = format!("url = '{}'\nqueue = 'orders'\nto = 'orders.dead'", broker.url);
+    // A consumer took it and gave it back.
+    assert_eq!(get("orders", 1).await, ["poison"]);
+    let done = run("rabbitmq_dead_letter", &settings, None).await.unwrap();
+    assert_eq!((done.summary.as_str(), done.output.as_str()), ("1 messages are in `orders.dead` now", "poison"));
+    assert_eq!(get("orders", 10).await, ["fine"], "the rest flows");
+    assert_eq!(get("orders.dead", 10).await, ["poison"], "nothing is lost");
+    let policies = broker.call("GET", "policies", None).await.unwrap();
+    assert_eq!(policies, json!([]), "the rule is gone");
+
+    let settings = format!("url = '{}'\nfrom = 'orders.dead'\nto = 'orders'", broker.url);
+    run("rabbitmq_redeliver", &settings, None).await.unwrap();
+    assert_eq!(get("orders", 10).await, ["fine", "poison"]);
+    let error = run("rabbitmq_redeliver", &settings, None).await.unwrap_err();
+    assert_eq!(error, "the dead-letter queue is empty");
+    let settings = format!("url = '{}'\nqueue = 'orders'", broker.url);
+    let error = run("rabbitmq_close_consumers", &settings, None).await.unwrap_err();
+    assert_eq!(error, "`orders` has no consumers");
+}

@@ -10,4 +10,5 @@ pub mod lossy_disk;
 pub mod postgres;
 pub mod process;
 pub mod python;
+pub mod rabbitmq;
 pub mod redis;
