@@ -171,7 +171,10 @@ async fn poison_goes_to_a_queue_of_its_own_and_comes_back_when_asked() {
     // A consumer took it and gave it back.
     assert_eq!(get("orders", 1).await, ["poison"]);
     let done = run("rabbitmq_dead_letter", &settings, None).await.unwrap();
-    assert_eq!((done.summary.as_str(), done.output.as_str()), ("1 messages are in `orders.dead` now", "poison"));
+    assert_eq!(
+        (done.summary.as_str(), done.output.as_str()),
+        ("1 messages are in `orders.dead` now", "poison")
+    );
     assert_eq!(get("orders", 10).await, ["fine"], "the rest flows");
     assert_eq!(get("orders.dead", 10).await, ["poison"], "nothing is lost");
     let policies = broker.call("GET", "policies", None).await.unwrap();

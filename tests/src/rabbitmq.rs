@@ -85,7 +85,13 @@ impl Drop for RabbitMq {
         drop(Command::new("pkill").args(["-KILL", "-P", &id]).status());
         drop(self.child.kill());
         drop(self.child.wait());
-        let epmd = Command::new("epmd").args(["-port", &self.epmd, "-kill"]).output();
-        drop(epmd);
+        // Its name server stays until it has noticed that the broker is gone.
+        for _ in 0..20 {
+            let ended = Command::new("epmd").args(["-port", &self.epmd, "-kill"]).output();
+            if ended.is_ok_and(|it| String::from_utf8_lossy(&it.stdout).contains("Killed")) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 }

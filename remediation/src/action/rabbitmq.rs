@@ -245,7 +245,8 @@ impl Broker {
 
     async fn get(&self, queue: &str, mode: &str, n: usize) -> Result<Vec<Value>, String> {
         let body = json!({"count": n, "ackmode": mode, "encoding": "auto", "truncate": PEEK_BYTES});
-        let found = self.call(Method::POST, &["queues", &self.vhost, queue, "get"], Some(body)).await?;
+        let found =
+            self.call(Method::POST, &["queues", &self.vhost, queue, "get"], Some(body)).await?;
         Ok(found.as_array().cloned().unwrap_or_default())
     }
 }
