@@ -323,23 +323,33 @@ impl<'a> Desk<'a> {
     /// Resolves what has no bad symptom left. `busy` are incidents with an action that is not judged
     /// yet, `fixed` those in which one has helped.
     pub fn settle(&mut self, busy: &BTreeSet<String>, fixed: &BTreeSet<String>) {
+        // Grouped first: in a storm there are many of both.
+        let mut of: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for it in self.symptoms.values() {
+            if let Some(incident) = &it.incident_id {
+                of.entry(incident.clone()).or_default().push(it.id.clone());
+            }
+        }
         let open = self.incidents.values().filter(|it| it.state != "resolved");
         let open: Vec<String> = open.map(|it| it.id.clone()).collect();
         for id in open.iter().filter(|id| !busy.contains(*id)) {
-            let of = |it: &&Symptom| it.incident_id.as_deref() == Some(id);
-            let symptoms: Vec<&Symptom> = self.symptoms.values().filter(of).collect();
-            let incident = &self.incidents[id];
-            let quiet = symptoms.iter().map(|it| it.since).max().unwrap_or(incident.updated_at);
-            let waits = incident.flapping && self.now - quiet < self.policy.flap_quiet;
-            if waits || symptoms.iter().any(|it| it.bad) {
-                continue;
+            let symptoms = of.remove(id).unwrap_or_default();
+            if self.is_over(id, &symptoms) {
+                let by = if fixed.contains(id) { "action" } else { "itself" };
+                self.end(id, &symptoms, by);
             }
-            let by = if fixed.contains(id) { "action" } else { "itself" };
-            self.end(id, by);
         }
     }
 
-    fn end(&mut self, id: &str, by: &str) {
+    fn is_over(&self, id: &str, symptoms: &[String]) -> bool {
+        let incident = &self.incidents[id];
+        let all = || symptoms.iter().map(|it| &self.symptoms[it]);
+        let quiet = all().map(|it| it.since).max().unwrap_or(incident.updated_at);
+        let waits = incident.flapping && self.now - quiet < self.policy.flap_quiet;
+        !waits && !all().any(|it| it.bad)
+    }
+
+    fn end(&mut self, id: &str, symptoms: &[String], by: &str) {
         let now = self.now;
         let incident = self.incidents.get_mut(id).expect("it was listed a moment ago");
         resolve(incident, by, now);
@@ -348,15 +358,10 @@ impl<'a> Desk<'a> {
             _ => "every symptom is gone",
         };
         self.tell(id, "resolved", by, text);
-        self.detach(id);
-    }
-
-    fn detach(&mut self, id: &str) {
-        for symptom in self.symptoms.values_mut() {
-            if symptom.incident_id.as_deref() == Some(id) {
-                symptom.incident_id = None;
-                self.touched_symptoms.insert(symptom.id.clone());
-            }
+        for it in symptoms {
+            let symptom = self.symptoms.get_mut(it).expect("it was listed a moment ago");
+            symptom.incident_id = None;
+            self.touched_symptoms.insert(it.clone());
         }
     }
 

@@ -525,3 +525,99 @@ critical = 0.5
     let (fine, said) = pipenotify(&other, &["playbook", "check"]);
     assert!(!fine && said.contains("pipenotify.toml:17: playbook `x`: action 1"), "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blocked_database_is_freed_and_its_outage_is_recorded_by_somebody_else() {
+    let server = tests::postgres::Postgres::start().unwrap();
+    let url = &server.url;
+    let settings = format!(
+        r#"
+[health]
+every = "500ms"
+[[health.component]]
+name = "shop"
+kind = "service"
+depends_on = ["orders"]
+[[health.component.check]]
+metric = "shop.errors"
+aggregation = "last"
+window = "1h"
+warning = 1
+critical = 5
+[[health.component]]
+name = "orders"
+kind = "database"
+[health.component.control]
+postgres = "{url}"
+[[health.component.check]]
+metric = "postgresql.up"
+aggregation = "last"
+window = "10s"
+warning = 0.9
+critical = 0.5
+[[health.component.check]]
+metric = "postgresql.blocked_sessions"
+aggregation = "last"
+window = "10s"
+warning = 1
+critical = 1.5
+[[collect.postgres]]
+name = "orders"
+url = "{url}"
+every = "500ms"
+[notify]
+to = ["chat"]
+[healing]
+every = "200ms"
+[[playbook]]
+name = "end the root"
+match = {{ kind = ["database_blocked"] }}
+verify = {{ wait = "500ms", within = "15s" }}
+[[playbook.action]]
+do = "postgres_end_blocker"
+times = 3
+url = "{{control.postgres}}"
+waiting_for = "100ms"
+"#
+    );
+    let home = Home::new().unwrap().with_settings(settings);
+    let _process = home.start().await.unwrap();
+    let ledger = &ledger(&home).await;
+    let session = async || {
+        let (client, connection) =
+            tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
+        tokio::spawn(async move { drop(connection.await) });
+        client
+    };
+    let (root, waiting) = (session().await, session().await);
+    root.batch_execute("create table t (id int); insert into t values (1)").await.unwrap();
+    root.batch_execute("begin; update t set id = 2").await.unwrap();
+    let waits = tokio::spawn(async move { waiting.batch_execute("update t set id = 3").await });
+    let one = async |kind: &str| incidents(ledger).await.into_iter().find(|it| it.kind == kind);
+    let freed = async || one("database_blocked").await.is_some_and(|it| it.state == "resolved");
+    until(&home, "freed", || freed()).await;
+    waits.await.unwrap().unwrap();
+    assert_eq!(one("database_blocked").await.unwrap().resolved_by.as_deref(), Some("action"));
+    assert!(actions(ledger).await.iter().all(|it| it.outcome.as_deref() == Some("effective")));
+
+    // The database goes away; what depends on it complains; both are one incident, and it is kept.
+    drop(server);
+    let errors =
+        serde_json::json!({"samples": [{"metric": "shop.errors", "value": 9.0, "ts": Utc::now()}]});
+    home.client().write_json(&errors).await.unwrap().success().unwrap();
+    let joined = async || {
+        let open: Vec<_> =
+            incidents(ledger).await.into_iter().filter(|it| it.state == "open").collect();
+        let symptoms = ledger.open_symptoms().await.unwrap();
+        let shop = symptoms.iter().find(|it| it.component == "shop" && it.bad);
+        open.len() == 1
+            && open[0].component == "orders"
+            && open[0].severity == "critical"
+            && shop.is_some_and(|it| it.incident_id.as_deref() == Some(&open[0].id))
+    };
+    until(&home, "one incident of the database", || joined()).await;
+    let client = home.client();
+    let question = "select kind, severity from findings where component = 'orders'";
+    let found = client.rows(question).await.unwrap();
+    assert!(found.contains(&vec!["dependency_down".into(), "critical".into()]), "{found:?}");
+}

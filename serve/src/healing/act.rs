@@ -1,6 +1,6 @@
 //! One turn of the loop: verify, decide, act, tell.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use data::ledger::{Action, Changes, Incident, Symptom};
@@ -75,20 +75,18 @@ async fn brakes(state: &State, known: &mut Known, now: DateTime<Utc>) -> anyhow:
 /// Decides for every open incident what is next, and begins it.
 async fn plan(state: &State, known: &mut Known, now: DateTime<Utc>) -> anyhow::Result<usize> {
     let mut n = 0;
+    let owned = |(id, all): (&str, Vec<&Symptom>)| {
+        (id.to_owned(), all.into_iter().cloned().collect::<Vec<Symptom>>())
+    };
+    let own: HashMap<String, Vec<Symptom>> = known.own_symptoms().into_iter().map(owned).collect();
     for incident in known.incidents.clone() {
         if incident.state == "resolved" {
             continue;
         }
-        let of = |it: &&Symptom| {
-            it.bad
-                && it.incident_id.as_deref() == Some(&incident.id)
-                // The rest follows from it.
-                && it.component == incident.component
-        };
-        let symptoms: Vec<Symptom> = known.symptoms.iter().filter(of).cloned().collect();
+        let Some(symptoms) = own.get(&incident.id) else { continue };
         let mut refusals = vec![];
         let mut is_handled = false;
-        for symptom in &symptoms {
+        for symptom in symptoms {
             match consider(state, known, &incident, symptom, now).await? {
                 None => (),
                 Some(Considered::Begun) => {

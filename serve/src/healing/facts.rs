@@ -1,6 +1,6 @@
 //! What the ledger knows when the next step is decided.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use data::ledger::{Action, Brake, Effectiveness, Incident, Silence, Symptom};
@@ -48,6 +48,21 @@ impl Known {
             n_components: n,
             in_maintenance: self.silences.iter().any(holds),
         }
+    }
+
+    /// The bad symptoms of every incident's own component, by the incident's id; the others follow from
+    /// them. Grouped once: in a storm there are many of both.
+    pub(super) fn own_symptoms(&self) -> HashMap<&str, Vec<&Symptom>> {
+        let component: HashMap<&str, &str> =
+            self.incidents.iter().map(|it| (it.id.as_str(), it.component.as_str())).collect();
+        let mut all: HashMap<&str, Vec<&Symptom>> = HashMap::new();
+        for it in self.symptoms.iter().filter(|it| it.bad) {
+            let Some(id) = it.incident_id.as_deref() else { continue };
+            if component.get(id) == Some(&it.component.as_str()) {
+                all.entry(id).or_default().push(it);
+            }
+        }
+        all
     }
 
     /// What was done for an incident, the oldest first.

@@ -1,7 +1,7 @@
 //! Tells people what is due, in one message per turn.
 
 use chrono::{DateTime, Utc};
-use data::ledger::{Changes, Incident, NewDelivery};
+use data::ledger::{Action, Changes, Incident, NewDelivery, Symptom};
 use remediation::{
     incident::event,
     notice::{self, Policy, Why},
@@ -19,6 +19,10 @@ pub(super) async fn run(state: &State, now: DateTime<Utc>) -> anyhow::Result<usi
     let known = Known::read(&state.healing, now).await?;
     let policy = policy(state);
     let storm = known.brakes.iter().any(|it| it.name == "storm" && it.holds(now));
+    let own = known.own_symptoms();
+    // While nothing may be done, nothing is on its way.
+    let holds = |name: &str| known.brakes.iter().any(|it| it.name == name && it.holds(now));
+    let is_held = ["storm", "pause", "kill", "breaker"].into_iter().any(holds);
     let last = known.incidents.iter().filter_map(|it| it.notified_at).max();
     if storm && last.is_some_and(|last| now - last < policy.storm_every) {
         return Ok(0);
@@ -27,8 +31,9 @@ pub(super) async fn run(state: &State, now: DateTime<Utc>) -> anyhow::Result<usi
         .incidents
         .iter()
         .filter_map(|it| {
-            let why =
-                notice::due(it, is_handled(state, &known, it), &known.silences, &policy, now)?;
+            let symptoms = own.get(it.id.as_str()).map(Vec::as_slice).unwrap_or_default();
+            let is_handled = !is_held && is_handled(state, &known, it, symptoms);
+            let why = notice::due(it, is_handled, &known.silences, &policy, now)?;
             Some((why, it))
         })
         .collect();
@@ -51,27 +56,20 @@ pub(super) async fn run(state: &State, now: DateTime<Utc>) -> anyhow::Result<usi
 }
 
 /// Whether a fix is on its way, so that people need not hear of it yet: one is at work, or could be.
-fn is_handled(state: &State, known: &Known, it: &Incident) -> bool {
-    if it.escalated_at.is_some() {
+fn is_handled(state: &State, known: &Known, it: &Incident, symptoms: &[&Symptom]) -> bool {
+    if it.escalated_at.is_some() || it.state == "resolved" || it.notified_at.is_some() {
         return false;
     }
-    let of = known.actions.iter().filter(|action| action.incident_id == it.id);
-    let mut of = of
-        .filter(|action| action.state != "ended" || action.outcome.as_deref() == Some("effective"));
-    let fits = |symptom: &data::ledger::Symptom| {
+    let is_on_its_way =
+        |it: &Action| it.state != "ended" || it.outcome.as_deref() == Some("effective");
+    let fits = |symptom: &&Symptom| {
         let labels = facts::labels(symptom);
         let names = facts::names(&state.config, symptom);
-        let fitting = state.healing.playbooks.iter().filter(|book| book.fits(symptom, &labels));
-        fitting
-            .into_iter()
-            .any(|book| (0..book.rungs.len()).any(|n| book.prepare(n, &names).is_ok()))
+        let mut fitting = state.healing.playbooks.iter().filter(|book| book.fits(symptom, &labels));
+        fitting.any(|book| (0..book.rungs.len()).any(|n| book.prepare(n, &names).is_ok()))
     };
-    let mut symptoms = known.symptoms.iter().filter(|symptom| {
-        symptom.bad
-            && symptom.incident_id.as_deref() == Some(&it.id)
-            && symptom.component == it.component
-    });
-    of.next().is_some() || symptoms.any(fits)
+    let mut of = known.actions.iter().filter(|action| action.incident_id == it.id);
+    of.any(is_on_its_way) || symptoms.iter().any(fits)
 }
 
 /// A message that is about no incident.

@@ -1,5 +1,7 @@
 //! Whether what was done has helped.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 use data::ledger::{Action, Changes};
 use remediation::{action, fix, incident::event};
@@ -13,10 +15,19 @@ use crate::{clock, state::State};
 /// Settles what a crash has left behind, judges what is being verified, ends what waited too long.
 pub(super) async fn run(state: &State, known: &Known, now: DateTime<Utc>) -> anyhow::Result<usize> {
     let mut n = 0;
+    let open: HashSet<&str> = known
+        .incidents
+        .iter()
+        .filter(|it| it.state != "resolved")
+        .map(|it| it.id.as_str())
+        .collect();
     for it in known.actions.iter().filter(|it| it.state != "ended") {
         let changed = match it.state.as_str() {
             "acting" => abandoned(state, it, now),
             "verifying" => judged(state, known, it, now).await?,
+            "proposed" | "approved" if !open.contains(it.incident_id.as_str()) => {
+                Some(ended(it, "dropped", "the incident is over", now))
+            }
             "proposed" if it.approval_until.is_some_and(|until| until <= now) => {
                 Some(ended(it, "expired", "nobody approved it in time", now))
             }

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{Router, extract::State, http::StatusCode, routing::post};
 use chrono::{DateTime, Utc};
-use data::Series;
+use data::{Series, ledger::Ledger};
 use remediation::{
     kind::{Kind, Severity, classify},
     symptom::{Hysteresis, Observation, Verdict},
@@ -24,7 +24,9 @@ use crate::{
 };
 
 /// Alerts that one request may have.
-const ALERTS_MAX: usize = 10_000;
+const ALERTS_MAX: usize = 5_000;
+/// Open incidents at which senders are told to come back: well below what a list of them holds.
+const INCIDENTS_MAX: usize = 9_000;
 /// Bytes that labels and annotations of one alert may have together.
 const ALERT_BYTES_MAX: usize = 16 * 1024;
 
@@ -46,6 +48,7 @@ async fn receive_alerts(
     _: Writer,
     State(healing): State<Arc<Healing>>,
     State(config): State<Arc<Config>>,
+    State(ledger): State<Arc<Ledger>>,
     Body(alerts): Body<Vec<Alert>>,
 ) -> Result<StatusCode, Problem> {
     if alerts.len() > ALERTS_MAX {
@@ -62,7 +65,13 @@ async fn receive_alerts(
                 .map_err(|why| Problem::bad_request(format!("alert {n}: {why}")))
         })
         .collect();
-    healing.observe(&seen?, false, now).await.map_err(Problem::from_any)?;
+    let seen = seen?;
+    let n_open = ledger.current_incidents(now).await?.len();
+    if n_open + seen.len() > INCIDENTS_MAX {
+        let detail = format!("{n_open} incidents are open; repeat the alerts when some are over");
+        return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, detail));
+    }
+    healing.observe(&seen, false, now).await.map_err(Problem::from_any)?;
     Ok(StatusCode::OK)
 }
 
