@@ -11,6 +11,7 @@ mod prune;
 mod reader;
 mod table;
 mod view;
+pub mod baseline;
 pub mod bottleneck;
 pub mod explain;
 pub mod forecast;

@@ -185,6 +185,12 @@ async fn a_perfect_history_is_healthy_and_no_risk() {
         assert!(risk["probability"].as_f64().unwrap() < 0.01, "{risk:#}");
         assert_eq!(risk["level"], "low");
     }
+    let usual = get(&client, "/api/v1/baselines?metric=shop.up").await.unwrap();
+    let hours = usual["items"][0]["hours"].as_array().unwrap();
+    assert_eq!(
+        (hours.len(), &hours[9]["median"], &hours[9]["spread"]),
+        (168, &json!(1.0), &json!(0.0))
+    );
     let health = get(&client, "/api/v1/health").await.unwrap();
     assert_eq!(
         (&health["state"], &health["components"][0]["score"]),
@@ -267,6 +273,7 @@ async fn without_data_every_answer_is_unknown_and_none_is_an_error() {
     let state = async |path: &str| get(&client, path).await.unwrap();
     assert_eq!(state("/api/v1/predictions/alerts").await["state"], "unknown");
     assert_eq!(state("/api/v1/explain").await["state"], "unknown");
+    assert_eq!(state("/api/v1/baselines?metric=shop.up").await["state"], "unknown");
     let slos = state("/api/v1/slos").await;
     let slo = &slos["items"][0];
     assert_eq!(
@@ -362,6 +369,8 @@ async fn a_bad_question_is_answered_with_what_to_do() {
     check("predictions/alerts?limit=0", "1 to 1000").await;
     check("findings?from=-1h&to=-2h", "swap").await;
     check("performance/metrics?category=gpu", "cpu, memory").await;
+    check("baselines", "`metric` is missing").await;
+    check("baselines?metric=x&cursor=y", "`next`").await;
     check("explain?from=soon", "-24h").await;
     assert_eq!(client.get("/api/v1/explain?incident=none").await.unwrap().status, 404);
     assert_eq!(client.get("/api/v1/explain?finding=none").await.unwrap().status, 404);

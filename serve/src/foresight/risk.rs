@@ -508,3 +508,50 @@ fn told_as(alert: &PredictionAlert, risk: &Risk) -> Finding {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn component(toml: &str) -> Component {
+        toml::from_str(toml).unwrap()
+    }
+
+    #[test]
+    fn a_key_leads_back_to_its_check() {
+        let check = "[[check]]\nmetric = 'a|b'\nwarning = 1\ncritical = 2.5";
+        let all = [component(&format!("name = 'x|y'\n{check}")), component("name = 'x'")];
+        let name = key("x|y", &all[0].check[0], -7);
+        let (found, series) = check_of(&all, &name).unwrap();
+        assert_eq!((&*found.metric, series), ("a|b", -7));
+        assert!(check_of(&all, "x|y|a|b|-7|3").is_none(), "another limit");
+        assert!(check_of(&all, "nonsense").is_none());
+    }
+
+    #[test]
+    fn trouble_costs_more_the_more_depends_on_it() {
+        let all = [
+            component("name = 'db'\ncriticality = 0.5"),
+            component("name = 'api'\ncriticality = 1.0\ndepends_on = ['db']"),
+            component("name = 'page'\ncriticality = 1.0\ndepends_on = ['api']"),
+        ];
+        assert_eq!(impact(&all, &all[0]), 0.875);
+        assert_eq!(impact(&all, &all[2]), 1.0);
+    }
+
+    #[test]
+    fn a_probability_is_remembered_for_scoring_a_few_times_per_horizon() {
+        let now = DateTime::UNIX_EPOCH + TimeDelta::days(1);
+        let check = "name = 'x'\n[[check]]\nmetric = 'm'\nwarning = 1\ncritical = 2";
+        let all = [component(check)];
+        let mut told = unknown(&all[0], &all[0].check[0], 0.5, now).remove(0);
+        assert_eq!(told.outcome(&HashMap::new(), now), None, "the unknown is not scored");
+        told.parts = Some((0.4, 0.2));
+        told.risk.probability = Some(0.35);
+        let first = told.outcome(&HashMap::new(), now).unwrap();
+        assert_eq!(first.due_at, now + TimeDelta::hours(6));
+        let said = HashMap::from([((first.key, first.horizon), now)]);
+        assert_eq!(told.outcome(&said, now + TimeDelta::minutes(59)), None);
+        assert!(told.outcome(&said, now + TimeDelta::minutes(60)).is_some());
+    }
+}

@@ -185,10 +185,10 @@ async fn asked(
         Problem::new(StatusCode::NOT_FOUND, format!("there is no {what} `{id}`; {list} lists them"))
     };
     if let Some(id) = &params.incident {
-        let timeline = state.ledger.timeline(id).await?;
-        let opened = timeline.first();
-        let opened = opened.ok_or_else(|| missing("incident", id, "`/api/v1/incidents`"))?;
-        return Ok(explain::Question::around(opened.at, now, named));
+        let found = state.ledger.incident(id).await?;
+        let found = found.ok_or_else(|| missing("incident", id, "`/api/v1/incidents`"))?;
+        let named = if named.is_empty() { vec![found.component] } else { named };
+        return Ok(explain::Question::around(found.started_at, now, named));
     }
     if let Some(id) = &params.finding {
         let query = format!(

@@ -3,6 +3,7 @@
 mod actions;
 mod alerts;
 pub mod auth;
+mod baselines;
 mod body;
 mod bootstrap;
 mod catalog;
@@ -42,6 +43,7 @@ pub fn app(state: State) -> Router {
         .merge(performance::router())
         .merge(predictions::router())
         .merge(findings::router())
+        .merge(baselines::router())
         .merge(samples::router())
         .merge(events::router())
         .merge(trends::router())

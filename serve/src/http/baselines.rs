@@ -1,0 +1,154 @@
+//! `GET /api/v1/baselines`: what is usual for a metric at every hour of the week.
+
+use std::collections::HashMap;
+
+use analytics::{
+    baseline,
+    observed::{self, Observed, Window},
+};
+use axum::{
+    Json, Router,
+    extract::{Query, State},
+    http::StatusCode,
+    routing::get,
+};
+use chrono::{DateTime, Utc};
+use data::ledger::IncidentFilter;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{
+    auth::Viewer,
+    error::Problem,
+    page::{Range, limit, page},
+};
+use crate::{clock, foresight::quoted, state};
+
+/// Width of the points that a baseline rests on, in seconds.
+const BUCKET_S: i64 = 900;
+
+/// Series whose baselines one answer may have.
+const SERIES_MAX: u32 = 100;
+
+/// Incidents that are looked at for outages.
+const INCIDENTS_MAX: u32 = 1_000;
+
+pub(super) fn router() -> Router<state::State> {
+    Router::new().route("/api/v1/baselines", get(list_baselines))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Params {
+    metric: Option<String>,
+    host: Option<String>,
+    service: Option<String>,
+    from: Option<String>,
+    to: Option<String>,
+    cursor: Option<String>,
+    limit: Option<u32>,
+}
+
+async fn list_baselines(
+    _: Viewer,
+    State(state): State<state::State>,
+    Query(params): Query<Params>,
+) -> Result<Json<Value>, Problem> {
+    let now = clock::now();
+    let Some(metric) = &params.metric else {
+        return Err(Problem::bad_request(
+            "`metric` is missing; `/api/v1/series` lists what there is",
+        ));
+    };
+    let range = Range::of(params.from.as_deref(), params.to.as_deref(), "-28d", now)?;
+    let limit = limit(params.limit)?.min(SERIES_MAX);
+    let skipped = params.cursor.as_deref().map_or(Ok(0), str::parse::<usize>).map_err(|_| {
+        Problem::bad_request("`cursor` must be the `next` of an earlier answer, unchanged")
+    })?;
+    let mut condition = format!("metric = {}", quoted(metric));
+    for (column, value) in [("host", &params.host), ("service", &params.service)] {
+        let value = value.as_ref().map(|value| format!(" and {column} = {}", quoted(value)));
+        condition.push_str(&value.unwrap_or_default());
+    }
+    let (from, to) = (range.from, range.to);
+    let aggregate = if is_counter(metric) { "max(value)" } else { "avg(value)" };
+    let window = Window { from, to, bucket_s: BUCKET_S, condition: Some(condition), aggregate };
+    let wanted = skipped.saturating_add(limit as usize + 1);
+    let mut all = observed::read(&state.engine, &window, wanted).await?;
+    let rest = all.split_off(skipped.min(all.len()));
+    let known = !rest.is_empty() || !all.is_empty();
+    let outages = outages(&state, metric, now).await?;
+    let counter = is_counter(metric);
+    let work =
+        move || -> Vec<Value> { rest.iter().map(|it| shown(it, counter, &outages, to)).collect() };
+    let items = tokio::task::spawn_blocking(work).await.map_err(|error| {
+        tracing::error!("baselines failed: {error}");
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the baselines could not be worked out")
+    })?;
+    let next = (skipped + limit as usize).to_string();
+    let Json(mut answer) = page(items, limit, |_| next.clone());
+    answer["state"] = json!(if known { "known" } else { "unknown" });
+    answer["from"] = json!(from);
+    answer["to"] = json!(to);
+    Ok(Json(answer))
+}
+
+fn is_counter(metric: &str) -> bool {
+    data::metric::find(metric).is_some_and(|it| it.kind == data::metric::Kind::Counter)
+}
+
+/// Times of critical incidents, by component; what was the case then is not usual.
+type Outages = HashMap<String, Vec<(i64, i64)>>;
+
+async fn outages(
+    state: &state::State,
+    metric: &str,
+    now: DateTime<Utc>,
+) -> Result<Outages, Problem> {
+    let all = state.ledger.incidents(&IncidentFilter::default(), INCIDENTS_MAX).await?;
+    let mut outages = Outages::new();
+    for it in all.iter().filter(|it| it.severity == "critical") {
+        let end = it.resolved_at.unwrap_or(now).timestamp_micros();
+        let during = (it.started_at.timestamp_micros(), end);
+        let component = state.config.health.component.iter().find(|c| c.name == it.component);
+        // The metric that a component is checked by is its own, whatever the service is called.
+        if component.is_some_and(|c| c.check.iter().any(|check| check.metric == metric)) {
+            outages.entry(String::new()).or_default().push(during);
+        }
+        outages.entry(it.component.clone()).or_default().push(during);
+    }
+    Ok(outages)
+}
+
+fn shown(it: &Observed, counter: bool, outages: &Outages, to: DateTime<Utc>) -> Value {
+    let names = ["", it.service.as_deref().unwrap_or("-"), it.host.as_deref().unwrap_or("-")];
+    let during = names.iter().filter_map(|name| outages.get(*name)).flatten();
+    let during: Vec<_> = during.copied().collect();
+    let points = if counter { it.rate().points } else { it.points.clone() };
+    let usual = baseline::of_week(&points, &during, to.timestamp_micros());
+    let hours = usual.iter().map(|it| {
+        json!({
+            "hour_of_week": it.hour,
+            "points": it.points,
+            "median": it.median,
+            "spread": it.spread,
+        })
+    });
+    let hours: Vec<_> = hours.collect();
+    json!({
+        "series": it.series,
+        "metric": it.metric,
+        "service": it.service,
+        "host": it.host,
+        "labels": it.labels,
+        "per_second": counter,
+        "state": if hours.is_empty() { "unknown" } else { "known" },
+        "reason": hours.is_empty().then(|| format!(
+            "no hour of the week has {} points of {} minutes",
+            baseline::MIN_POINTS,
+            BUCKET_S / 60
+        )),
+        "excluded": during.len(),
+        "hours": hours,
+    })
+}
