@@ -88,8 +88,8 @@ const RECOMMENDATION: &str = "recommendation_id, bottleneck_id, action, expected
      after_value, measured_at";
 
 impl Ledger {
-    /// Keeps what is the case now: known bottlenecks are updated and keep their beginning, new ones
-    /// get their recommendations, those of `kinds` that are no longer there are resolved. Returns
+    /// Keeps what is the case now: known bottlenecks are updated and keep their beginning, so
+    /// are recommendations that nobody has decided on; those of `kinds` that are no longer there are resolved. Returns
     /// the keys of the new ones.
     pub async fn keep_bottlenecks(
         &self,
@@ -141,8 +141,11 @@ impl Ledger {
                 .map_err(failed(DOING))?;
             if before.is_none() {
                 new.push(bottleneck.dedupe_key.clone());
-                for advice in advice {
-                    advise(&mut change, &id, advice, now).await?;
+            }
+            for advice in advice {
+                match before {
+                    None => advise(&mut change, &id, advice, now).await?,
+                    Some(_) => advise_anew(&mut change, &id, advice).await?,
                 }
             }
         }
@@ -271,6 +274,29 @@ async fn advise(
         .bind(micros(now))
         .bind(&advice.metric)
         .bind(advice.series)
+        .bind(advice.before)
+        .execute(&mut **change)
+        .await
+        .map(drop)
+        .map_err(failed("keeping a recommendation"))
+}
+
+/// While nobody has decided, the numbers of a recommendation are those of the latest look.
+async fn advise_anew(
+    change: &mut sqlx::Transaction<'_, sqlx::Any>,
+    bottleneck_id: &str,
+    advice: &Recommendation,
+) -> Result<()> {
+    let query = "update recommendation
+                 set action = $4, expected = $5, rank = $6, before_value = $7
+                 where bottleneck_id = $1 and metric = $2 and series = $3 and state = 'open'";
+    sqlx::query(query)
+        .bind(bottleneck_id.to_owned())
+        .bind(&advice.metric)
+        .bind(advice.series)
+        .bind(&advice.action)
+        .bind(&advice.expected)
+        .bind(advice.rank)
         .bind(advice.before)
         .execute(&mut **change)
         .await
