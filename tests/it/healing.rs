@@ -11,6 +11,9 @@ use chrono::Utc;
 use data::ledger::{Action, Incident, IncidentFilter, Ledger};
 use tests::process::Home;
 
+mod people;
+mod replay;
+
 /// Everything in seconds; a worker that is a process with a pid file.
 const FAST: &str = r#"
 [health]
@@ -146,6 +149,24 @@ async fn pause(seconds: u64) {
     tokio::time::sleep(Duration::from_secs(seconds)).await;
 }
 
+async fn post(home: &Home, path: &str, body: serde_json::Value) -> serde_json::Value {
+    let reply = home.client().post(path, &[], body.to_string()).await.unwrap();
+    let reply = reply.success().unwrap_or_else(|error| panic!("{path}: {error}"));
+    if reply.text.is_empty() { serde_json::Value::Null } else { reply.json().unwrap() }
+}
+
+async fn get(home: &Home, path: &str) -> serde_json::Value {
+    home.client().get(path).await.unwrap().success().unwrap().json().unwrap()
+}
+
+fn alert(name: &str, component: &str, ends_in_s: i64) -> serde_json::Value {
+    serde_json::json!({
+        "labels": {"alertname": name, "component": component, "severity": "critical"},
+        "annotations": {"summary": format!("{name} on {component}")},
+        "startsAt": Utc::now(), "endsAt": Utc::now() + chrono::TimeDelta::seconds(ends_in_s),
+    })
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_worker_is_restarted_and_the_restart_is_verified() {
     let worker = Worker::new();
@@ -264,136 +285,6 @@ async fn of_two_replicas_on_one_ledger_one_acts() {
     until(&other, "two effective actions, one of each", twice).await;
 }
 
-async fn post(home: &Home, path: &str, body: serde_json::Value) -> serde_json::Value {
-    let reply = home.client().post(path, &[], body.to_string()).await.unwrap();
-    let reply = reply.success().unwrap_or_else(|error| panic!("{path}: {error}"));
-    if reply.text.is_empty() { serde_json::Value::Null } else { reply.json().unwrap() }
-}
-
-async fn get(home: &Home, path: &str) -> serde_json::Value {
-    home.client().get(path).await.unwrap().success().unwrap().json().unwrap()
-}
-
-fn alert(name: &str, component: &str, ends_in_s: i64) -> serde_json::Value {
-    serde_json::json!({
-        "labels": {"alertname": name, "component": component, "severity": "critical"},
-        "annotations": {"summary": format!("{name} on {component}")},
-        "startsAt": Utc::now(), "endsAt": Utc::now() + chrono::TimeDelta::seconds(ends_in_s),
-    })
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn alerts_of_others_become_incidents_that_people_work_on() {
-    let settings = "[notify]\nto = ['chat']\n[healing]\nevery = '200ms'\n";
-    let home = Home::new().unwrap().with_settings(settings);
-    let _process = home.start().await.unwrap();
-    let ledger = &ledger(&home).await;
-    // The same three times over, as Prometheus does.
-    for _ in 0..3 {
-        post(&home, "/api/v2/alerts", serde_json::json!([alert("Down", "shop", 60)])).await;
-    }
-    let told = |n: u64| async move {
-        ledger.delivery_counts().await.unwrap().iter().map(|it| it.1).sum::<u64>() == n
-    };
-    until(&home, "told", || told(1)).await;
-    let list = get(&home, "/api/v1/incidents?state=unresolved").await;
-    assert_eq!(list["incidents"].as_array().unwrap().len(), 1);
-    let id = list["incidents"][0]["id"].as_str().unwrap().to_owned();
-    let path = |verb: &str| format!("/api/v1/incidents/{id}/{verb}");
-    post(&home, &path("acknowledge"), serde_json::json!({})).await;
-    let twice = home.client().post(&path("acknowledge"), &[], "").await.unwrap();
-    assert_eq!(twice.status.as_u16(), 409);
-    post(&home, &path("comment"), serde_json::json!({"text": "I look at it"})).await;
-    post(&home, &path("snooze"), serde_json::json!({"for": "1h"})).await;
-    let bad = home.client().post(&path("snooze"), &[], r#"{"fro": "1h"}"#).await.unwrap();
-    assert!(bad.status.as_u16() == 400 && bad.text.contains("fro"), "{}", bad.text);
-    post(&home, "/api/v2/alerts", serde_json::json!([alert("Down", "shop", -1)])).await;
-    let over = || async { incidents(ledger).await[0].state == "resolved" };
-    until(&home, "resolved", over).await;
-    until(&home, "told of the end", || told(2)).await;
-    let shown = get(&home, &format!("/api/v1/incidents/{id}")).await;
-    let kinds: Vec<_> = shown["timeline"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|it| it["kind"].as_str().unwrap())
-        .collect();
-    let expected =
-        ["opened", "notified", "acknowledged", "comment", "snoozed", "resolved", "notified"];
-    assert_eq!(kinds, expected);
-    assert!(shown["times"]["acknowledge_s"].as_f64().unwrap() > 0.0);
-    let audited = ledger.audited(10).await.unwrap();
-    assert!(audited.iter().any(|it| it.what == "acknowledged incident"), "{audited:?}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_silenced_alert_is_told_when_the_silence_ends() {
-    let settings = "[notify]\nto = ['chat']\n[healing]\nevery = '200ms'\n";
-    let home = Home::new().unwrap().with_settings(settings);
-    let _process = home.start().await.unwrap();
-    let ledger = &ledger(&home).await;
-    let matchers = serde_json::json!([{"name": "component", "value": "sh*"}]);
-    let silence =
-        post(&home, "/api/v1/silences", serde_json::json!({"matchers": matchers, "for": "1h"}))
-            .await;
-    post(&home, "/api/v2/alerts", serde_json::json!([alert("Down", "shop", 60)])).await;
-    let n_told =
-        || async { ledger.delivery_counts().await.unwrap().iter().map(|it| it.1).sum::<u64>() };
-    pause(2).await;
-    assert_eq!(n_told().await, 0);
-    let id = silence["id"].as_str().unwrap();
-    assert!(ledger.end_silence(id, Utc::now()).await.unwrap());
-    until(&home, "told", || async { n_told().await == 1 }).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_high_risk_waits_for_its_approval_and_the_kill_switch_for_nobody() {
-    let worker = Worker::new();
-    worker.start();
-    let playbook = format!(
-        "[[playbook]]\nname = 'careful'\nrisk = 'high'\nverify = {{ wait = '500ms', within = '10s' }}\n\
-         [[playbook.action]]\ndo = 'restart_process'\nstart = ['sleep', '1000']\npid_file = '{}'\n",
-        worker.pid_file().display()
-    );
-    let home = Home::new().unwrap().with_settings(worker.settings(false, "1s") + &playbook);
-    let _process = home.start().await.unwrap();
-    let ledger = &ledger(&home).await;
-    pause(2).await;
-    worker.kill();
-    let proposed = || async { actions(ledger).await.iter().any(|it| it.state == "proposed") };
-    until(&home, "proposed", proposed).await;
-    pause(1).await;
-    assert!(!worker.is_alive(), "nobody has approved it");
-    let id = actions(ledger).await[0].id.clone();
-    // A link from a message without its token opens nothing, and following it does nothing.
-    let wrong = home.client().get(&format!("/api/v1/actions/{id}/decide?token=x")).await.unwrap();
-    assert_eq!(wrong.status.as_u16(), 403);
-    post(&home, &format!("/api/v1/actions/{id}/approve"), serde_json::json!({})).await;
-    let fixed = || async { incidents(ledger).await[0].state == "resolved" };
-    until(&home, "fixed", fixed).await;
-    assert!(worker.is_alive());
-
-    let reason = serde_json::json!({"reason": "we are deploying"});
-    post(&home, "/api/v1/healing/kill", reason).await;
-    worker.kill();
-    let escalated = || async {
-        incidents(ledger)
-            .await
-            .iter()
-            .any(|it| it.escalation.as_deref().is_some_and(|why| why.contains("we are deploying")))
-    };
-    until(&home, "escalated", escalated).await;
-    assert!(!worker.is_alive());
-    post(&home, "/api/v1/healing/resume", serde_json::json!({})).await;
-    let asked = || async { actions(ledger).await.iter().any(|it| it.state == "proposed") };
-    until(&home, "asked again", asked).await;
-    let healing = get(&home, "/api/v1/healing").await;
-    assert_eq!(
-        (healing["acts"].as_bool(), healing["brakes"].as_array().unwrap().len()),
-        (Some(true), 0)
-    );
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_crash_leaves_half_done_is_observed_and_not_done_again() {
     let worker = Worker::new();
@@ -428,102 +319,6 @@ async fn what_a_crash_leaves_half_done_is_observed_and_not_done_again() {
     assert_eq!(done.len(), 1, "{done:#?}\n{}", home.log_tail());
     assert_eq!(done[0].outcome.as_deref(), Some("effective"), "{done:#?}");
     assert_eq!(fs::read_to_string(marks).unwrap().lines().count(), 1, "it was done once");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_storm_of_alerts_is_a_few_messages_and_no_action() {
-    let playbook = "[[playbook]]\nname = 'eager'\n[[playbook.action]]\ndo = 'call_http'\n\
-                    url = 'http://127.0.0.1:9/'\n";
-    let settings = "[notify]\nto = ['chat']\n[healing]\nevery = '200ms'\nstorm_incidents = 20\n";
-    let home = Home::new().unwrap().with_settings(format!("{settings}{playbook}"));
-    let _process = home.start().await.unwrap();
-    let ledger = &ledger(&home).await;
-    for round in 0..5 {
-        let alerts: Vec<_> =
-            (0..200).map(|n| alert("Down", &format!("service-{round}-{n}"), 60)).collect();
-        post(&home, "/api/v2/alerts", serde_json::Value::Array(alerts)).await;
-    }
-    pause(4).await;
-    let told: u64 = ledger.delivery_counts().await.unwrap().iter().map(|it| it.1).sum();
-    assert!((1..=4).contains(&told), "{told} messages");
-    let filter = IncidentFilter::default();
-    assert_eq!(ledger.incidents(&filter, 5_000).await.unwrap().len(), 1_000);
-    let begun = ledger.recent_actions(Utc::now() - chrono::TimeDelta::hours(1), 100).await.unwrap();
-    assert!(begun.len() <= 1, "the blast radius holds: {}", begun.len());
-}
-
-/// Runs the program on the home's lake and gives what it prints.
-fn pipenotify(home: &Home, words: &[&str]) -> (bool, String) {
-    let mut command = Command::new(tests::process::binary().unwrap());
-    let inherited = std::env::vars_os().map(|(name, _)| name);
-    for name in inherited.filter(|name| name.to_string_lossy().starts_with("PIPENOTIFY_")) {
-        command.env_remove(name);
-    }
-    let output = command
-        .args(words)
-        .arg("--config")
-        .arg(home.path().join("pipenotify.toml"))
-        .args(["--lake", home.lake()])
-        .current_dir(home.path())
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    (output.status.success(), text + &String::from_utf8_lossy(&output.stderr))
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_past_is_replayed_without_doing_anything() {
-    let settings = r#"
-[collect]
-host = []
-[health]
-every = "5m"
-[[health.component]]
-name = "shop"
-kind = "service"
-[health.component.control]
-restart_url = "http://127.0.0.1:9/restart"
-[[health.component.check]]
-metric = "shop.up"
-aggregation = "last"
-warning = 0.9
-critical = 0.5
-"#;
-    let home = Home::new().unwrap().with_settings(settings);
-    let process = home.start().await.unwrap();
-    // A day of minutes, in which it was down for an hour or not at all.
-    let day = |down: std::ops::Range<i64>| {
-        let now = Utc::now();
-        let sample = move |ago: i64| {
-            let ts = now - chrono::TimeDelta::minutes(ago);
-            let value = f64::from(u8::from(!down.contains(&ago)));
-            serde_json::json!({"metric": "shop.up", "ts": ts, "value": value})
-        };
-        serde_json::json!({"samples": (0..1_500).map(sample).collect::<Vec<_>>()})
-    };
-    home.client().write_json(&day(0..0)).await.unwrap().success().unwrap();
-    assert!(process.stop().await.unwrap().success());
-    let (fine, said) = pipenotify(&home, &["playbook", "test", "--past", "24h"]);
-    assert!(
-        fine && said.contains("0 incidents, 0 actions, held back or handed over 0 times"),
-        "{said}"
-    );
-
-    let other = Home::new().unwrap().with_settings(settings);
-    let process = other.start().await.unwrap();
-    other.client().write_json(&day(300..360)).await.unwrap().success().unwrap();
-    assert!(process.stop().await.unwrap().success());
-    let (fine, said) = pipenotify(&other, &["playbook", "test", "--past", "24h"]);
-    assert!(fine && said.contains("1 incidents, "), "{said}");
-    assert!(said.contains("would do `call_http` on `http:127.0.0.1:9/restart`"), "{said}");
-    assert!(said.contains("would hand over to people"), "{said}");
-    let (fine, said) = pipenotify(&other, &["playbook", "check"]);
-    assert!(fine && said.contains("playbooks can work"), "{said}");
-    let bad =
-        format!("{settings}\n[[playbook]]\nname = 'x'\n[[playbook.action]]\ndo = 'nothing'\n");
-    fs::write(other.path().join("pipenotify.toml"), bad).unwrap();
-    let (fine, said) = pipenotify(&other, &["playbook", "check"]);
-    assert!(!fine && said.contains("pipenotify.toml:17: playbook `x`: action 1"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,139 @@
+//! Playbooks tried on the past, and a fix that made things worse.
+
+use super::*;
+
+/// Runs the program on the home's lake and gives what it prints.
+fn pipenotify(home: &Home, words: &[&str]) -> (bool, String) {
+    let mut command = Command::new(tests::process::binary().unwrap());
+    let inherited = std::env::vars_os().map(|(name, _)| name);
+    for name in inherited.filter(|name| name.to_string_lossy().starts_with("PIPENOTIFY_")) {
+        command.env_remove(name);
+    }
+    let output = command
+        .args(words)
+        .arg("--config")
+        .arg(home.path().join("pipenotify.toml"))
+        .args(["--lake", home.lake()])
+        .current_dir(home.path())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    (output.status.success(), text + &String::from_utf8_lossy(&output.stderr))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_past_is_replayed_without_doing_anything() {
+    let settings = r#"
+[collect]
+host = []
+[health]
+every = "5m"
+[[health.component]]
+name = "shop"
+kind = "service"
+[health.component.control]
+restart_url = "http://127.0.0.1:9/restart"
+[[health.component.check]]
+metric = "shop.up"
+aggregation = "last"
+warning = 0.9
+critical = 0.5
+"#;
+    let home = Home::new().unwrap().with_settings(settings);
+    let process = home.start().await.unwrap();
+    // A day of minutes, in which it was down for an hour or not at all.
+    let day = |down: std::ops::Range<i64>| {
+        let now = Utc::now();
+        let sample = move |ago: i64| {
+            let ts = now - chrono::TimeDelta::minutes(ago);
+            let value = f64::from(u8::from(!down.contains(&ago)));
+            serde_json::json!({"metric": "shop.up", "ts": ts, "value": value})
+        };
+        serde_json::json!({"samples": (0..1_500).map(sample).collect::<Vec<_>>()})
+    };
+    home.client().write_json(&day(0..0)).await.unwrap().success().unwrap();
+    assert!(process.stop().await.unwrap().success());
+    let (fine, said) = pipenotify(&home, &["playbook", "test", "--past", "24h"]);
+    assert!(
+        fine && said.contains("0 incidents, 0 actions, held back or handed over 0 times"),
+        "{said}"
+    );
+
+    let other = Home::new().unwrap().with_settings(settings);
+    let process = other.start().await.unwrap();
+    other.client().write_json(&day(300..360)).await.unwrap().success().unwrap();
+    assert!(process.stop().await.unwrap().success());
+    let (fine, said) = pipenotify(&other, &["playbook", "test", "--past", "24h"]);
+    assert!(fine && said.contains("1 incidents, "), "{said}");
+    assert!(said.contains("would do `call_http` on `http:127.0.0.1:9/restart`"), "{said}");
+    assert!(said.contains("would hand over to people"), "{said}");
+    let (fine, said) = pipenotify(&other, &["playbook", "check"]);
+    assert!(fine && said.contains("playbooks can work"), "{said}");
+    let bad =
+        format!("{settings}\n[[playbook]]\nname = 'x'\n[[playbook.action]]\ndo = 'nothing'\n");
+    fs::write(other.path().join("pipenotify.toml"), bad).unwrap();
+    let (fine, said) = pipenotify(&other, &["playbook", "check"]);
+    assert!(!fine && said.contains("pipenotify.toml:17: playbook `x`: action 1"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_made_it_worse_is_undone() {
+    let folder = tempfile::tempdir().unwrap();
+    let mark = folder.path().join("undone");
+    let settings = format!(
+        r#"
+[health]
+every = "300ms"
+[[health.component]]
+name = "queue"
+kind = "queue"
+[[health.component.check]]
+metric = "queue.waiting"
+aggregation = "last"
+window = "1h"
+warning = 5
+critical = 1000
+[notify]
+to = ["chat"]
+[healing]
+every = "200ms"
+lease = "2s"
+allow_commands = ["/bin/true", "/usr/bin/touch"]
+[[playbook]]
+name = "makes it worse"
+verify = {{ wait = "300ms", within = "2s" }}
+[[playbook.action]]
+do = "run_command"
+program = "/bin/true"
+[playbook.action.undo]
+do = "run_command"
+program = "/usr/bin/touch"
+arguments = ["{}"]
+"#,
+        mark.display()
+    );
+    let home = Home::new().unwrap().with_settings(settings);
+    let _process = home.start().await.unwrap();
+    let (ledger, client) = (&ledger(&home).await, home.client());
+    let write = async |value: f64| {
+        let sample =
+            serde_json::json!({"metric": "queue.waiting", "value": value, "ts": Utc::now()});
+        client
+            .write_json(&serde_json::json!({"samples": [sample]}))
+            .await
+            .unwrap()
+            .success()
+            .unwrap();
+    };
+    write(10.0).await;
+    let begun = async || !actions(ledger).await.is_empty();
+    until(&home, "begun", || begun()).await;
+    write(50.0).await;
+    let undone = async || mark.exists() && incidents(ledger).await[0].escalated_at.is_some();
+    until(&home, "undone and handed to people", || undone()).await;
+    let done = actions(ledger).await.remove(0);
+    assert_eq!(done.outcome.as_deref(), Some("worse"));
+    assert_eq!((done.before, done.after), (Some(10.0), Some(50.0)));
+    let kinds = ledger.timeline(&done.incident_id).await.unwrap();
+    assert!(kinds.iter().any(|it| it.kind == "undone"), "{kinds:?}");
+}
