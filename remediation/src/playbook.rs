@@ -230,6 +230,17 @@ impl Playbook {
             && it.labels.iter().all(has)
     }
 
+    /// Whether it came with the program.
+    pub fn is_built_in(&self) -> bool {
+        self.place.starts_with(load::BUILT_IN)
+    }
+
+    /// Whether it is for this component.
+    pub fn is_for(&self, component: &str) -> bool {
+        let all = &self.matches.component;
+        all.is_empty() || all.iter().any(|pattern| glob(pattern, component))
+    }
+
     /// The action of a rung, ready to run.
     ///
     /// # Errors

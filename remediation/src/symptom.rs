@@ -77,8 +77,6 @@ impl Observation {
 pub fn after(before: Option<&Symptom>, seen: &Observation, now: DateTime<Utc>) -> Option<Symptom> {
     let mut it = before.cloned().unwrap_or_else(|| fresh(seen, now));
     let was_bad = it.bad;
-    it.seen_at = now;
-    it.expires_at = seen.expires_at;
     match seen.verdict {
         // What is not seen is neither good nor bad; another rule speaks of silence.
         Verdict::Unknown => return before.map(|_| it),
@@ -94,6 +92,8 @@ pub fn after(before: Option<&Symptom>, seen: &Observation, now: DateTime<Utc>) -
             it.kind = seen.kind.as_str().to_owned();
         }
     }
+    it.seen_at = now;
+    it.expires_at = seen.expires_at;
     it.known_at = Some(now);
     (it.observed, it.expected, it.score) = (seen.observed, seen.expected, seen.score);
     it.bad = believed(&it, seen.hysteresis, was_bad);

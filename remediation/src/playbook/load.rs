@@ -5,6 +5,9 @@ use toml::{Table, Value};
 use super::{Look, Playbook};
 use crate::action::{self, Allowed};
 
+/// Where the playbooks that come with the program are.
+pub(super) const BUILT_IN: &str = "built in";
+
 /// The ladder may not be longer.
 const RUNGS_MAX: usize = 16;
 
@@ -22,7 +25,7 @@ pub struct Refused {
 /// They act only on components that say how they may be handled.
 pub fn built_in() -> Vec<Playbook> {
     let (playbooks, refused) =
-        load("built in", include_str!("built_in.toml"), &Allowed::everything());
+        load(BUILT_IN, include_str!("built_in.toml"), &Allowed::everything());
     debug_assert!(refused.is_empty(), "{refused:?}");
     playbooks
 }

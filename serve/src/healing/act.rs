@@ -47,7 +47,9 @@ async fn brakes(state: &State, known: &mut Known, now: DateTime<Utc>) -> anyhow:
     let opened: Vec<_> = known.incidents.iter().map(|it| it.opened_at).collect();
     let none = Incident::clone;
     let so_far = match known.incidents.first().map(none) {
-        Some(first) => known.facts(&first, facts::n_actionable(&state.config), now),
+        Some(first) => {
+            known.facts(&first, facts::n_actionable(&state.config, &state.healing.playbooks), now)
+        }
         None => return Ok(()),
     };
     let due = facts::limits(&state.config).due_brakes(&so_far, &opened, now);
@@ -134,7 +136,8 @@ async fn consider(
         dry_run: config.dry_run,
         probability: config.probability,
     };
-    let so_far = known.facts(incident, facts::n_actionable(&state.config), now);
+    let so_far =
+        known.facts(incident, facts::n_actionable(&state.config, &state.healing.playbooks), now);
     let step = fix::next(&case, &facts::limits(&state.config), &so_far, now);
     let target = |rung: usize| rungs[rung].clone().unwrap_or_default();
     Ok(Some(match step {
@@ -194,7 +197,7 @@ async fn choose<'a>(
         if can {
             return Ok(Some((playbook, rungs)));
         }
-        if first.is_none() && playbook.place.starts_with("built in") {
+        if first.is_none() && playbook.is_built_in() {
             continue;
         }
         first = first.or(Some((playbook, rungs)));

@@ -164,7 +164,7 @@ impl<'a> Replay<'a> {
             actions: &self.actions,
             brakes: &[],
             effectiveness: &[],
-            n_components: facts::n_actionable(self.config),
+            n_components: facts::n_actionable(self.config, self.playbooks),
             in_maintenance: false,
         };
         let step = fix::next(&case, &facts::limits(self.config), &so_far, at);

@@ -7,11 +7,11 @@ use data::ledger::{Action, Brake, Effectiveness, Incident, Silence, Symptom};
 use remediation::{
     guard::{Facts, Limits},
     notice,
-    playbook::Names,
+    playbook::{Names, Playbook},
 };
 
 use super::{ACTIONS_MAX, Healing, delta};
-use crate::config::Config;
+use crate::config::{Component, Config};
 
 /// What the ledger knows.
 #[derive(Debug)]
@@ -104,9 +104,12 @@ pub(super) fn limits(config: &Config) -> Limits {
     }
 }
 
-/// Components that say how they may be handled: the set that a share of is counted over.
-pub(super) fn n_actionable(config: &Config) -> usize {
-    config.health.component.iter().filter(|it| !it.control.is_empty()).count().max(1)
+/// Components that could be acted on, the set that a share is taken of: those that say how they may be
+/// handled, and those that a playbook of the user's is for.
+pub(super) fn n_actionable(config: &Config, playbooks: &[Playbook]) -> usize {
+    let own = || playbooks.iter().filter(|it| !it.is_built_in());
+    let can = |it: &&Component| !it.control.is_empty() || own().any(|book| book.is_for(&it.name));
+    config.health.component.iter().filter(can).count().max(1)
 }
 
 /// What the names of a playbook stand for in this case.
