@@ -1,6 +1,6 @@
 //! The engine: SQL over lake and memory, within limits.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use data::{Recent, Table, lake::Lake};
@@ -16,7 +16,9 @@ use tokio::{
 };
 
 use crate::{
-    Error, Result, function, like,
+    Error, Result,
+    damage::DamageTable,
+    function, like,
     table::{self, LakeTable},
     view,
 };
@@ -58,9 +60,16 @@ impl Default for Limits {
 #[derive(Clone)]
 pub struct Engine {
     context: SessionContext,
+    lake: Arc<Lake>,
     places: Arc<Semaphore>,
     limits: Limits,
 }
+
+/// How often a query begins again because it met a damaged file, which the next try does not see.
+const DAMAGED_MAX: usize = 10;
+
+/// What a query brings, its first batch looked at already.
+type Batches = stream::Peekable<SendableRecordBatchStream>;
 
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -122,28 +131,54 @@ impl Engine {
             context.register_table(table.name(), Arc::new(provider))?;
         }
         view::register(&context)?;
+        context.register_table("damage", Arc::new(DamageTable::new(Arc::clone(&lake))))?;
         let places = Arc::new(Semaphore::new(limits.concurrency));
-        Ok(Self { context, places, limits })
+        Ok(Self { context, lake, places, limits })
     }
 
-    /// Plans `query` and starts it. Only reading is allowed.
+    /// Plans `query` and starts it. Only reading is allowed. A damaged file that shows itself before
+    /// the first batch is quarantined, and the query begins again without it.
     ///
     /// # Errors
     /// Any of [`Error`]; after the first batch, errors come in the stream.
     pub async fn sql(&self, query: &str) -> Result<Answer> {
         let deadline = Instant::now() + self.limits.timeout;
         let place = self.place().await?;
+        let started = async {
+            for _ in 0..DAMAGED_MAX {
+                let started = self.start(query).await;
+                let met_damage = started.is_err() && self.quarantine().await;
+                if !met_damage {
+                    return started;
+                }
+            }
+            self.start(query).await
+        };
+        let (schema, batches) =
+            tokio::time::timeout_at(deadline, started).await.map_err(|_| Error::Timeout)??;
+        Ok(self.limited(schema, batches, deadline, place))
+    }
+
+    async fn start(&self, query: &str) -> Result<(SchemaRef, Batches)> {
         let options = SQLOptions::new()
             .with_allow_ddl(false)
             .with_allow_dml(false)
             .with_allow_statements(false);
-        let started = async {
-            let frame = self.context.sql_with_options(query, options).await?;
-            Ok::<_, Error>(frame.execute_stream().await?)
-        };
-        let batches =
-            tokio::time::timeout_at(deadline, started).await.map_err(|_| Error::Timeout)??;
-        Ok(self.limited(batches, deadline, place))
+        let frame = self.context.sql_with_options(query, options).await?;
+        let batches = frame.execute_stream().await?;
+        let (schema, mut batches) = (batches.schema(), batches.peekable());
+        if let Some(error) = Pin::new(&mut batches).next_if(Result::is_err).await {
+            error?;
+        }
+        Ok((schema, batches))
+    }
+
+    /// Whether damaged files were taken out of their tables.
+    async fn quarantine(&self) -> bool {
+        self.lake.quarantine_suspects().await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "cannot take damaged files out of their tables");
+            0
+        }) > 0
     }
 
     /// All rows of an answer.
@@ -165,14 +200,15 @@ impl Engine {
     /// `batches` until rows or time run out; the place is given back with the stream.
     fn limited(
         &self,
-        batches: SendableRecordBatchStream,
+        schema: SchemaRef,
+        batches: Batches,
         deadline: Instant,
         place: OwnedSemaphorePermit,
     ) -> Answer {
-        let schema = table::plain(&batches.schema());
+        let schema = table::plain(&schema);
         let shown = Arc::clone(&schema);
         let max_rows = self.limits.max_rows;
-        type Rest = (SendableRecordBatchStream, usize, OwnedSemaphorePermit);
+        type Rest = (Batches, usize, OwnedSemaphorePermit);
         let next = move |(mut batches, n_rows, place): Rest| {
             let shown = Arc::clone(&shown);
             async move {

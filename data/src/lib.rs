@@ -26,6 +26,7 @@ pub mod parquet;
 pub mod recent;
 pub mod sample;
 pub mod table;
+mod verify;
 
 pub use error::{Error, Result};
 pub use event::{Event, Span};

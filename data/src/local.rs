@@ -22,7 +22,7 @@ use object_store::{
     Result, UploadPart, local::LocalFileSystem, path::Path,
 };
 
-use crate::disk::Disk;
+use crate::{disk::Disk, verify::Verified};
 
 /// A folder as an object store.
 #[derive(Clone, Debug)]
@@ -32,17 +32,22 @@ pub(crate) struct Local {
     temporary: Arc<AtomicU64>,
     /// Folders whose names are known to be on disk.
     folders: Arc<Mutex<HashSet<PathBuf>>>,
+    verified: Arc<Verified>,
 }
 
 impl Local {
     /// The store of everything under `root`, which is created if it is missing.
-    pub(crate) fn new(root: &std::path::Path, disk: Arc<dyn Disk>) -> Result<Self> {
+    pub(crate) fn new(
+        root: &std::path::Path,
+        disk: Arc<dyn Disk>,
+        verified: Arc<Verified>,
+    ) -> Result<Self> {
         disk.create_dir(root).map_err(generic)?;
         let inner = Arc::new(LocalFileSystem::new_with_prefix(root)?);
         // Names of stores that share the folder must not collide.
         let first = rand::random::<u64>() >> 1;
         let temporary = Arc::new(AtomicU64::new(first));
-        Ok(Self { inner, disk, temporary, folders: Arc::default() })
+        Ok(Self { inner, disk, temporary, folders: Arc::default(), verified })
     }
 
     /// Writes under a temporary name, syncs, and only then gives the file its name.
@@ -68,6 +73,7 @@ impl Local {
             io::ErrorKind::AlreadyExists => Error::AlreadyExists { path, source: source.into() },
             _ => generic(source),
         })?;
+        self.verified.is_sound(location);
         let meta = self.inner.head(location).await?;
         Ok(PutResult { e_tag: meta.e_tag, version: None })
     }
@@ -83,7 +89,25 @@ impl Local {
             }
             _ => generic(source),
         })?;
+        self.verified.forget(&location);
         Ok(location)
+    }
+
+    /// Returns once it is known that the bytes at `location` are the ones that were written.
+    async fn verify(&self, location: &Path) -> Result<()> {
+        if !self.verified.is_due(location) {
+            return Ok(());
+        }
+        let file = self.inner.path_to_filesystem(location)?;
+        let (verified, path) = (Arc::clone(&self.verified), location.clone());
+        let read = tokio::task::spawn_blocking(move || verified.read_through(&path, &file));
+        match read.await? {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.verified.missing(location);
+                Err(Error::NotFound { path: location.to_string(), source: error.into() })
+            }
+            read => read.map_err(generic),
+        }
     }
 }
 
@@ -171,7 +195,14 @@ impl ObjectStore for Local {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        self.inner.get_opts(location, options).await
+        if !options.head {
+            self.verify(location).await?;
+        }
+        let got = self.inner.get_opts(location, options).await;
+        if matches!(got, Err(Error::NotFound { .. })) {
+            self.verified.missing(location);
+        }
+        got
     }
 
     async fn get_ranges(
@@ -179,6 +210,7 @@ impl ObjectStore for Local {
         location: &Path,
         ranges: &[std::ops::Range<u64>],
     ) -> Result<Vec<Bytes>> {
+        self.verify(location).await?;
         self.inner.get_ranges(location, ranges).await
     }
 

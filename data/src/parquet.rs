@@ -28,7 +28,7 @@ use parquet::{
 };
 use uuid::Uuid;
 
-use crate::{Error, Result, Table, lake::DataFile, table::DAY};
+use crate::{Error, Result, Table, lake::DataFile, table::DAY, verify};
 
 /// Most rows in a row group: small enough that one host's hour of one metric skips the rest.
 pub const ROW_GROUP_ROWS: usize = 128 * 1024;
@@ -118,7 +118,12 @@ impl Writer {
         }
         let bytes = Bytes::from(self.inner.into_inner().map_err(unwritable)?);
         let file = DataFile {
-            path: format!("date={}/{name}-{}.parquet", self.date, Uuid::now_v7()),
+            path: format!(
+                "date={}/{name}-{}-{:08x}.parquet",
+                self.date,
+                Uuid::now_v7(),
+                crc32fast::hash(&bytes)
+            ),
             date: self.date,
             n_bytes: bytes.len() as u64,
             n_rows: self.n_rows,
@@ -133,8 +138,11 @@ impl Writer {
 }
 
 /// All rows of a file, in the table's file schema. Blocks: CPU only. [`Error::Corrupt`] names
-/// `path` when the bytes are not a whole Parquet file.
+/// `path` when the bytes are not a whole Parquet file, or not the ones that its name stands for.
 pub fn decode(path: &str, bytes: Bytes) -> Result<Vec<RecordBatch>> {
+    if let Some(why) = verify::fault(path, &bytes) {
+        return Err(Error::corrupt(path, why));
+    }
     let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)
         .and_then(|builder| builder.with_batch_size(ROW_GROUP_ROWS).build())
         .map_err(|error| Error::corrupt(path, error))?;

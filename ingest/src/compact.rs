@@ -30,22 +30,43 @@ const MAX_BYTES: u64 = 256 << 20;
 const CEILINGS: [u64; 4] = [1 << 20, 8 << 20, 32 << 20, 128 << 20];
 
 impl Ingest {
-    /// Merges small files of each table and day. What cannot be read is quarantined.
+    /// Merges small files of each table and day. What cannot be read, or is not there, is
+    /// quarantined.
     ///
     /// # Errors
-    /// When the store cannot be reached; what was merged until then stays merged.
+    /// The first that occurred, after everything was tried: when the store cannot be reached.
     pub async fn compact(&self, now: DateTime<Utc>) -> Result<String> {
-        let (mut n_from, mut n_to) = (0, 0);
+        let (mut n_from, mut n_to, mut failed) = (0, 0, None);
         // Rollups are replaced whole, a day in one file.
         for table in Table::ALL.into_iter().filter(|table| table.bucket().is_none()) {
             for sources in chosen(&self.lake.snapshot(table).files) {
                 let n_sources = sources.len();
-                if let Some(n_merged) = self.merge(table, sources, now).await? {
-                    (n_from, n_to) = (n_from + n_sources, n_to + n_merged);
+                match self.merge(table, sources, now).await {
+                    Ok(Some(n_merged)) => (n_from, n_to) = (n_from + n_sources, n_to + n_merged),
+                    Ok(None) => {}
+                    Err(error) => drop(failed.get_or_insert(error)),
                 }
             }
         }
-        Ok(format!("{n_from} files into {n_to}"))
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(format!("{n_from} files into {n_to}")),
+        }
+    }
+
+    /// The bytes of a file, or why it cannot be one of the table any more.
+    async fn read(&self, table: Table, file: &DataFile) -> Result<std::result::Result<Bytes, String>> {
+        let path = Path::from(format!("{table}/{}", file.path));
+        let got = match self.lake.store().get(&path).await {
+            Ok(got) => got.bytes().await,
+            Err(error) => Err(error),
+        };
+        match got {
+            Ok(bytes) => Ok(Ok(bytes)),
+            Err(object_store::Error::NotFound { .. }) => Ok(Err("the file is missing".into())),
+            Err(_) if self.lake.quarantine_suspects().await? > 0 => Ok(Err("it is damaged".into())),
+            Err(error) => Err(data::Error::unavailable("reading a partition", error).into()),
+        }
     }
 
     /// How many files have taken the place of `sources`; `None` if nothing was changed.
@@ -57,10 +78,13 @@ impl Ingest {
     ) -> Result<Option<usize>> {
         let mut read = vec![];
         for file in &sources {
-            let path = Path::from(format!("{table}/{}", file.path));
-            let unread = |error| data::Error::unavailable("reading a partition", error);
-            let got = self.lake.store().get(&path).await.map_err(unread)?;
-            read.push((file.path.clone(), got.bytes().await.map_err(unread)?));
+            match self.read(table, file).await? {
+                Ok(bytes) => read.push((file.path.clone(), bytes)),
+                Err(why) => {
+                    self.lake.quarantine(table, file, &why, now).await?;
+                    return Ok(None);
+                }
+            }
         }
         let merged = tokio::task::spawn_blocking(move || merge(table, read, now));
         let mut merged = match merged.await.map_err(joined)? {
@@ -98,20 +122,27 @@ fn chosen(files: &[DataFile]) -> Vec<Vec<DataFile>> {
 
 fn chosen_of_day(files: &[&DataFile]) -> Option<Vec<DataFile>> {
     CEILINGS.iter().find_map(|&ceiling| {
-        let mut runs = files.split(|file| file.n_bytes >= ceiling).map(fitting);
+        let mut runs = files.split(|file| file.n_bytes >= ceiling).flat_map(fitting);
         let run = runs.find(|run| run.len() >= MIN_FILES)?;
         Some(run.iter().copied().cloned().collect())
     })
 }
 
-/// As many of the first files as may be merged at once.
-fn fitting<'a, 'b>(run: &'a [&'b DataFile]) -> &'a [&'b DataFile] {
-    let (mut n_rows, mut n_bytes) = (0, 0);
-    let over = run.iter().position(|file| {
-        (n_rows, n_bytes) = (n_rows + file.n_rows, n_bytes + file.n_bytes);
-        n_rows > MAX_ROWS || n_bytes > MAX_BYTES
-    });
-    &run[..over.unwrap_or(run.len())]
+/// A run in pieces, each as many files as may be merged at once.
+fn fitting<'a, 'b>(mut run: &'a [&'b DataFile]) -> Vec<&'a [&'b DataFile]> {
+    let mut pieces = vec![];
+    while !run.is_empty() {
+        let (mut n_rows, mut n_bytes) = (0, 0);
+        let over = run.iter().position(|file| {
+            (n_rows, n_bytes) = (n_rows + file.n_rows, n_bytes + file.n_bytes);
+            n_rows > MAX_ROWS || n_bytes > MAX_BYTES
+        });
+        // A file that is too large by itself is a piece of its own, and so stays.
+        let (piece, rest) = run.split_at(over.unwrap_or(run.len()).max(1));
+        pieces.push(piece);
+        run = rest;
+    }
+    pieces
 }
 
 /// Why files were not merged, and the unreadable one if that is it.
@@ -146,4 +177,39 @@ fn encode(table: Table, batches: &[RecordBatch], now: DateTime<Utc>) -> data::Re
         points.extend(rows.map_err(|error| data::Error::Invalid(error.to_string()))?);
     }
     runs::encode(points.iter(), now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(n: i64, n_rows: u64) -> DataFile {
+        DataFile {
+            path: format!("date=1970-01-01/{n}.parquet"),
+            date: DateTime::UNIX_EPOCH.date_naive(),
+            n_bytes: 1_000,
+            n_rows,
+            ts: None,
+            metric: None,
+            host: None,
+            modified_ms: n,
+            since: None,
+        }
+    }
+
+    fn check(rows: &[u64], expected: &[i64]) {
+        let files: Vec<_> = rows.iter().zip(0..).map(|(&rows, n)| file(n, rows)).collect();
+        let groups = chosen(&files).into_iter().flatten();
+        assert_eq!(groups.map(|file| file.modified_ms).collect::<Vec<_>>(), expected, "{rows:?}");
+    }
+
+    #[test]
+    fn neighbours_are_merged_as_far_as_memory_goes() {
+        check(&[10, 10, 10], &[]);
+        check(&[10, 10, 10, 10, 10], &[0, 1, 2, 3, 4]);
+        check(&[MAX_ROWS / 2; 5], &[]);
+        check(&[MAX_ROWS, 10, 10, 10, 10], &[1, 2, 3, 4]);
+        check(&[MAX_ROWS + 1, 10, 10, MAX_ROWS, 1, 1, 1, 1, 1], &[4, 5, 6, 7, 8]);
+        check(&[MAX_ROWS / 4; 9], &[0, 1, 2, 3]);
+    }
 }

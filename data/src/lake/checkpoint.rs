@@ -10,11 +10,16 @@ use bytes::Bytes;
 use deltalake_core::{
     DeltaTableBuilder, DeltaTableError, protocol::checkpoints::create_checkpoint,
 };
-use object_store::path::Path;
+use futures::TryStreamExt;
+use object_store::{ObjectStoreExt, path::Path};
 use parquet::arrow::{ProjectionMask, arrow_reader::ParquetRecordBatchReaderBuilder};
 use url::Url;
 
-use super::{Lake, action, log::Log, state::State};
+use super::{
+    Lake, action,
+    log::{self, Log},
+    state::State,
+};
 use crate::{Error, Result, Table, error::Cause, table::DATE};
 
 impl Lake {
@@ -23,11 +28,44 @@ impl Lake {
     /// [`Error::Unavailable`] when the store cannot be reached.
     pub async fn checkpoint(&self, table: Table) -> Result<()> {
         let log = &self.opened(table).log;
-        write(log).await.map_err(|error| Error::unavailable("writing a checkpoint", error))
+        let version = self.refresh(table).await?.version;
+        if self.store.head(&log.checkpoint_path(version)).await.is_ok() {
+            return Ok(());
+        }
+        let written = write(log).await;
+        let version =
+            written.map_err(|error| Error::unavailable("writing a checkpoint", error))?;
+        note_checksum(log, version).await
     }
 }
 
-async fn write(log: &Log) -> Result<(), DeltaTableError> {
+/// Where the checksums of checkpoints lie in a table's folder; readers of Delta skip such names.
+/// The checkpoint's own name is given by the protocol and has no room for one.
+pub(super) const CHECKSUMS: &str = "_checksums";
+
+/// Writes down what the checkpoint's bytes add up to.
+async fn note_checksum(log: &Log, version: i64) -> crate::Result<()> {
+    let Some(bytes) = log::get(&*log.store, &log.checkpoint_path(version)).await? else {
+        return Ok(());
+    };
+    let sum = crc32fast::hash(&bytes);
+    let note = log.path(&format!("{CHECKSUMS}/{version:020}.{sum:08x}"));
+    log.store.put(&note, Bytes::new().into()).await.map(drop).map_err(log::unreachable)
+}
+
+/// Whether a checkpoint's bytes add up to what was written down, if anything was. Two processes may
+/// have written the same checkpoint, so there may be two sums.
+pub(super) async fn is_sound(log: &Log, version: i64, bytes: &[u8]) -> crate::Result<bool> {
+    let notes = log.store.list(Some(&log.path(CHECKSUMS)));
+    let notes: Vec<_> = notes.try_collect().await.map_err(log::unreachable)?;
+    let names = notes.iter().filter_map(|note| note.location.filename()?.split_once('.'));
+    let mut sums = names.filter(|(of, _)| of.parse() == Ok(version)).map(|(_, sum)| sum).peekable();
+    let found = format!("{:08x}", crc32fast::hash(bytes));
+    Ok(sums.peek().is_none() || sums.any(|sum| sum == found))
+}
+
+/// The version that the checkpoint is of.
+async fn write(log: &Log) -> Result<i64, DeltaTableError> {
     // Only the path of this address matters: our store is rooted at the lake.
     let address = format!("memory:///{}/", log.table);
     let address = Url::parse(&address).expect("the name of a table is the path of an address");
@@ -35,7 +73,8 @@ async fn write(log: &Log) -> Result<(), DeltaTableError> {
         .with_storage_backend(Arc::clone(&log.store), address)
         .load()
         .await?;
-    create_checkpoint(&table, None).await
+    create_checkpoint(&table, None).await?;
+    Ok(table.version().and_then(|version| i64::try_from(version).ok()).unwrap_or(-1))
 }
 
 /// The state that a checkpoint describes.

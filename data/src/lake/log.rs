@@ -48,6 +48,15 @@ impl Log {
         Path::from(format!("{}/{relative}", self.table))
     }
 
+    /// Where the log says which checkpoint is the last.
+    pub(super) fn hint_path(&self) -> Path {
+        self.path(&format!("{FOLDER}/_last_checkpoint"))
+    }
+
+    pub(super) fn checkpoint_path(&self, version: i64) -> Path {
+        self.path(&format!("{FOLDER}/{version:020}.checkpoint.parquet"))
+    }
+
     pub(super) fn commit_path(&self, version: i64) -> Path {
         self.path(&format!("{FOLDER}/{version:020}.json"))
     }
@@ -71,7 +80,7 @@ impl Log {
     }
 
     pub(super) async fn put_lines(&self, version: i64, lines: &[Value]) -> Result<bool> {
-        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        let text = with_checksum(lines);
         let path = self.commit_path(version);
         match self.store.put_opts(&path, text.into(), PutMode::Create.into()).await {
             Err(object_store::Error::AlreadyExists { .. }) => Ok(false),
@@ -97,6 +106,7 @@ impl Log {
             self.table.schema().fields().iter().map(|field| column(field)).collect();
         let schema = json!({"type": "struct", "fields": fields});
         vec![
+            json!({"commitInfo": {"operation": "CREATE TABLE"}}),
             json!({"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}}),
             json!({"metaData": {
                 "id": Uuid::now_v7(),
@@ -126,13 +136,60 @@ fn column(field: &Field) -> Value {
     json!({"name": field.name(), "type": kind, "nullable": field.is_nullable(), "metadata": {}})
 }
 
+/// The text of a commit. Its first line, if that is a `commitInfo`, gets the CRC-32 of the others: a
+/// flipped digit is still a digit.
+fn with_checksum(lines: &[Value]) -> String {
+    let Some((first, rest)) = lines.split_first() else { return String::new() };
+    let rest: String = rest.iter().map(|line| format!("{line}\n")).collect();
+    let mut first = first.clone();
+    if let Some(info) = first.get_mut("commitInfo").and_then(Value::as_object_mut) {
+        info.insert(CHECKSUM.into(), format!("{:08x}", crc32fast::hash(rest.as_bytes())).into());
+    }
+    format!("{first}\n{rest}")
+}
+
+/// The key of a commit's checksum in its `commitInfo`.
+const CHECKSUM: &str = "crc32";
+
+fn has_its_checksum(bytes: &[u8]) -> bool {
+    let end = bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |end| end + 1);
+    let (first, rest) = bytes.split_at(end);
+    let first: Value = serde_json::from_slice(first).unwrap_or_default();
+    let sum = first["commitInfo"][CHECKSUM].as_str();
+    sum.is_none_or(|sum| u32::from_str_radix(sum, 16) == Ok(crc32fast::hash(rest)))
+}
+
+/// The version that the hint names.
+pub(super) fn hinted(bytes: &[u8]) -> Option<i64> {
+    serde_json::from_slice::<Value>(bytes).ok()?["version"].as_i64()
+}
+
+/// The lines of a commit that cannot be read.
+pub(super) fn unreadable(bytes: &[u8]) -> Vec<u8> {
+    let lines = bytes.split(|byte| *byte == b'\n');
+    lines.filter(|line| serde_json::from_slice::<Action>(line).is_err()).collect::<Vec<_>>().concat()
+}
+
+/// How many rows the files have that a damaged commit brings, as far as it still says so.
+pub(super) fn n_rows(bytes: &[u8]) -> Option<u64> {
+    const KEY: &str = "numRecords";
+    let text = String::from_utf8_lossy(bytes);
+    let counts = text.split(KEY).skip(1).filter_map(|after| {
+        let after = after.trim_start_matches(['\\', '"', ':', ' ']);
+        let end = after.find(|sign: char| !sign.is_ascii_digit()).unwrap_or(after.len());
+        after[..end].parse::<u64>().ok()
+    });
+    counts.reduce(u64::saturating_add)
+}
+
 /// The actions of a commit. A commit that cannot be understood to the end is damaged: an empty
 /// one, too, because we write none.
 pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Action>, serde_json::Error> {
     let actions: Vec<_> = lines(bytes).collect::<Result<_, _>>()?;
-    match actions.is_empty() {
-        true => Err(serde::de::Error::custom("the commit is empty")),
-        false => Ok(actions),
+    match (actions.is_empty(), has_its_checksum(bytes)) {
+        (true, _) => Err(serde::de::Error::custom("the commit is empty")),
+        (false, false) => Err(serde::de::Error::custom("the commit has another checksum")),
+        (false, true) => Ok(actions),
     }
 }
 

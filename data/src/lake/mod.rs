@@ -1,5 +1,4 @@
 //! The lake: facts that never change, as Delta tables of sorted Parquet.
-
 //!
 //! Each table keeps its own copy of the log's outcome in memory and only reads what came since,
 //! so that a commit costs one small object however long the log is. `deltalake-core` says what an
@@ -12,6 +11,7 @@
 
 mod action;
 mod checkpoint;
+mod damage;
 mod log;
 mod read;
 mod repair;
@@ -27,11 +27,12 @@ use std::{
 
 use chrono::{DateTime, NaiveDate, Utc};
 use deltalake_core::kernel::Action;
-use object_store::{ObjectStore, prefix::PrefixStore};
+use object_store::{ObjectStore, path::Path, prefix::PrefixStore};
 use url::Url;
 
 use self::{log::Log, state::State};
-use crate::{Error, Result, Table, disk::Disk, local::Local};
+pub use self::damage::Damage;
+use crate::{Error, Result, Table, disk::Disk, local::Local, verify::Verified};
 
 /// How often a commit makes way for somebody else's before it gives up.
 const COMMIT_ATTEMPTS: usize = 100;
@@ -106,6 +107,9 @@ pub struct Lake {
     /// In the order of [`Table::ALL`].
     tables: Vec<Open>,
     damage: Mutex<Vec<Damage>>,
+    verified: Arc<Verified>,
+    /// The last file that scrubbing has read through, in the order of paths.
+    scrubbed: Mutex<Option<Path>>,
 }
 
 /// A table that has been opened.
@@ -136,8 +140,10 @@ impl Lake {
         }
         let invalid = || Error::Invalid(format!("`{url}` is not the path of a folder"));
         let folder = url.to_file_path().map_err(|()| invalid())?;
-        let store = Local::new(&folder, Arc::clone(&disk)).map_err(log::unreachable)?;
-        let lake = Self::on(url.clone(), Arc::new(store)).await?;
+        let verified = Arc::<Verified>::default();
+        let store = Local::new(&folder, Arc::clone(&disk), Arc::clone(&verified));
+        let store = Arc::new(store.map_err(log::unreachable)?);
+        let lake = Self::verified_on(url.clone(), store, verified).await?;
         // A process may have ended between naming a commit and syncing the name. We have read
         // that commit, so it must stay.
         for table in Table::ALL {
@@ -150,7 +156,17 @@ impl Lake {
     /// The same on a given store, for tests and for stores made elsewhere. `store` is rooted at
     /// the lake: the table `samples` lies in its folder `samples/`.
     pub async fn on(root: Url, store: Arc<dyn ObjectStore>) -> Result<Self> {
-        let mut lake = Self { root, store, tables: vec![], damage: Mutex::default() };
+        Self::verified_on(root, store, Arc::default()).await
+    }
+
+    async fn verified_on(
+        root: Url,
+        store: Arc<dyn ObjectStore>,
+        verified: Arc<Verified>,
+    ) -> Result<Self> {
+        let (damage, scrubbed) = (Mutex::default(), Mutex::default());
+        let mut lake = Self { root, store, tables: vec![], damage, verified, scrubbed };
+        lake.recall().await?;
         for table in Table::ALL {
             let log = Log::new(table, Arc::clone(&lake.store));
             let state = lake.load(&log).await?;
@@ -228,11 +244,6 @@ impl Lake {
         Err(Error::Conflict { doing: "committing to a busy table" })
     }
 
-    /// What was found damaged since the lake was opened, and set aside.
-    pub fn damage(&self) -> Vec<Damage> {
-        self.damage.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
     fn opened(&self, table: Table) -> &Open {
         let opened = self.tables.iter().find(|open| open.table == table);
         opened.expect("opening the lake opens every table")
@@ -284,17 +295,4 @@ fn remote(url: &Url, options: &HashMap<String, String>) -> Result<Arc<dyn Object
     let (store, path) = object_store::parse_url_opts(url, options)
         .map_err(|error| Error::Invalid(format!("`{url}` cannot be a lake: {error}")))?;
     Ok(Arc::new(PrefixStore::new(store, path)))
-}
-
-/// Something that could not be read and was set aside.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Damage {
-    /// Which file, relative to the lake.
-    pub path: String,
-    /// What is wrong with it.
-    pub why: String,
-    /// How many rows are lost with it, where that is known.
-    pub n_rows: Option<u64>,
-    /// When it was noticed.
-    pub at: DateTime<Utc>,
 }

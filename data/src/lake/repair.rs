@@ -9,7 +9,10 @@
 //! - A file that the log knows and the store does not, or has in another size, is taken out of
 //!   the table.
 //!
-//! Everything set aside keeps its bytes under `quarantine/` and is counted as [`Damage`].
+//! - A file whose bytes are not the ones that were written (see [`crate::verify`]) is found out when
+//!   it is first read, and taken out of the table then; so opening stays quick.
+//!
+//! Everything set aside keeps its bytes under `quarantine/` and is counted as [`super::Damage`].
 
 use std::collections::HashMap;
 
@@ -20,7 +23,7 @@ use object_store::{ObjectStoreExt, path::Path};
 use serde_json::json;
 
 use super::{
-    Change, Damage, DataFile, Lake, checkpoint,
+    Change, DataFile, Lake, checkpoint,
     log::{self, Entry, Kind, Log, unreachable},
     state::State,
 };
@@ -30,7 +33,7 @@ use crate::{Error, Result, Table};
 const READS: usize = 16;
 
 /// The folder for what was set aside, beside the tables.
-const QUARANTINE: &str = "quarantine";
+pub(super) const QUARANTINE: &str = "quarantine";
 
 impl Lake {
     /// Takes a file that turned out to be unreadable out of its table, keeps its bytes under
@@ -52,7 +55,7 @@ impl Lake {
             Err(Error::Conflict { .. }) => return Ok(()),
             committed => committed?,
         };
-        self.note(&path, why, Some(file.n_rows), now);
+        self.note(&path, why, Some(file.n_rows), now).await;
         Ok(())
     }
 
@@ -77,7 +80,9 @@ impl Lake {
             match parsed {
                 Some(Ok(actions)) => versions.push((version, actions)),
                 _ if version == last && version > 0 => {
-                    self.set_aside(&log.commit_path(version), "the last commit is damaged").await?;
+                    let n_rows = bytes.as_deref().and_then(log::n_rows);
+                    let path = log.commit_path(version);
+                    self.set_aside(&path, "the last commit is damaged", n_rows).await?;
                 }
                 _ => versions.push((version, self.replace(log, version, bytes).await?)),
             }
@@ -92,20 +97,42 @@ impl Lake {
 
     /// The latest checkpoint that can be read, and its version; -1 if there is none.
     async fn load_checkpoint(&self, log: &Log, entries: &[Entry]) -> Result<(State, i64)> {
+        self.check_hint(log).await?;
         for entry in entries.iter().rev().filter(|entry| entry.kind == Kind::Checkpoint) {
             let path = &entry.meta.location;
             let Some(bytes) = log::get(&*self.store, path).await? else { continue };
-            match checkpoint::read(log.table, entry.version, bytes) {
+            let read = match checkpoint::is_sound(log, entry.version, &bytes).await? {
+                true => checkpoint::read(log.table, entry.version, bytes),
+                false => Err("it has another checksum".into()),
+            };
+            match read {
                 Ok(state) => return Ok((state, entry.version)),
                 Err(error) => {
-                    self.set_aside(path, &format!("the checkpoint is damaged: {error}")).await?;
+                    let why = format!("the checkpoint is damaged: {error}");
+                    self.set_aside(path, &why, None).await?;
                     // It names the checkpoint that has just gone.
-                    let hint = log.path(&format!("{}/_last_checkpoint", log::FOLDER));
-                    forgiving(self.store.delete(&hint).await)?;
+                    forgiving(self.store.delete(&log.hint_path()).await)?;
                 }
             }
         }
         Ok((State::empty(log.table), -1))
+    }
+
+    /// Other readers of the log begin with the file that names the last checkpoint.
+    async fn check_hint(&self, log: &Log) -> Result<()> {
+        let path = log.hint_path();
+        let Some(bytes) = log::get(&*self.store, &path).await? else { return Ok(()) };
+        let there = match log::hinted(&bytes) {
+            Some(version) => match self.store.head(&log.checkpoint_path(version)).await {
+                Err(object_store::Error::NotFound { .. }) => false,
+                found => found.map(|_| true).map_err(unreachable)?,
+            },
+            None => false,
+        };
+        match there {
+            true => Ok(()),
+            false => self.set_aside(&path, "it names no checkpoint; the log is whole", Some(0)).await,
+        }
     }
 
     /// Puts what can be read of a damaged commit in its place.
@@ -117,8 +144,11 @@ impl Lake {
     ) -> Result<Vec<Action>> {
         let path = log.commit_path(version);
         match &bytes {
-            Some(_) => self.set_aside(&path, "a commit is damaged").await?,
-            None => self.note(&path, "a commit is missing", None, noticed()),
+            Some(bytes) => {
+                let unread = log::unreadable(bytes);
+                self.set_aside(&path, "a commit is damaged", log::n_rows(&unread)).await?;
+            }
+            None => self.note(&path, "a commit is missing", None, noticed()).await,
         }
         let readable = log::lines(bytes.as_deref().unwrap_or_default()).filter_map(Result::ok);
         let actions: Vec<_> = readable.collect();
@@ -153,10 +183,10 @@ impl Lake {
     }
 
     /// Moves a file of the log out of the way.
-    async fn set_aside(&self, path: &Path, why: &str) -> Result<()> {
+    async fn set_aside(&self, path: &Path, why: &str, n_rows: Option<u64>) -> Result<()> {
         self.keep_bytes(path).await?;
         forgiving(self.store.delete(path).await)?;
-        self.note(path, why, None, noticed());
+        self.note(path, why, n_rows, noticed()).await;
         Ok(())
     }
 
@@ -164,17 +194,11 @@ impl Lake {
         let kept = Path::from(format!("{QUARANTINE}/{path}"));
         forgiving(self.store.copy(path, &kept).await)
     }
-
-    fn note(&self, path: &Path, why: &str, n_rows: Option<u64>, at: DateTime<Utc>) {
-        tracing::error!(%path, why, n_rows, "damaged data was set aside");
-        let damage = Damage { path: path.to_string(), why: why.into(), n_rows, at };
-        self.damage.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(damage);
-    }
 }
 
 /// When damage is found on opening. The one clock in this crate: it decides nothing, it only tells
 /// people when to start looking.
-fn noticed() -> DateTime<Utc> {
+pub(super) fn noticed() -> DateTime<Utc> {
     Utc::now()
 }
 

@@ -8,6 +8,7 @@ use object_store::path::Path;
 
 use super::{
     Lake, Open,
+    checkpoint::CHECKSUMS,
     log::{FOLDER, Kind, unreachable},
 };
 use crate::{Result, Table};
@@ -65,7 +66,15 @@ impl Lake {
         let unneeded = entries
             .into_iter()
             .take_while(|entry| entry.version < version && entry.meta.last_modified < before);
-        self.delete(unneeded.map(|entry| entry.meta.location).collect()).await
+        let mut unneeded: Vec<_> = unneeded.map(|entry| entry.meta.location).collect();
+        let sums = self.store.list(Some(&open.log.path(CHECKSUMS)));
+        let sums: Vec<_> = sums.try_collect().await.map_err(unreachable)?;
+        let is_old = |path: &Path| {
+            let of = path.filename().and_then(|name| name.split_once('.')?.0.parse().ok());
+            of.is_some_and(|of: i64| of < version)
+        };
+        unneeded.extend(sums.into_iter().map(|sum| sum.location).filter(is_old));
+        self.delete(unneeded).await
     }
 
     async fn delete(&self, paths: Vec<Path>) -> Result<usize> {
