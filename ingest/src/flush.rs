@@ -43,6 +43,7 @@ impl Ingest {
     /// # Errors
     /// The first that occurred, after all tables were tried.
     pub async fn flush(&self, now: DateTime<Utc>, everything: bool) -> Result<String> {
+        self.latest.fetch_max(now.timestamp_micros(), Ordering::Relaxed);
         let mut pending = self.pending.lock().await;
         let (mut n_rows, mut n_files, mut failed) = (0, 0, None);
         for table in Table::ALL {

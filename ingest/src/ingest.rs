@@ -2,16 +2,21 @@
 
 use std::{
     fmt, io,
+    path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use arrow::array::RecordBatch;
 use chrono::{DateTime, Utc};
-use data::{Recent, Table, disk::Disk, lake::Lake};
+use data::{
+    Recent, Table,
+    disk::Disk,
+    lake::{Damage, Lake},
+};
 use hashbrown::HashMap;
 use serde::Serialize;
 use tokio::sync::{Mutex as AsyncMutex, Notify, Semaphore, mpsc, oneshot};
@@ -45,6 +50,9 @@ pub struct Ingest {
     /// Commits whose outcome is not known yet; held while flushing.
     pub(crate) pending: AsyncMutex<HashMap<Table, Pending>>,
     app_id: String,
+    /// The latest time that a caller told, in microseconds since the epoch: our own rows wait as
+    /// long as others, and whoever appends them need not know the time.
+    pub(crate) latest: AtomicI64,
     queue: mpsc::Sender<Job>,
     window: Arc<Window>,
     tenants: Mutex<HashMap<String, Known>>,
@@ -133,7 +141,8 @@ impl Ingest {
         let (buffer, window, wal) =
             (Arc::new(buffer), Arc::new(Window::default()), State::default());
         let counters = Counters::default();
-        counters.quarantined.store(replay.n_quarantined, Ordering::Relaxed);
+        counters.quarantined.store(replay.quarantined.len() as u64, Ordering::Relaxed);
+        report(&lake, &replay.quarantined, replay.n_lost, now).await;
         counters.lost_rows.store(replay.n_lost, Ordering::Relaxed);
         replay.seen.into_iter().for_each(|seen| window.remember(seen));
         for (position, mut rows) in replay.rows {
@@ -162,6 +171,7 @@ impl Ingest {
             counters,
             pending: AsyncMutex::default(),
             app_id,
+            latest: AtomicI64::new(now.timestamp_micros()),
             queue: queue.map_err(log_failed)?,
             window,
             tenants: Mutex::default(),
@@ -182,6 +192,7 @@ impl Ingest {
         now: DateTime<Utc>,
     ) -> Result<Receipt> {
         let (fingerprint, at) = (request.fingerprint, now.timestamp_micros());
+        self.latest.fetch_max(at, Ordering::Relaxed);
         let admitted = self.admit(request, tenant, now);
         let (rows, refused) = into_rows(admitted)?;
         let (accepted, n_refused) = (rows.n_rows(), refused.len() as u64);
@@ -222,7 +233,7 @@ impl Ingest {
             Table::Samples => taken.points = crate::read::points(&rows).map_err(impossible)?,
             _ => taken.batches.push((table, rows)),
         }
-        self.log(taken, 0, None).await
+        self.log(taken, self.latest.load(Ordering::Relaxed), None).await
     }
 
     /// What is acknowledged and not in the lake yet.
@@ -309,6 +320,19 @@ impl Ingest {
 impl fmt::Debug for Ingest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ingest").field("app_id", &self.app_id).finish_non_exhaustive()
+    }
+}
+
+/// Damage of the log stands beside that of the lake.
+async fn report(lake: &Lake, quarantined: &[(PathBuf, String)], n_lost: u64, now: DateTime<Utc>) {
+    for (path, why) in quarantined {
+        let (path, why) = (path.display().to_string(), why.clone());
+        lake.report(Damage { path, why, n_rows: None, at: now }).await;
+    }
+    if n_lost > 0 {
+        let path = "wal".to_owned();
+        let why = "points whose series was named in a damaged place of the log".to_owned();
+        lake.report(Damage { path, why, n_rows: Some(n_lost), at: now }).await;
     }
 }
 

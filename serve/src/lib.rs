@@ -28,7 +28,7 @@ use config::{Config, Listen};
 use data::{
     Table,
     disk::OsDisk,
-    lake::Lake,
+    lake::{Damage, Lake},
     ledger::{Ledger, NewKey, Role},
 };
 use ingest::{Ingest, Settings, receive::otlp::grpc::Receiver};
@@ -46,6 +46,12 @@ const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// How long files stay that no query should need any more.
 const VACUUM_AFTER: TimeDelta = TimeDelta::hours(24);
 
+/// How often some of the lake is read through, whether or not anybody asks for it.
+const SCRUB_EVERY: Duration = Duration::from_secs(600);
+
+/// How much of it each time: 36 GB a day, at a cost that nobody notices.
+const SCRUB_BYTES: u64 = 256 << 20;
+
 /// Runs everything until `shutdown` resolves, then drains: collectors stop, requests in hand are
 /// answered, what is in memory goes to the lake.
 ///
@@ -59,6 +65,10 @@ pub async fn run(
     let _lock = lock(&config.wal_dir())?;
     let lake = Arc::new(open_lake(&config).await?);
     let ledger = Arc::new(open_ledger(&config).await?);
+    if let Some(aside) = ledger.set_aside() {
+        let (path, why) = (aside.path.display().to_string(), format!("ledger: {}", aside.reason));
+        lake.report(Damage { path, why, n_rows: None, at: clock::now() }).await;
+    }
     let ingest = open_ingest(&config, &lake).await?;
     let engine = Engine::new(Arc::clone(&lake), ingest.recent(), limits(&config))?;
     let tasks = Tasks::default();
@@ -147,8 +157,9 @@ pub async fn open_lake(config: &Config) -> anyhow::Result<Lake> {
     let options = store_options();
     let lake = Lake::open(&url, &options, Arc::new(OsDisk)).await;
     let lake = lake.with_context(|| format!("opening the lake {url}"))?;
-    for damage in lake.damage() {
-        tracing::error!(path = %damage.path, "set aside: {}", damage.why);
+    let n_damaged = lake.damage().len();
+    if n_damaged > 0 {
+        tracing::warn!(n_damaged, "damage was set aside, now or earlier: `select * from damage`");
     }
     Ok(lake)
 }
@@ -250,6 +261,11 @@ fn keep_the_lake(
             }
             Ok(format!("{said}; {n_gone} files that no version needs are gone"))
         }
+    });
+    let scrubbed = Arc::clone(lake);
+    tasks.every("scrub", SCRUB_EVERY, move |_| {
+        let lake = Arc::clone(&scrubbed);
+        async move { Ok(lake.scrub(SCRUB_BYTES).await?) }
     });
     let refreshed = Arc::clone(lake);
     tasks.every("refresh", Duration::from_secs(5), move |_| {

@@ -91,7 +91,9 @@ impl World {
         node.ingest.flush(self.now, true).await.expect(&self.context);
         self.verify(&node, &format!("at the end; {}", self.context)).await;
         assert_eq!(node.ingest.stats().lost_rows, 0, "{}", self.context);
-        let damage = node.lake.damage();
+        // A write that the power cut short cannot be told from damage to the last one.
+        let mut damage = node.lake.damage();
+        damage.retain(|damage| !damage.why.contains("at the end of a segment of the log"));
         assert!(damage.is_empty(), "the loss of power is no damage: {damage:?}; {}", self.context);
         n_cuts
     }

@@ -10,6 +10,7 @@
 //! - Opening succeeds whatever single file is damaged: see the `repair` module for the policy.
 
 mod action;
+mod check;
 mod checkpoint;
 mod damage;
 mod log;
@@ -31,7 +32,7 @@ use object_store::{ObjectStore, path::Path, prefix::PrefixStore};
 use url::Url;
 
 use self::{log::Log, state::State};
-pub use self::damage::Damage;
+pub use self::{check::Fault, damage::Damage};
 use crate::{Error, Result, Table, disk::Disk, local::Local, verify::Verified};
 
 /// How often a commit makes way for somebody else's before it gives up.

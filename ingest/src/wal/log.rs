@@ -103,9 +103,12 @@ impl Log {
         // Taken even if this fails: the name may exist from now on.
         self.next += 1;
         let mut file = self.disk.create(&path)?;
-        file.append(&bytes)?;
-        file.sync()?;
-        self.disk.sync_dir(&self.dir)?;
+        let begun = file.append(&bytes).and_then(|()| file.sync());
+        if let Err(error) = begun.and_then(|()| self.disk.sync_dir(&self.dir)) {
+            // Best effort: an empty segment that stays would look damaged later.
+            self.disk.remove(&path).unwrap_or_default();
+            return Err(error);
+        }
         Ok(Open { file, path, n_bytes: bytes.len() as u64, known: HashSet::new() })
     }
 

@@ -26,8 +26,8 @@ pub(crate) struct Replay {
     pub(crate) node: Option<String>,
     /// Greater than every position that was ever given out here.
     pub(crate) next: u64,
-    /// Runs of bytes, or files, that could not be read and were set aside.
-    pub(crate) n_quarantined: u64,
+    /// Runs of bytes, or files, that could not be read and were set aside: where, and what is wrong.
+    pub(crate) quarantined: Vec<(PathBuf, String)>,
     /// Points whose series is not known any more.
     pub(crate) n_lost: u64,
     /// Where in `rows` a request lies, and when it came.
@@ -41,9 +41,11 @@ pub(crate) fn replay(disk: &dyn Disk, dir: &Path) -> Replay {
         tracing::error!(%error, dir = %dir.display(), "cannot list the log");
         vec![]
     });
-    for first in names.iter().filter_map(|name| first_position(name)) {
+    let segments: Vec<_> = names.iter().filter_map(|name| first_position(name)).collect();
+    for (n, &first) in segments.iter().enumerate() {
         replay.next = replay.next.max(first.saturating_add(1));
-        replay.segment(disk, dir, first, &mut dictionary);
+        let later = segments.get(n + 1).copied();
+        replay.segment(disk, dir, first, later, &mut dictionary);
     }
     replay
 }
@@ -51,29 +53,52 @@ pub(crate) fn replay(disk: &dyn Disk, dir: &Path) -> Replay {
 type Dictionary = HashMap<i64, Arc<data::Series>>;
 
 impl Replay {
-    fn segment(&mut self, disk: &dyn Disk, dir: &Path, first: u64, dictionary: &mut Dictionary) {
+    /// `later` is where the next segment begins, if there is one.
+    fn segment(
+        &mut self,
+        disk: &dyn Disk,
+        dir: &Path,
+        first: u64,
+        later: Option<u64>,
+        dictionary: &mut Dictionary,
+    ) {
         let path = segment_path(dir, first);
         let bytes = match disk.read(&path) {
             Ok(bytes) => bytes,
             Err(error) => return self.set_file_aside(disk, dir, &path, &error),
         };
+        if bytes.is_empty() {
+            return self.empty(disk, path, first, later);
+        }
         let found = scan(&bytes, first);
         for framed in &found.records {
             self.next = self.next.max(framed.position.saturating_add(1));
             match record::decode(*framed, dictionary) {
                 Some(record) => self.take(framed.position, record),
-                None => self.set_aside(disk, dir, first, framed.position, framed.payload),
+                None => self.set_aside(disk, dir, first, framed.position, framed.payload, HOLE),
             }
         }
         for hole in found.holes {
-            self.set_aside(disk, dir, first, hole.start as u64, &bytes[hole]);
+            self.set_aside(disk, dir, first, hole.start as u64, &bytes[hole], HOLE);
         }
         if found.end < bytes.len() {
-            self.set_aside(disk, dir, first, found.end as u64, &bytes[found.end..]);
+            self.set_aside(disk, dir, first, found.end as u64, &bytes[found.end..], END);
             cut(disk, &path, found.end as u64);
         }
         let n_bytes = found.end as u64;
         self.sealed.push(Sealed { path, last: self.next - 1, n_bytes });
+    }
+
+    /// An empty segment is one that was begun when the power went. It is removed at once, so one that
+    /// has others behind it was emptied later.
+    fn empty(&mut self, disk: &dyn Disk, path: PathBuf, first: u64, later: Option<u64>) {
+        if let Some(later) = later {
+            let why = format!("a segment of the log is empty, of up to {} requests", later - first);
+            self.quarantined.push((path.clone(), why));
+        }
+        if let Err(error) = disk.remove(&path) {
+            tracing::warn!(%error, path = %path.display(), "cannot remove an empty segment");
+        }
     }
 
     fn take(&mut self, position: u64, record: Record) {
@@ -103,7 +128,15 @@ impl Replay {
 
     /// Keeps unreadable bytes for people to look at. The name is the same at the next start, so
     /// the same bytes are counted once.
-    fn set_aside(&mut self, disk: &dyn Disk, dir: &Path, first: u64, at: u64, bytes: &[u8]) {
+    fn set_aside(
+        &mut self,
+        disk: &dyn Disk,
+        dir: &Path,
+        first: u64,
+        at: u64,
+        bytes: &[u8],
+        why: &str,
+    ) {
         let quarantine = dir.join(QUARANTINE);
         let path = quarantine.join(format!("{first:020}-{at}.bin"));
         let kept = disk.create_dir(&quarantine).and_then(|()| disk.create(&path));
@@ -117,21 +150,25 @@ impl Replay {
             Err(error) => tracing::error!(%error, "cannot keep unreadable bytes of the log"),
             Ok(()) => {}
         }
-        self.n_quarantined += 1;
-        let (n_bytes, path) = (bytes.len(), path.display());
-        tracing::warn!(n_bytes, %path, "set unreadable bytes of the log aside");
+        self.quarantined.push((path, format!("{} bytes {why}", bytes.len())));
     }
 
     fn set_file_aside(&mut self, disk: &dyn Disk, dir: &Path, path: &Path, why: &std::io::Error) {
-        self.n_quarantined += 1;
-        tracing::error!(error = %why, path = %path.display(), "cannot read a segment of the log");
         let to: PathBuf = dir.join(QUARANTINE).join(path.file_name().unwrap_or_default());
         let moved = disk.create_dir(&dir.join(QUARANTINE)).and_then(|()| disk.rename(path, &to));
         if let Err(error) = moved {
             tracing::error!(%error, path = %path.display(), "cannot set the segment aside");
         }
+        self.quarantined.push((to, format!("a segment of the log cannot be read: {why}")));
     }
 }
+
+/// Bytes between whole records were once acknowledged, as those behind them are.
+const HOLE: &str = "in the middle of the log are damaged";
+
+/// Nobody can tell the two apart by the bytes.
+const END: &str = "at the end of a segment of the log are no whole record: a write that the power or \
+                   a kill cut short, which was never acknowledged, or damage to the last one";
 
 /// The folder beside the segments for what could not be read.
 const QUARANTINE: &str = "quarantine";

@@ -131,7 +131,7 @@ fn wherever_the_end_is_torn_off_the_records_before_it_remain() {
         let expected = ends.iter().filter(|end| **end <= len).count() as i64;
         assert_eq!(times(&torn), (0..expected).collect::<Vec<_>>(), "{len} bytes");
         let again = replay(&torn, Path::new(DIR));
-        assert_eq!(again.n_quarantined, 0, "met twice at {len} bytes");
+        assert_eq!(again.quarantined.len(), 0, "met twice at {len} bytes");
     }
 }
 
@@ -150,8 +150,8 @@ fn a_flipped_record_is_lost_alone_and_kept_aside() {
         bytes[at] ^= 0x40;
         flipped.files.lock().unwrap().insert(segment_path(Path::new(DIR), 1), bytes);
         let found = replay(&flipped, Path::new(DIR));
-        assert_eq!((found.rows.len(), found.n_quarantined), (3, 1), "byte {at}");
-        assert_eq!(replay(&flipped, Path::new(DIR)).n_quarantined, 0);
+        assert_eq!((found.rows.len(), found.quarantined.len()), (3, 1), "byte {at}");
+        assert_eq!(replay(&flipped, Path::new(DIR)).quarantined.len(), 0);
     }
 }
 
@@ -186,7 +186,7 @@ fn an_empty_file_is_no_obstacle_and_its_name_is_not_taken_again() {
     let disk = Memory::default();
     disk.create(&segment_path(Path::new(DIR), 9)).unwrap();
     let found = replay(&disk, Path::new(DIR));
-    assert_eq!((found.next, found.n_quarantined), (10, 0));
+    assert_eq!((found.next, found.quarantined.len()), (10, 0));
 }
 
 #[test]
