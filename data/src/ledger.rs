@@ -97,6 +97,29 @@ impl Ledger {
         &self.applied
     }
 
+    /// What is wrong with the ledger at `url`, a sentence each, without changing or creating anything;
+    /// also beside a process that uses it. A file that does not exist has nothing wrong with it.
+    ///
+    /// `Unavailable` if the database cannot be reached.
+    pub async fn look(url: &str) -> Result<Vec<String>> {
+        sqlx::any::install_default_drivers();
+        let kind = kind(url)?;
+        let (url, mut wrong) = match &kind {
+            Kind::Sqlite(path) if !path.exists() => return Ok(vec![]),
+            Kind::Sqlite(path) => (sqlite::read_only_url(path)?, sqlite::look(path).await?),
+            Kind::Postgres => (url.to_owned(), vec![]),
+        };
+        if !wrong.is_empty() {
+            return Ok(wrong);
+        }
+        let options = AnyPoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT).max_connections(1);
+        let pool = options.connect(&url).await.map_err(failed("opening the ledger"))?;
+        let ledger = Self { pool, kind, set_aside: None, applied: vec![] };
+        wrong.extend(ledger.check().await?);
+        ledger.close().await;
+        Ok(wrong)
+    }
+
     /// What is wrong with the ledger, a sentence each; empty if nothing is.
     pub async fn check(&self) -> Result<Vec<String>> {
         let mut wrong = self.check_migrations().await?;

@@ -39,6 +39,7 @@ mod settings;
 pub mod source;
 mod wal;
 
+pub use wal::check as check_log;
 pub use error::{Error, Result};
 pub use ingest::{Ingest, Stats};
 pub use request::{Receipt, Refusal, Request, Sink};

@@ -28,7 +28,7 @@ use config::{Config, Listen};
 use data::{
     Table,
     disk::OsDisk,
-    lake::{Damage, Lake},
+    lake::{Damage, Fault, Lake},
     ledger::{Ledger, NewKey, Role},
 };
 use ingest::{Ingest, Settings, receive::otlp::grpc::Receiver};
@@ -162,6 +162,24 @@ pub async fn open_lake(config: &Config) -> anyhow::Result<Lake> {
         tracing::warn!(n_damaged, "damage was set aside, now or earlier: `select * from damage`");
     }
     Ok(lake)
+}
+
+/// What is wrong with the lake that the configuration names, and how many rows were read. Changes
+/// nothing; a lake that does not exist yet has nothing wrong with it.
+///
+/// # Errors
+/// When the URL means nothing, or the lake cannot be reached.
+pub async fn check_lake(config: &Config) -> anyhow::Result<(Vec<Fault>, u64)> {
+    let url = match config.lake.folder() {
+        Some(folder) if !folder.is_dir() => return Ok((vec![], 0)),
+        Some(folder) => {
+            let folder = folder.canonicalize()?;
+            Url::from_directory_path(&folder)
+                .map_err(|()| anyhow::anyhow!("{} is no folder", folder.display()))?
+        }
+        None => config.lake.url.parse().context("`lake.url` is no URL")?,
+    };
+    Lake::check(&url, &store_options()).await.context("reading the lake")
 }
 
 /// Credentials and endpoints of object stores, under the names that their own tools use.

@@ -4,6 +4,7 @@
 mod architecture;
 mod actions;
 mod bad_input;
+mod bit_rot;
 mod clients;
 mod crash;
 mod failing_store;

@@ -10,7 +10,8 @@ use arrow::{
     row::{RowConverter, SortField},
 };
 use futures::TryStreamExt;
-use object_store::{ObjectStore, ObjectStoreExt, path::Path};
+use object_store::{ObjectStoreExt, path::Path};
+use url::Url;
 
 use super::{
     DataFile, Lake, checkpoint,
@@ -29,11 +30,16 @@ pub struct Fault {
 }
 
 impl Lake {
-    /// What is wrong with the tables in `store`, which is rooted at a lake; and how many rows were
-    /// read. A table that does not exist yet has nothing wrong with it.
+    /// What is wrong with the lake at `url`, and how many rows were read. A table that does not
+    /// exist yet has nothing wrong with it.
     ///
+    /// [`crate::Error::Invalid`] for a URL or an option that means nothing,
     /// [`crate::Error::Unavailable`] when the store cannot be reached.
-    pub async fn check(store: std::sync::Arc<dyn ObjectStore>) -> Result<(Vec<Fault>, u64)> {
+    pub async fn check(
+        url: &Url,
+        options: &HashMap<String, String>,
+    ) -> Result<(Vec<Fault>, u64)> {
+        let store = Self::store_at(url, options)?;
         let (mut faults, mut n_rows) = (vec![], 0);
         for table in Table::ALL {
             let log = Log::new(table, std::sync::Arc::clone(&store));
@@ -71,13 +77,15 @@ async fn read_log(log: &Log) -> Result<(State, Vec<Fault>)> {
         faults.push(fault(&log.hint_path(), "it names no checkpoint"));
     }
     let commits = entries.iter().filter(|entry| entry.kind == Kind::Commit);
-    let mut expected = None;
+    let checkpoint = state.snapshot.version;
+    let mut expected = (checkpoint >= 0).then_some(checkpoint + 1);
     for entry in commits {
         let path = &entry.meta.location;
-        if expected.is_some_and(|expected| expected < entry.version) {
+        let is_needed = entry.version > state.snapshot.version;
+        if is_needed && expected.is_some_and(|expected| expected < entry.version) {
             faults.push(fault(path, "commits before this one are missing"));
         }
-        expected = Some(entry.version + 1);
+        expected = expected.max(Some(entry.version + 1));
         let Some(bytes) = log::get(&*log.store, path).await? else { continue };
         match log::parse(&bytes) {
             Ok(actions) if entry.version > state.snapshot.version => {

@@ -28,7 +28,7 @@ use std::{
 
 use chrono::{DateTime, NaiveDate, Utc};
 use deltalake_core::kernel::Action;
-use object_store::{ObjectStore, path::Path, prefix::PrefixStore};
+use object_store::{ObjectStore, local::LocalFileSystem, path::Path, prefix::PrefixStore};
 use url::Url;
 
 use self::{log::Log, state::State};
@@ -179,6 +179,17 @@ impl Lake {
             lake.quarantine_lost_files(table).await?;
         }
         Ok(lake)
+    }
+
+    /// The store of a lake, rooted at it, as it is: nothing is created, nothing is repaired.
+    fn store_at(url: &Url, options: &HashMap<String, String>) -> Result<Arc<dyn ObjectStore>> {
+        if url.scheme() != "file" {
+            return remote(url, options);
+        }
+        let invalid = || Error::Invalid(format!("`{url}` is not the path of a folder"));
+        let folder = url.to_file_path().map_err(|()| invalid())?;
+        let store = LocalFileSystem::new_with_prefix(folder).map_err(log::unreachable)?;
+        Ok(Arc::new(store))
     }
 
     /// Where the lake is.

@@ -63,6 +63,7 @@ impl Lake {
     pub(super) async fn load(&self, log: &Log) -> Result<State> {
         let entries = log.entries().await?;
         let (mut state, checkpoint) = self.load_checkpoint(log, &entries).await?;
+        self.clear_history(log, &entries, checkpoint).await?;
         let last = entries.iter().rev().find(|entry| entry.kind == Kind::Commit);
         let last = last.map_or(checkpoint, |entry| entry.version.max(checkpoint));
         let first = entries.iter().find(|entry| entry.kind == Kind::Commit);
@@ -93,6 +94,23 @@ impl Lake {
             state.apply(0, vec![]);
         }
         Ok(state)
+    }
+
+    /// Sets damaged commits aside whose outcome the checkpoint holds: only readers of the past miss
+    /// them. A networked store is not asked for every byte at each start.
+    async fn clear_history(&self, log: &Log, entries: &[Entry], checkpoint: i64) -> Result<()> {
+        if self.root().scheme() != "file" {
+            return Ok(());
+        }
+        let is_past = |entry: &&Entry| entry.kind == Kind::Commit && entry.version <= checkpoint;
+        for entry in entries.iter().filter(is_past) {
+            let bytes = log.get(entry.version).await?;
+            if bytes.is_some_and(|bytes| log::parse(&bytes).is_err()) {
+                let why = "a commit is damaged; a checkpoint holds its outcome";
+                self.set_aside(&entry.meta.location, why, Some(0)).await?;
+            }
+        }
+        Ok(())
     }
 
     /// The latest checkpoint that can be read, and its version; -1 if there is none.

@@ -91,6 +91,38 @@ async fn first_fault(path: &Path) -> sqlx::Result<Option<String>> {
     Ok(faults?.into_iter().next())
 }
 
+/// What can be seen to be wrong with a file before it is used, a sentence each.
+pub(super) async fn look(path: &Path) -> Result<Vec<String>> {
+    let unavailable = |error| Error::unavailable("checking the ledger", error);
+    let mut wrong: Vec<_> =
+        wal::damage(&beside(path, "-wal")).map_err(unavailable)?.into_iter().collect();
+    if fs::metadata(path).map_err(unavailable)?.len() == 0 {
+        wrong.push("the file is empty".to_owned());
+        return Ok(wrong);
+    }
+    let connection = AnyConnection::connect(&read_only_url(path)?).await;
+    let first = match connection {
+        Ok(mut connection) => {
+            let found = faults(&mut connection).await;
+            connection.close().await.map_err(failed("checking the ledger"))?;
+            found
+        }
+        Err(error) => Err(error),
+    };
+    match first {
+        Ok(found) => wrong.extend(found),
+        Err(error) if is_damage(&error) => wrong.push(error.to_string()),
+        Err(error) => return Err(Error::unavailable("checking the ledger", error)),
+    }
+    wrong.retain(|found| found != "ok");
+    Ok(wrong)
+}
+
+/// As [`url`], for looking only.
+pub(super) fn read_only_url(path: &Path) -> Result<String> {
+    url(path).map(|url| url.replace("?mode=rwc", "?mode=ro"))
+}
+
 /// What SQLite finds wrong, a sentence each.
 pub(super) async fn integrity(pool: &AnyPool) -> Result<Vec<String>> {
     const DOING: &str = "checking the ledger";

@@ -4,6 +4,7 @@
 //! rows to the buffer in the order of their positions, and only then acknowledges. So the buffer
 //! never shows a position before all earlier ones.
 
+mod check;
 mod log;
 pub(crate) mod node;
 pub(crate) mod record;
@@ -24,6 +25,7 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
+pub use self::check::check;
 pub(crate) use self::{
     log::{Log, Sealed},
     record::Rows,

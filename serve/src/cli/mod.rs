@@ -1,5 +1,6 @@
 //! The command line: a word for each thing that the program can do, a file for each word.
 
+mod check;
 mod common;
 mod evaluate;
 mod key;
@@ -29,6 +30,8 @@ pub(crate) enum Command {
     Run,
     /// Asks the lake a question.
     Sql(sql::Args),
+    /// Looks log, lake and ledger through, says what is wrong and how to mend it; changes nothing.
+    Check,
     /// Prints the effective configuration, without secrets.
     Config,
     /// API keys.
@@ -50,6 +53,7 @@ impl Command {
         match self {
             Self::Run => run::run(config).await,
             Self::Sql(args) => sql::run(&config, args).await,
+            Self::Check => check::run(&config).await,
             Self::Config => print(config.redacted().as_bytes()),
             Self::Key(command) => key::run(&config, command).await,
             Self::Evaluate(command) => evaluate::run(&command),
