@@ -51,7 +51,8 @@ impl Verified {
     /// Reads a file through. Blocks.
     pub(crate) fn read_through(&self, path: &Path, file: &std::path::Path) -> io::Result<()> {
         let Some(expected) = checksum_of_name(path.as_ref()) else { return Ok(()) };
-        let (mut file, mut hash, mut chunk) = (File::open(file)?, crc32fast::Hasher::new(), vec![0; CHUNK]);
+        let (mut file, mut hash, mut chunk) =
+            (File::open(file)?, crc32fast::Hasher::new(), vec![0; CHUNK]);
         loop {
             match file.read(&mut chunk)? {
                 0 => break,
@@ -65,7 +66,10 @@ impl Verified {
             }
             Some(why) => {
                 self.suspect(path, &why);
-                Err(io::Error::new(io::ErrorKind::InvalidData, format!("`{path}` is damaged: {why}")))
+                Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    format!("`{path}` is damaged: {why}"),
+                ))
             }
         }
     }

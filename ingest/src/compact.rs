@@ -55,7 +55,11 @@ impl Ingest {
     }
 
     /// The bytes of a file, or why it cannot be one of the table any more.
-    async fn read(&self, table: Table, file: &DataFile) -> Result<std::result::Result<Bytes, String>> {
+    async fn read(
+        &self,
+        table: Table,
+        file: &DataFile,
+    ) -> Result<std::result::Result<Bytes, String>> {
         let path = Path::from(format!("{table}/{}", file.path));
         let got = match self.lake.store().get(&path).await {
             Ok(got) => got.bytes().await,

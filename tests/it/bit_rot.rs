@@ -64,15 +64,41 @@ struct Target {
 const FLUSHED: i64 = REQUESTS * POINTS;
 
 const TARGETS: [Target; 8] = [
-    Target { name: "data", find: |home| first(&home.path().join("lake/samples"), "date=", ".parquet"), lost_max: FLUSHED, is_seen: true },
+    Target {
+        name: "data",
+        find: |home| first(&home.path().join("lake/samples"), "date=", ".parquet"),
+        lost_max: FLUSHED,
+        is_seen: true,
+    },
     Target { name: "first commit", find: |home| commit(home, 0), lost_max: 0, is_seen: true },
     Target { name: "a commit", find: |home| commit(home, 2), lost_max: FLUSHED, is_seen: true },
-    Target { name: "last commit", find: |home| commit(home, FLUSHES), lost_max: FLUSHED, is_seen: true },
+    Target {
+        name: "last commit",
+        find: |home| commit(home, FLUSHES),
+        lost_max: FLUSHED,
+        is_seen: true,
+    },
     Target { name: "log", find: segment, lost_max: FLUSHED, is_seen: true },
-    Target { name: "node", find: |home| home.path().join("lake/wal/node"), lost_max: 0, is_seen: false },
-    Target { name: "ledger", find: |home| home.path().join("ledger.db"), lost_max: 0, is_seen: true },
+    Target {
+        name: "node",
+        find: |home| home.path().join("lake/wal/node"),
+        lost_max: 0,
+        is_seen: false,
+    },
+    // What the file lost, its log may still have.
+    Target {
+        name: "ledger",
+        find: |home| home.path().join("ledger.db"),
+        lost_max: 0,
+        is_seen: false,
+    },
     // SQLite itself drops the end of its log; what is lost are changes, not history.
-    Target { name: "ledger's log", find: |home| home.path().join("ledger.db-wal"), lost_max: 0, is_seen: false },
+    Target {
+        name: "ledger's log",
+        find: |home| home.path().join("ledger.db-wal"),
+        lost_max: 0,
+        is_seen: false,
+    },
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -92,7 +118,9 @@ async fn damage_to_any_file_costs_only_what_was_in_it_and_is_told() {
 
 /// A home whose process was killed after some flushes and some requests more.
 async fn prepared() -> Home {
-    let home = Home::new().unwrap().with_settings("[ingest]\nflush_age = \"1h\"\nflush_rows = 60\n[collect]\nhost = []\n");
+    let home = Home::new()
+        .unwrap()
+        .with_settings("[ingest]\nflush_age = \"1h\"\nflush_rows = 60\n[collect]\nhost = []\n");
     let process = home.start().await.unwrap();
     let client = home.client();
     let start = Utc::now().timestamp_millis() - 100_000;
@@ -130,7 +158,8 @@ async fn spoiled(whole: &Home, target: &Target, rot: Rot, context: &str) -> Dura
     assert!(said.is_err() || !target.is_seen, "`check` sees nothing; {context}");
 
     let mut process = home.spawn().unwrap();
-    let waited = home.ready(&mut process).await.unwrap_or_else(|error| panic!("{error:#}; {context}"));
+    let waited =
+        home.ready(&mut process).await.unwrap_or_else(|error| panic!("{error:#}; {context}"));
     assert!(waited < START_WITHIN, "ready after {waited:?}; {context}");
     let client = home.client();
     let answer = client.numbers(COUNT).await;

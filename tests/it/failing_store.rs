@@ -100,10 +100,7 @@ async fn journey(failing: Option<(u64, Fails)>, start: DateTime<Utc>) -> (u64, b
 }
 
 /// Whether the first try failed; the second must not.
-async fn twice<E: std::fmt::Debug>(
-    step: impl AsyncFn() -> Result<(), E>,
-    context: &str,
-) -> bool {
+async fn twice<E: std::fmt::Debug>(step: impl AsyncFn() -> Result<(), E>, context: &str) -> bool {
     if step().await.is_ok() {
         return false;
     }

@@ -144,7 +144,10 @@ impl World {
             10..=12 => ("write while flushing", self.write(node, true).await),
             13 | 14 => ("append", self.append(node).await),
             15 | 16 => ("flush", node.ingest.flush(now, true).await.map(drop).map_err(Into::into)),
-            17 => ("flush what is due", node.ingest.flush(now, false).await.map(drop).map_err(Into::into)),
+            17 => (
+                "flush what is due",
+                node.ingest.flush(now, false).await.map(drop).map_err(Into::into),
+            ),
             18 | 19 => ("compact", node.ingest.compact(now).await.map(drop).map_err(Into::into)),
             20 => {
                 self.acknowledged.retained = true;

@@ -11,8 +11,8 @@ use std::{
 use async_trait::async_trait;
 use futures::{FutureExt, StreamExt, TryFutureExt, stream::BoxStream};
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, path::Path,
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
+    ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, path::Path,
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
@@ -103,7 +103,12 @@ impl fmt::Display for FlakyStore {
 
 #[async_trait]
 impl ObjectStore for FlakyStore {
-    async fn put_opts(&self, to: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+    async fn put_opts(
+        &self,
+        to: &Path,
+        payload: PutPayload,
+        options: PutOptions,
+    ) -> Result<PutResult> {
         self.call(self.inner.put_opts(to, payload, options)).await
     }
 

@@ -8,8 +8,10 @@ use std::{
 };
 
 use arrow::{
-    array::{ArrayRef, AsArray, Date32Array, Float64Array, RecordBatch, StringArray,
-        TimestampMicrosecondArray},
+    array::{
+        ArrayRef, AsArray, Date32Array, Float64Array, RecordBatch, StringArray,
+        TimestampMicrosecondArray,
+    },
     datatypes::{Float64Type, TimestampMicrosecondType},
 };
 use chrono::{DateTime, TimeDelta, Utc};
@@ -36,7 +38,11 @@ pub struct Node {
 
 impl Node {
     /// Starts on a folder.
-    pub async fn on_disk(root: &Path, disk: Arc<dyn Disk>, now: DateTime<Utc>) -> anyhow::Result<Self> {
+    pub async fn on_disk(
+        root: &Path,
+        disk: Arc<dyn Disk>,
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<Self> {
         let url = Url::from_directory_path(root.join("lake")).unwrap();
         let lake = Lake::open(&url, &Default::default(), Arc::clone(&disk)).await?;
         Self::of(lake, &root.join("wal"), disk, now).await
@@ -70,7 +76,12 @@ impl Node {
     }
 
     /// Sends request `n`: always the same body for the same number.
-    pub async fn write(&self, n: u64, start: DateTime<Utc>, now: DateTime<Utc>) -> ingest::Result<()> {
+    pub async fn write(
+        &self,
+        n: u64,
+        start: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> ingest::Result<()> {
         self.ingest.write(request(n, start), "tenant", now).await.map(drop)
     }
 
@@ -186,8 +197,13 @@ fn request(n: u64, start: DateTime<Utc>) -> Request {
     let first = (start - age).timestamp_micros() + n as i64 * 1_000;
     let half_a_day = 12 * 3_600_000_000;
     let ts = |slot: i64| first + slot - half_a_day * (slot % 2);
-    let points = (0..POINTS).map(|slot| Point { series: Arc::clone(&series), ts: ts(slot), value: n as f64 });
-    let event = Event { name: "sent".to_owned(), body: n.to_string(), ts: first, ..Event::default() };
+    let points = (0..POINTS).map(|slot| Point {
+        series: Arc::clone(&series),
+        ts: ts(slot),
+        value: n as f64,
+    });
+    let event =
+        Event { name: "sent".to_owned(), body: n.to_string(), ts: first, ..Event::default() };
     Request {
         points: points.collect(),
         events: vec![event],

@@ -35,10 +35,7 @@ impl Lake {
     ///
     /// [`crate::Error::Invalid`] for a URL or an option that means nothing,
     /// [`crate::Error::Unavailable`] when the store cannot be reached.
-    pub async fn check(
-        url: &Url,
-        options: &HashMap<String, String>,
-    ) -> Result<(Vec<Fault>, u64)> {
+    pub async fn check(url: &Url, options: &HashMap<String, String>) -> Result<(Vec<Fault>, u64)> {
         let store = Self::store_at(url, options)?;
         let (mut faults, mut n_rows) = (vec![], 0);
         for table in Table::ALL {
@@ -120,7 +117,8 @@ async fn check_files(log: &Log, state: &State) -> Result<(Vec<Fault>, u64)> {
                 Ok(got) => {
                     let bytes = got.bytes().await.map_err(unreachable)?;
                     let (table, file) = (log.table, file.clone());
-                    let checked = tokio::task::spawn_blocking(move || check_rows(table, &file, bytes));
+                    let checked =
+                        tokio::task::spawn_blocking(move || check_rows(table, &file, bytes));
                     match checked.await {
                         Ok(Ok(n)) => {
                             n_rows += n;

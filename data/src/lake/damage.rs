@@ -8,7 +8,11 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::{ObjectStoreExt, path::Path};
 use uuid::Uuid;
 
-use super::{Lake, log::{self, unreachable}, repair::{QUARANTINE, noticed}};
+use super::{
+    Lake,
+    log::{self, unreachable},
+    repair::{QUARANTINE, noticed},
+};
 use crate::{Result, Table};
 
 /// Notes that are read at a start, the latest; more than that is one event, not news.
@@ -49,7 +53,13 @@ impl Lake {
         self.damage.lock().unwrap_or_else(PoisonError::into_inner).push(damage);
     }
 
-    pub(super) async fn note(&self, path: &Path, why: &str, n_rows: Option<u64>, at: DateTime<Utc>) {
+    pub(super) async fn note(
+        &self,
+        path: &Path,
+        why: &str,
+        n_rows: Option<u64>,
+        at: DateTime<Utc>,
+    ) {
         self.report(Damage { path: path.to_string(), why: why.into(), n_rows, at }).await;
     }
 

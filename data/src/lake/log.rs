@@ -167,7 +167,10 @@ pub(super) fn hinted(bytes: &[u8]) -> Option<i64> {
 /// The lines of a commit that cannot be read.
 pub(super) fn unreadable(bytes: &[u8]) -> Vec<u8> {
     let lines = bytes.split(|byte| *byte == b'\n');
-    lines.filter(|line| serde_json::from_slice::<Action>(line).is_err()).collect::<Vec<_>>().concat()
+    lines
+        .filter(|line| serde_json::from_slice::<Action>(line).is_err())
+        .collect::<Vec<_>>()
+        .concat()
 }
 
 /// How many rows the files have that a damaged commit brings, as far as it still says so.

@@ -89,13 +89,14 @@ impl Replay {
         self.sealed.push(Sealed { path, last: self.next - 1, n_bytes });
     }
 
-    /// An empty segment is one that was begun when the power went. It is removed at once, so one that
-    /// has others behind it was emptied later.
+    /// An empty last segment may be one that was begun when the power went. It is removed at once, so
+    /// one that has others behind it was emptied later.
     fn empty(&mut self, disk: &dyn Disk, path: PathBuf, first: u64, later: Option<u64>) {
-        if let Some(later) = later {
-            let why = format!("a segment of the log is empty, of up to {} requests", later - first);
-            self.quarantined.push((path.clone(), why));
-        }
+        let why = match later {
+            Some(later) => format!("a segment of up to {} requests is empty", later - first),
+            None => format!("0 bytes {END}"),
+        };
+        self.quarantined.push((path.clone(), why));
         if let Err(error) = disk.remove(&path) {
             tracing::warn!(%error, path = %path.display(), "cannot remove an empty segment");
         }
