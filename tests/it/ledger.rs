@@ -153,6 +153,10 @@ async fn leases(one: &Ledger, other: &Ledger, changes: &Changes) {
     one.apply(changes, fence("a"), now() + length).await.unwrap_err();
     assert!(other.take_lease("healing", "b", length, now() + length).await.unwrap(), "it ran out");
     other.apply(changes, fence("b"), now() + length).await.unwrap();
+    // A clock that was set back does not make a lease last.
+    let before = now() - TimeDelta::hours(1);
+    assert!(one.take_lease("healing", "a", length, before).await.unwrap());
+    assert!(other.take_lease("healing", "b", length, before + length).await.unwrap());
     let filter = IncidentFilter { states: vec!["open".to_owned()], ..IncidentFilter::default() };
     assert_eq!(one.incidents(&filter, 10).await.unwrap().len(), 1);
     let filter =

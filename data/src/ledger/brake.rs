@@ -7,6 +7,9 @@ use sqlx::{Any, Transaction};
 use super::{Ledger, ROWS_MAX, failed, get, get_time, get_time_if_any, micros};
 use crate::{Error, Result};
 
+/// So many lengths of a lease ahead its end cannot lie, if clocks agree.
+const LEASES_AHEAD_MAX: i32 = 4;
+
 /// Something that holds actions back.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Brake {
@@ -64,6 +67,9 @@ impl Ledger {
     }
 
     /// Takes or renews a lease; false if somebody else holds it.
+    ///
+    /// One that ends much later than anybody could have asked for was taken before the clock was set
+    /// back, and counts as ended: otherwise nobody would act until then.
     pub async fn take_lease(
         &self,
         lease: &str,
@@ -74,10 +80,12 @@ impl Ledger {
         let take = sqlx::query(
             "insert into lease (lease, holder, ends_at) values ($1, $2, $3)
              on conflict (lease) do update set holder = excluded.holder, ends_at = excluded.ends_at
-             where lease.holder = excluded.holder or lease.ends_at <= $4",
+             where lease.holder = excluded.holder or lease.ends_at <= $4 or lease.ends_at > $5",
         );
+        let implausible = now + length * LEASES_AHEAD_MAX;
         let take = take.bind(lease.to_owned()).bind(holder.to_owned());
-        let take = take.bind(micros(now + length)).bind(micros(now)).execute(&self.pool).await;
+        let take = take.bind(micros(now + length)).bind(micros(now)).bind(micros(implausible));
+        let take = take.execute(&self.pool).await;
         Ok(take.map_err(failed("taking a lease"))?.rows_affected() > 0)
     }
 
