@@ -9,6 +9,7 @@ mod brake;
 mod changes;
 mod bottleneck;
 mod component;
+mod destination;
 mod incident;
 mod key;
 mod migrate;
@@ -31,11 +32,15 @@ pub use brake::Brake;
 pub use changes::{Changes, Fence};
 pub use bottleneck::{Bottleneck, Recommendation};
 pub use component::{Component, State};
+pub use destination::Destination;
 pub use incident::{Incident, IncidentEvent, IncidentFilter};
 pub use key::{ApiKey, NewKey, Role};
 pub use migrate::Applied;
 pub use outcome::Outcomes;
-pub use outbox::{Attempt, Delivery, Finished, NewDelivery};
+pub use outbox::{
+    Attempt, AttemptRow, Claim, Delivery, DeliveryRow, Depth, Ended, Exchange, Exchanged, Filter,
+    Finished, Kept, Mark, NewDelivery, Promise, Redrive, Ticket,
+};
 pub use silence::Silence;
 pub use risk::{PredictionAlert, Risk, RiskOutcome, alert_id};
 pub use sqlite::SetAside;
@@ -217,7 +222,7 @@ fn get_word<T: std::str::FromStr<Err = Error>>(
 }
 
 /// A name for a new row, sorted by time.
-fn new_id(now: DateTime<Utc>) -> String {
+pub fn new_id(now: DateTime<Utc>) -> String {
     let seconds = u64::try_from(now.timestamp()).unwrap_or(0);
     let timestamp =
         uuid::Timestamp::from_unix(uuid::NoContext, seconds, now.timestamp_subsec_nanos());

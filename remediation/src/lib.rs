@@ -16,13 +16,13 @@
 //! Deciding takes `now` and touches nothing; doing ([`action`]) is short. Who measures is the caller.
 
 pub mod action;
+pub mod delivery;
 pub mod desk;
 pub mod fix;
 pub mod guard;
 pub mod incident;
 pub mod kind;
 pub mod notice;
-pub mod outbox;
 pub mod playbook;
 pub mod span;
 pub mod symptom;

@@ -12,6 +12,7 @@ use ingest::{
 use crate::{
     clock,
     config::{Collect, Source},
+    delivery::Outbox,
     state::Clocked,
     tasks::Tasks,
 };
@@ -20,10 +21,20 @@ use crate::{
 type Planned = (Box<dyn Collector>, Schedule);
 
 /// Starts every configured collector in a task of its own.
-pub(crate) fn start(collect: &Collect, ingest: &Arc<Ingest>, tasks: &Tasks) -> anyhow::Result<()> {
+pub(crate) fn start(
+    collect: &Collect,
+    ingest: &Arc<Ingest>,
+    outbox: &Outbox,
+    tasks: &Tasks,
+) -> anyhow::Result<()> {
     let mut all = plan(collect)?;
     let own = Arc::clone(ingest);
-    let own = source::self_metrics::new(move || readings(&own.stats()));
+    let outbox = outbox.clone();
+    let own = source::self_metrics::new(move || {
+        let mut all = readings(&own.stats());
+        all.extend(outbox.metrics().readings(&outbox.depths(), clock::now()));
+        all
+    });
     let schedule = |source: &Source| Schedule { every: source.every.0, timeout: source.timeout.0 };
     if let Some(host) = collect.host.first() {
         all.push((Box::new(own), schedule(host)));

@@ -3,6 +3,7 @@
 pub mod clock;
 mod collect;
 pub mod config;
+pub mod delivery;
 pub mod foresight;
 pub mod forecast;
 pub mod healing;
@@ -73,6 +74,7 @@ pub async fn run(
     let engine = Engine::new(Arc::clone(&lake), ingest.recent(), limits(&config))?;
     let tasks = Tasks::default();
     let decoders = Arc::new(Decoders::new(config.http.body_bytes_max));
+    let outbox = delivery::start(&config, &ledger, &tasks).await?;
     let config = Arc::new(config);
     let state = State {
         config: Arc::clone(&config),
@@ -82,6 +84,7 @@ pub async fn run(
         engine,
         tasks: tasks.clone(),
         outlook: Arc::default(),
+        outbox: outbox.clone(),
         decoders,
         healing: Arc::new(healing::Healing::new(&config, &ledger, &ingest)),
         answers: Arc::default(),
@@ -92,7 +95,7 @@ pub async fn run(
     watch_health(&tasks, &state);
     foresight::start(&tasks, &state);
     look_ahead(&tasks, &state);
-    collect::start(&config.collect, &ingest, &tasks)?;
+    collect::start(&config.collect, &ingest, &outbox, &tasks)?;
     serve_grpc(&config, &state, &tasks).await?;
     announce(&listener, &ledger).await?;
 

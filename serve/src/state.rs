@@ -12,7 +12,8 @@ use ingest::{
 };
 
 use crate::{
-    clock, config::Config, forecast::Outlook, foresight::cache::Cache, healing::Healing, tasks::Tasks,
+    clock, config::Config, delivery::Outbox, forecast::Outlook, foresight::cache::Cache,
+    healing::Healing, tasks::Tasks,
 };
 
 /// Everything a handler may ask for; each takes its part.
@@ -32,6 +33,8 @@ pub struct State {
     pub tasks: Tasks,
     /// What cannot be foreseen, and why.
     pub outlook: Arc<Outlook>,
+    /// What must arrive.
+    pub outbox: Outbox,
     /// Decoders that remember series between requests.
     pub decoders: Arc<Decoders>,
     /// Incidents, and what is done about them.

@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, TimeDelta, TimeZone, Utc};
 use data::ledger::{
-    Attempt, Changes, Fence, Finished, Incident, IncidentEvent, IncidentFilter, Ledger,
-    NewDelivery, NewKey, Role, State,
+    Attempt, Changes, Claim, Ended, Exchange, Fence, Finished, Incident, IncidentEvent,
+    IncidentFilter, Ledger, NewDelivery, NewKey, Role, State, Ticket,
 };
 use tests::postgres::Postgres;
 
@@ -99,23 +99,51 @@ async fn incidents(one: &Ledger, other: &Ledger) {
     leases(one, other, &changes(&Incident { version: 2, ..kept }, vec![])).await;
     assert_eq!(other.timeline("i").await.unwrap(), [event.clone(), event.clone(), event]);
 
-    let lease = TimeDelta::seconds(30);
+    deliveries(one, other).await;
+}
+
+async fn deliveries(one: &Ledger, other: &Ledger) {
+    let turn = |worker: &str, at| Exchange {
+        worker: worker.to_owned(),
+        claims: vec![Claim { destination: "on-call".to_owned(), limit: 10 }],
+        lease_until: at + TimeDelta::seconds(30),
+        ..Exchange::default()
+    };
+    let (mine, theirs) = (turn("one", now()), turn("other", now()));
     let (first, second) =
-        tokio::join!(one.claim("one", lease, 10, now()), other.claim("other", lease, 10, now()));
-    let n_claimed = first.unwrap().len() + second.unwrap().len();
+        tokio::join!(one.exchange(&mine, now()), other.exchange(&theirs, now()));
+    let n_claimed = first.unwrap().claimed.len() + second.unwrap().claimed.len();
     assert_eq!(n_claimed, 2, "each delivery has one sender");
     // The lease runs out, and somebody else may.
-    let later = now() + lease;
-    assert_eq!(one.claim("third", lease, 10, later).await.unwrap().len(), 2);
-    let done = |then| Attempt { outcome: "delivered", detail: "200".to_owned(), then };
-    one.finish("d1", "one", &done(Finished::Delivered), later).await.unwrap_err();
-    one.finish("d1", "third", &done(Finished::Delivered), later).await.unwrap();
-    let again = Attempt { outcome: "transient", ..done(Finished::Again(later + lease)) };
-    one.finish("d2", "third", &again, later).await.unwrap();
-    assert_eq!(one.claim("third", lease, 10, later).await.unwrap(), []);
-    assert_eq!(one.claim("third", lease, 10, later + lease).await.unwrap()[0].attempts, 1);
+    let later = now() + TimeDelta::seconds(30);
+    let claimed = one.exchange(&turn("third", later), later).await.unwrap().claimed;
+    let ended = |id: &str, then: Finished| Ended {
+        delivery: Ticket { id: id.to_owned(), destination: "on-call".to_owned(), ordering_key: None },
+        attempt: Some(Attempt {
+            outcome: if then == Finished::Delivered { "delivered" } else { "transient" },
+            status: Some(200),
+            detail: "answered 200".to_owned(),
+            answer: None,
+            ended_at: later,
+            duration_ms: 5,
+        }),
+        then,
+    };
+    assert_eq!(claimed.len(), 2);
+    let late = Exchange { ended: vec![ended("d1", Finished::Delivered)], ..turn("one", later) };
+    assert_eq!(other.exchange(&late, later).await.unwrap().n_lost, 1);
+    let again = Finished::Again(later + TimeDelta::seconds(9));
+    let done = vec![ended("d1", Finished::Delivered), ended("d2", again)];
+    let done = one.exchange(&Exchange { ended: done, ..turn("third", later) }, later).await.unwrap();
+    assert_eq!((done.n_lost, done.claimed.len()), (0, 0));
+    let due = later + TimeDelta::seconds(9);
+    assert_eq!(done.exhausted, [("on-call".to_owned(), Some(due))]);
+    let claimed = other.exchange(&turn("other", due), due).await.unwrap().claimed;
+    assert_eq!((claimed.len(), claimed[0].failures), (1, 1));
     let counts = one.delivery_counts().await.unwrap();
-    assert_eq!(counts, [("pending", 1), ("delivered", 1), ("dead", 0)]);
+    assert_eq!(counts, [("delivered".to_owned(), 1), ("pending".to_owned(), 1)]);
+    let (row, _, attempts) = other.delivery("d1").await.unwrap().unwrap();
+    assert_eq!((row.state.as_str(), attempts.len()), ("delivered", 1));
 }
 
 /// One that an action ended after a minute, one that people took an hour for.

@@ -7,6 +7,7 @@ mod bad_input;
 mod bit_rot;
 mod clients;
 mod crash;
+mod delivery;
 mod failing_store;
 mod healing;
 mod foresight;

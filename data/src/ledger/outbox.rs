@@ -2,22 +2,80 @@
 //!
 //! What a failure means is decided elsewhere; here a decision is kept. A lease, not a lock, says who is
 //! sending: if the sender dies, the row falls due again by itself.
+//!
+//! One [`Ledger::exchange`] keeps new promises, records ended attempts and claims due rows in one
+//! transaction: what many callers bring in a few milliseconds shares one write to the disk.
 
-use chrono::{DateTime, TimeDelta, Utc};
-use sqlx::{Any, Transaction};
+mod claim;
+mod end;
+mod enqueue;
+mod keep;
+mod list;
 
-use super::{Ledger, failed, get, get_time, micros};
-use crate::{Error, Result};
+use chrono::{DateTime, Utc};
+use sqlx::{Any, AssertSqlSafe, any::AnyArguments, query::Query};
 
-/// A promise that is to be made.
+pub use keep::Redrive;
+pub use list::{AttemptRow, DeliveryRow, Depth, Filter};
+
+pub(super) use enqueue::enqueue;
+
+use super::{Ledger, failed};
+use crate::Result;
+
+/// Rows that one statement writes at most, and the sizes of smaller ones: few different statements, so
+/// that the database has each of them ready.
+const CHUNKS: [usize; 5] = [256, 64, 16, 4, 1];
+
+/// A promise of our own, made in the transaction of the fact that it reports.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewDelivery {
     /// Its identifier: the receiver recognises a repeat by it.
     pub id: String,
     /// To whom.
     pub destination: String,
-    /// What, as the destination will get it.
+    /// What, as JSON.
     pub payload: String,
+}
+
+/// A promise that somebody asks us to make.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Promise {
+    /// Its identifier, if it is new.
+    pub id: String,
+    /// On whose behalf; empty for nobody in particular.
+    pub tenant: String,
+    /// What makes a repeated request the same promise.
+    pub idempotency_key: String,
+    /// A hash of everything that was asked for.
+    pub fingerprint: String,
+    /// To whom.
+    pub destination: String,
+    /// To whom else, in order, when that fails.
+    pub route: Vec<String>,
+    /// Those with the same key go out one after another.
+    pub ordering_key: Option<String>,
+    /// What, as JSON.
+    pub payload: String,
+    /// When it was asked for; later ones have later times.
+    pub created_at: DateTime<Utc>,
+    /// Not before this.
+    pub due_at: DateTime<Utc>,
+    /// Pointless after this.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// Why it must not be sent to anybody yet.
+    pub quarantine: Option<String>,
+}
+
+/// What became of a [`Promise`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Kept {
+    /// It is on disk.
+    New,
+    /// It was on disk before, under this identifier.
+    Known(String),
+    /// Its key stands for something else, under this identifier.
+    Differs(String),
 }
 
 /// A promise that this worker may now keep.
@@ -25,12 +83,50 @@ pub struct NewDelivery {
 pub struct Delivery {
     /// Its identifier.
     pub id: String,
+    /// On whose behalf; empty for nobody in particular.
+    pub tenant: String,
+    /// What makes a repeated request the same promise.
+    pub idempotency_key: String,
     /// To whom.
     pub destination: String,
-    /// What.
+    /// To whom else, in order, when that fails.
+    pub route: Vec<String>,
+    /// Those with the same key go out one after another.
+    pub ordering_key: Option<String>,
+    /// What, as JSON.
     pub payload: String,
     /// How often it was tried before.
     pub attempts: u32,
+    /// How often that failed at this destination since it was begun.
+    pub failures: u32,
+    /// When it was asked for, or last redriven.
+    pub begun_at: DateTime<Utc>,
+    /// Pointless after this.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// Until when this worker may send.
+    pub leased_until: DateTime<Utc>,
+}
+
+/// A lease that this worker gives back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ended {
+    /// Which delivery.
+    pub delivery: Ticket,
+    /// What was tried, if anything.
+    pub attempt: Option<Attempt>,
+    /// What follows.
+    pub then: Finished,
+}
+
+/// As much of a delivery as is needed to give it back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ticket {
+    /// Its identifier.
+    pub id: String,
+    /// Where it was to go.
+    pub destination: String,
+    /// Its place in a line.
+    pub ordering_key: Option<String>,
 }
 
 /// What happened when somebody tried.
@@ -38,144 +134,135 @@ pub struct Delivery {
 pub struct Attempt {
     /// `delivered`, `transient`, `throttled` or `permanent`.
     pub outcome: &'static str,
-    /// What the other side said, for people.
+    /// The status of the answer, where the protocol has one.
+    pub status: Option<u16>,
+    /// What happened, a sentence for people.
     pub detail: String,
-    /// What follows.
-    pub then: Finished,
+    /// How the answer began.
+    pub answer: Option<String>,
+    /// When it ended.
+    pub ended_at: DateTime<Utc>,
+    /// How long it took, in milliseconds.
+    pub duration_ms: i64,
 }
 
 /// What follows an attempt.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Finished {
     /// Nothing: it arrived.
     Delivered,
     /// Another attempt at this time.
     Again(DateTime<Utc>),
-    /// Nothing, until a person asks for it.
-    Dead,
+    /// An attempt at the next destination of its route, at this time.
+    Elsewhere(String, DateTime<Utc>),
+    /// Nothing, until a person asks for it; for this reason.
+    Dead(String),
+    /// It was not tried and may be claimed again at this time.
+    Released(DateTime<Utc>),
+}
+
+/// How many rows of a destination a worker wants.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Claim {
+    /// Which destination.
+    pub destination: String,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// How a destination has been doing, to be remembered across a restart.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mark {
+    /// Which destination.
+    pub destination: String,
+    /// Failures in a row.
+    pub failures: u32,
+    /// Until when nobody tries.
+    pub open_until: Option<DateTime<Utc>>,
+    /// When it last took something.
+    pub confirmed_at: Option<DateTime<Utc>>,
+    /// When it last did not.
+    pub failed_at: Option<DateTime<Utc>>,
+}
+
+/// What one turn of the outbox brings and asks for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Exchange {
+    /// Who is asking.
+    pub worker: String,
+    /// Promises to be kept.
+    pub promises: Vec<Promise>,
+    /// Leases that are given back.
+    pub ended: Vec<Ended>,
+    /// How destinations have been doing.
+    pub marks: Vec<Mark>,
+    /// Rows that are wanted.
+    pub claims: Vec<Claim>,
+    /// Until when those may be sent.
+    pub lease_until: DateTime<Utc>,
+}
+
+/// What one turn of the outbox gave.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Exchanged {
+    /// What became of each promise, in order.
+    pub kept: Vec<Kept>,
+    /// Rows that may now be sent, the longest due first.
+    pub claimed: Vec<Delivery>,
+    /// Destinations with nothing more that is due, and when that changes.
+    pub exhausted: Vec<(String, Option<DateTime<Utc>>)>,
+    /// Leases that had gone to another worker, whose word then counts.
+    pub n_lost: usize,
 }
 
 impl Ledger {
-    /// Claims up to `limit` due deliveries for one worker, the longest due first.
-    pub async fn claim(
-        &self,
-        worker: &str,
-        lease: TimeDelta,
-        limit: u32,
-        now: DateTime<Utc>,
-    ) -> Result<Vec<Delivery>> {
-        const DOING: &str = "claiming deliveries";
-        let mut change = self.begin(DOING).await?;
-        // The outer condition is asked again by PostgreSQL after it has waited for another worker's
-        // update; without it two workers would get the same rows.
-        let claim = sqlx::query(
-            "update delivery
-             set    leased_by = $1, leased_until = $2
-             where  delivery_id in (
-                 select delivery_id from delivery
-                 where  state = 'pending' and due_at <= $3
-                   and  (leased_until is null or leased_until <= $3)
-                 order by due_at, delivery_id
-                 limit  $4)
-               and  state = 'pending'
-               and  (leased_until is null or leased_until <= $3)
-             returning delivery_id, destination, payload, attempts, due_at",
-        );
-        let claim =
-            claim.bind(worker).bind(micros(now + lease)).bind(micros(now)).bind(i64::from(limit));
-        let rows = claim.fetch_all(&mut *change).await.map_err(failed(DOING))?;
-        change.commit().await.map_err(failed(DOING))?;
-        let read = |row: &_| Ok((get_time(row, "due_at")?, delivery(row)?));
-        let mut claimed: Vec<_> = rows.iter().map(read).collect::<Result<_>>()?;
-        claimed.sort_by(|(a, one), (b, other)| a.cmp(b).then_with(|| one.id.cmp(&other.id)));
-        Ok(claimed.into_iter().map(|(_, delivery)| delivery).collect())
-    }
-
-    /// Records what came of an attempt and gives the lease back.
-    ///
-    /// `Conflict` if the lease has gone to another worker, whose word then counts.
-    pub async fn finish(
-        &self,
-        id: &str,
-        worker: &str,
-        attempt: &Attempt,
-        now: DateTime<Utc>,
-    ) -> Result<()> {
-        const DOING: &str = "recording an attempt";
-        let (state, due_at) = match attempt.then {
-            Finished::Delivered => ("delivered", None),
-            Finished::Again(at) => ("pending", Some(micros(at))),
-            Finished::Dead => ("dead", None),
-        };
-        let mut change = self.begin(DOING).await?;
-        let update = sqlx::query(
-            "update delivery
-             set    state = $1, due_at = coalesce($2, due_at), attempts = attempts + 1,
-                    leased_by = null, leased_until = null
-             where  delivery_id = $3 and leased_by = $4 and state = 'pending'",
-        );
-        let update =
-            update.bind(state).bind(due_at).bind(id).bind(worker).execute(&mut *change).await;
-        if update.map_err(failed(DOING))?.rows_affected() == 0 {
-            return Err(Error::Conflict { doing: DOING });
-        }
-        sqlx::query(
-            "insert into attempt (delivery_id, number, ended_at, outcome, detail)
-             select delivery_id, attempts, $1, $2, $3 from delivery where delivery_id = $4",
-        )
-        .bind(micros(now))
-        .bind(attempt.outcome)
-        .bind(&attempt.detail)
-        .bind(id)
-        .execute(&mut *change)
-        .await
-        .map_err(failed(DOING))?;
-        change.commit().await.map_err(failed(DOING))
-    }
-
-    /// How many deliveries wait, arrived and died.
-    pub async fn delivery_counts(&self) -> Result<[(&'static str, u64); 3]> {
-        let rows = sqlx::query("select state, count(*) as n from delivery group by state");
-        let rows = rows.fetch_all(&self.pool).await.map_err(failed("counting deliveries"))?;
-        let mut counts = [("pending", 0), ("delivered", 0), ("dead", 0)];
-        for row in &rows {
-            let (state, n): (String, i64) = (get(row, "state")?, get(row, "n")?);
-            for (name, count) in &mut counts {
-                if *name == state {
-                    *count = u64::try_from(n).unwrap_or(0);
-                }
+    /// Keeps, records and claims, all or nothing; what it returns is on disk.
+    pub async fn exchange(&self, turn: &Exchange, now: DateTime<Utc>) -> Result<Exchanged> {
+        let mut change = self.begin("working on the outbox").await?;
+        let n_ended = end::record(&mut change, &turn.worker, &turn.ended, now).await?;
+        end::mark(&mut change, &turn.marks).await?;
+        let kept = enqueue::keep(&mut change, &turn.promises).await?;
+        let (mut claimed, mut exhausted) = (vec![], vec![]);
+        for wanted in &turn.claims {
+            let until = turn.lease_until;
+            let found = claim::claim(&mut change, &turn.worker, wanted, until, now).await?;
+            if found.len() < wanted.limit as usize {
+                let next = claim::next_due(&mut change, &wanted.destination, now).await?;
+                exhausted.push((wanted.destination.clone(), next));
             }
+            claimed.extend(found);
         }
-        Ok(counts)
+        let claimed = claim::read(&mut change, &claimed).await?;
+        change.commit().await.map_err(failed("working on the outbox"))?;
+        let n_lost = turn.ended.len() - n_ended;
+        Ok(Exchanged { kept, claimed, exhausted, n_lost })
     }
 }
 
-/// Makes a promise within a change, so that the fact and the promise exist together or not at all. A
-/// promise that was made already is left as it is.
-pub(super) async fn enqueue(
-    change: &mut Transaction<'_, Any>,
-    new: &NewDelivery,
-    now: DateTime<Utc>,
-) -> Result<()> {
-    sqlx::query(
-        "insert into delivery (delivery_id, destination, payload, due_at, created_at)
-         values ($1, $2, $3, $4, $4) on conflict (delivery_id) do nothing",
-    )
-    .bind(new.id.clone())
-    .bind(new.destination.clone())
-    .bind(new.payload.clone())
-    .bind(micros(now))
-    .execute(&mut **change)
-    .await
-    .map(drop)
-    .map_err(failed("promising a delivery"))
-}
-
-fn delivery(row: &sqlx::any::AnyRow) -> Result<Delivery> {
-    Ok(Delivery {
-        id: get(row, "delivery_id")?,
-        destination: get(row, "destination")?,
-        payload: get(row, "payload")?,
-        attempts: u32::try_from(get::<i64>(row, "attempts")?).unwrap_or(u32::MAX),
+/// Cuts rows into pieces of the sizes of [`CHUNKS`].
+fn chunks<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
+    std::iter::from_fn(move || {
+        let size = CHUNKS.into_iter().find(|size| *size <= rows.len())?;
+        let (chunk, rest) = rows.split_at(size);
+        rows = rest;
+        Some(chunk)
     })
 }
+
+/// `($3, $4), ($5, $6)` for two rows of two columns after two parameters.
+fn values(n_rows: usize, n_columns: usize, after: usize) -> String {
+    let row = |row: usize| {
+        let columns =
+            (0..n_columns).map(|column| format!("${}", after + row * n_columns + column + 1));
+        format!("({})", columns.collect::<Vec<_>>().join(", "))
+    };
+    (0..n_rows).map(row).collect::<Vec<_>>().join(", ")
+}
+
+/// A statement made of our own words and placeholders.
+fn statement<'q>(sql: String) -> Query<'q, Any, AnyArguments> {
+    sqlx::query(AssertSqlSafe(sql))
+}
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@
 //! that names the nearest one: a setting with a typo must not be a setting without effect.
 
 mod collect;
+mod delivery;
 mod error;
 mod foresight;
 mod forecast;
@@ -23,6 +24,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 pub use collect::{Collect, Source};
+pub use delivery::{Delivery, Destination};
 pub use error::Error;
 pub use foresight::{Events, Foresight, Indicator, Slo};
 pub use forecast::Forecast;
@@ -72,6 +74,8 @@ pub struct Config {
     /// `[[slo]]`: what was promised.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub slo: Vec<Slo>,
+    /// Who is told, and how hard it is tried.
+    pub delivery: Delivery,
 }
 
 impl Config {
@@ -124,6 +128,7 @@ impl Config {
             check.check().map_err(Error::Invalid)?;
         }
         self.check_foresight()?;
+        self.delivery.check().map_err(Error::Invalid)?;
         if self.ingest.buffer_rows == 0 || self.ingest.flush_rows == 0 {
             let sentence = "ingest.buffer_rows and ingest.flush_rows must be at least 1";
             return Err(Error::Invalid(sentence.to_owned()));

@@ -7,13 +7,15 @@ use super::{Config, Error, error::unknown};
 const PREFIX: &str = "PIPENOTIFY_";
 
 /// Short names for what people set most.
-const SHORT: [(&str, &str); 6] = [
+const SHORT: [(&str, &str); 8] = [
     ("LAKE", "lake.url"),
     ("LEDGER", "ledger.url"),
     ("LISTEN", "http.listen"),
     ("PGWIRE", "http.pgwire"),
     ("OTLP_GRPC", "http.otlp_grpc"),
     ("ADMIN_KEY", "http.admin_key"),
+    ("DELIVERY_ALLOW_PRIVATE", "delivery.allow_private"),
+    ("DELIVERY_RETRY_BASE", "delivery.retry_base"),
 ];
 
 /// Names that are ours but do not configure the process: the client's key and address, the path of

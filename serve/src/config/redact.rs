@@ -7,16 +7,32 @@ use url::Url;
 const REDACTED: &str = "redacted";
 
 /// Parts of a key's name that mean its value is a secret, or that all values below it may be.
-const SECRET: [&str; 6] = ["password", "secret", "token", "headers", "credential", "admin_key"];
+const SECRET: [&str; 7] =
+    ["password", "secret", "token", "headers", "credential", "admin_key", "routing_key"];
 
 /// The table without secrets.
-pub(super) fn table(table: Table) -> Table {
+pub(super) fn table(mut table: Table) -> Table {
+    hide_path(&mut table);
     let clean = |(key, value): (String, Value)| {
         let is_secret = SECRET.iter().any(|part| key.to_lowercase().contains(part));
         let value = if is_secret { blank(value) } else { clean(value) };
         (key, value)
     };
     table.into_iter().map(clean).collect()
+}
+
+/// The address of a destination is a secret where a chat room asks for nothing else.
+fn hide_path(table: &mut Table) {
+    if !table.contains_key("kind") {
+        return;
+    }
+    if let Some(Value::String(text)) = table.get_mut("url")
+        && let Ok(mut url) = Url::parse(text)
+        && url.path() != "/"
+    {
+        url.set_path(REDACTED);
+        *text = url.to_string();
+    }
 }
 
 fn clean(value: Value) -> Value {

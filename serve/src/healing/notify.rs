@@ -51,7 +51,11 @@ pub(super) async fn run(state: &State, now: DateTime<Utc>) -> anyhow::Result<usi
     match state.healing.keep(&changes, now).await {
         // Something has changed since it was read; the next turn tells it as it then is.
         Err(data::Error::Conflict { .. }) => Ok(0),
-        kept => kept.map(|()| changes.promises.len()).map_err(Into::into),
+        Err(error) => Err(error.into()),
+        Ok(()) => {
+            state.outbox.wake();
+            Ok(changes.promises.len())
+        }
     }
 }
 

@@ -22,7 +22,7 @@ pub struct Viewer(pub ApiKey);
 #[derive(Debug)]
 pub struct Writer(pub ApiKey);
 
-/// A caller who may take on, resolve, approve.
+/// A caller who may act: take on, resolve, approve, redrive, pause.
 #[derive(Debug)]
 pub struct Operator(pub ApiKey);
 

@@ -13,12 +13,13 @@ use serde_json::json;
 pub struct Problem {
     status: StatusCode,
     detail: String,
+    field: Option<String>,
 }
 
 impl Problem {
     /// A problem that the caller reads as `detail`.
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into() }
+        Self { status, detail: detail.into(), field: None }
     }
 
     /// The HTTP status.
@@ -38,6 +39,12 @@ impl Problem {
         }
     }
 
+    /// The same, which is to blame on this field of the request.
+    pub fn with_field(mut self, field: impl Into<String>) -> Self {
+        self.field = Some(field.into());
+        self
+    }
+
     /// The request cannot be met as it is.
     pub fn bad_request(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, detail)
@@ -46,12 +53,15 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = json!({
+        let mut body = json!({
             "type": "about:blank",
             "title": self.status.canonical_reason(),
             "status": self.status.as_u16(),
             "detail": self.detail,
         });
+        if let Some(field) = &self.field {
+            body["field"] = json!(field);
+        }
         let mut response = (self.status, Json(body)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -103,5 +113,11 @@ impl From<&data::Error> for Problem {
 impl From<data::Error> for Problem {
     fn from(error: data::Error) -> Self {
         (&error).into()
+    }
+}
+
+impl From<remediation::delivery::fields::Wrong> for Problem {
+    fn from(wrong: remediation::delivery::fields::Wrong) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, wrong.to_string()).with_field(wrong.field)
     }
 }

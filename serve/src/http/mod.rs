@@ -7,6 +7,8 @@ mod baselines;
 mod body;
 mod bootstrap;
 mod catalog;
+mod deliveries;
+mod destinations;
 pub mod error;
 mod events;
 mod findings;
@@ -53,6 +55,8 @@ pub fn app(state: State) -> Router {
         .merge(actions::router())
         .merge(silences::router())
         .merge(alerts::router())
+        .merge(deliveries::router(body_bytes_max))
+        .merge(destinations::router())
         .merge(bootstrap::router())
         .merge(probes::router())
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing at this address"))

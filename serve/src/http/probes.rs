@@ -7,7 +7,7 @@ use ingest::{Ingest, Stats};
 use serde_json::{Value, json};
 
 use super::{auth::Viewer, error::Problem};
-use crate::{state, tasks::Tasks};
+use crate::{clock, delivery::Outbox, state, tasks::Tasks};
 
 pub(super) fn router() -> Router<state::State> {
     Router::new()
@@ -28,8 +28,9 @@ async fn metrics(
     _: Viewer,
     State(ingest): State<Arc<Ingest>>,
     State(tasks): State<Tasks>,
+    State(outbox): State<Outbox>,
 ) -> impl IntoResponse {
-    let mut text = String::new();
+    let mut text = outbox.metrics().text(&outbox.depths(), clock::now());
     for (name, value) in own_numbers(&ingest.stats()) {
         push(&mut text, &format!("pipenotify_ingest_{name} {value}"));
     }

@@ -1,0 +1,156 @@
+//! Recording what came of attempts.
+
+use std::collections::{BTreeSet, HashMap};
+
+use chrono::{DateTime, Utc};
+use sqlx::{Any, Transaction};
+
+use super::{Ended, Finished, Mark, chunks, statement, values};
+use crate::{
+    Result,
+    ledger::{failed, get, micros},
+};
+
+const DOING: &str = "recording attempts";
+
+/// Gives leases back and records what was tried under them. Returns how many were still held.
+pub(super) async fn record(
+    change: &mut Transaction<'_, Any>,
+    worker: &str,
+    ended: &[Ended],
+    now: DateTime<Utc>,
+) -> Result<usize> {
+    let mut n_held = 0;
+    for chunk in chunks(ended) {
+        let numbers = give_back(change, worker, chunk, now).await?;
+        n_held += numbers.len();
+        let held = |one: &&Ended| numbers.contains_key(&one.delivery.id);
+        let tried: Vec<_> = chunk.iter().filter(held).filter(|it| it.attempt.is_some()).collect();
+        for part in chunks(&tried) {
+            insert_attempts(change, part, &numbers).await?;
+        }
+        for one in chunk.iter().filter(held).filter(|it| leaves_the_line(&it.then)) {
+            if let Some(key) = &one.delivery.ordering_key {
+                call_next(change, &one.delivery.destination, key).await?;
+            }
+        }
+    }
+    Ok(n_held)
+}
+
+fn leaves_the_line(then: &Finished) -> bool {
+    matches!(then, Finished::Delivered | Finished::Dead(_) | Finished::Elsewhere(..))
+}
+
+/// Updates the rows whose lease is still held, and gives the number of attempts of each.
+async fn give_back(
+    change: &mut Transaction<'_, Any>,
+    worker: &str,
+    ended: &[Ended],
+    now: DateTime<Utc>,
+) -> Result<HashMap<String, i64>> {
+    let mut update = statement(format!(
+        "update delivery
+         set    state        = v.column2,
+                due_at       = coalesce(v.column3, due_at),
+                attempts     = attempts + v.column4,
+                failures     = case when v.column5 is null then failures + v.column4 else 0 end,
+                destination  = coalesce(v.column5, destination),
+                reason       = v.column6,
+                finished_at  = v.column7,
+                leased_by    = null,
+                leased_until = null
+         from   (values {}) as v
+         where  delivery_id = v.column1 and leased_by = $1 and state = 'pending'
+         returning delivery_id, attempts",
+        values(ended.len(), 7, 1)
+    ));
+    update = update.bind(worker);
+    for one in ended {
+        let (state, due_at, destination, reason) = match &one.then {
+            Finished::Delivered => ("delivered", None, None, None),
+            Finished::Again(at) | Finished::Released(at) => {
+                ("pending", Some(micros(*at)), None, None)
+            }
+            Finished::Elsewhere(next, at) => ("pending", Some(micros(*at)), Some(next), None),
+            Finished::Dead(reason) => ("dead", None, None, Some(reason)),
+        };
+        update = update
+            .bind(&one.delivery.id)
+            .bind(state)
+            .bind(due_at)
+            .bind(i64::from(one.attempt.is_some()))
+            .bind(destination)
+            .bind(reason)
+            .bind((state != "pending").then(|| micros(now)));
+    }
+    let rows = update.fetch_all(&mut **change).await.map_err(failed(DOING))?;
+    rows.iter().map(|row| Ok((get(row, "delivery_id")?, get(row, "attempts")?))).collect()
+}
+
+async fn insert_attempts(
+    change: &mut Transaction<'_, Any>,
+    ended: &[&Ended],
+    numbers: &HashMap<String, i64>,
+) -> Result<()> {
+    let mut insert = statement(format!(
+        "insert into attempt (delivery_id, number, destination, ended_at, duration_ms, outcome,
+                              status, detail, answer)
+         values {}",
+        values(ended.len(), 9, 0)
+    ));
+    for one in ended {
+        let Some(attempt) = &one.attempt else { continue };
+        insert = insert
+            .bind(&one.delivery.id)
+            .bind(numbers.get(&one.delivery.id).copied())
+            .bind(&one.delivery.destination)
+            .bind(micros(attempt.ended_at))
+            .bind(attempt.duration_ms)
+            .bind(attempt.outcome)
+            .bind(attempt.status.map(i64::from))
+            .bind(&attempt.detail)
+            .bind(&attempt.answer);
+    }
+    insert.execute(&mut **change).await.map(drop).map_err(failed(DOING))
+}
+
+/// The next in a line may go.
+pub(super) async fn call_next(
+    change: &mut Transaction<'_, Any>,
+    destination: &str,
+    key: &str,
+) -> Result<()> {
+    const CALL: &str = "update delivery
+        set    state = 'pending'
+        where  state = 'waiting' and delivery_id in (
+               select delivery_id from delivery
+               where  destination = $1 and ordering_key = $2
+                 and  state in ('pending', 'waiting')
+               order by created_at, delivery_id limit 1)";
+    let update = sqlx::query(CALL).bind(destination.to_owned()).bind(key.to_owned());
+    update.execute(&mut **change).await.map(drop).map_err(failed(DOING))
+}
+
+/// Remembers how destinations have been doing.
+pub(super) async fn mark(change: &mut Transaction<'_, Any>, marks: &[Mark]) -> Result<()> {
+    let mut seen = BTreeSet::new();
+    // The last word about a destination is the one that counts.
+    for mark in marks.iter().rev().filter(|mark| seen.insert(&mark.destination)) {
+        sqlx::query(
+            "update destination
+             set    failures = $1, open_until = $2, confirmed_at = coalesce($3, confirmed_at),
+                    failed_at = coalesce($4, failed_at)
+             where  destination = $5",
+        )
+        .bind(i64::from(mark.failures))
+        .bind(mark.open_until.map(micros))
+        .bind(mark.confirmed_at.map(micros))
+        .bind(mark.failed_at.map(micros))
+        .bind(&mark.destination)
+        .execute(&mut **change)
+        .await
+        .map_err(failed(DOING))?;
+    }
+    Ok(())
+}

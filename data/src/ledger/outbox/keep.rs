@@ -1,0 +1,120 @@
+//! Looking after the outbox: redriving, lines that stand still, removing what is old.
+
+use chrono::{DateTime, Utc};
+
+use super::{chunks, end, statement, values};
+use crate::{
+    Result,
+    ledger::{Ledger, failed, get, micros},
+};
+
+/// Rows that one call redrives at most.
+const REDRIVE_MAX: u32 = 10_000;
+
+/// Which dead or quarantined deliveries should be tried anew.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Redrive {
+    /// Only these; empty for all.
+    pub ids: Vec<String>,
+    /// Only those of this destination.
+    pub destination: Option<String>,
+    /// Quarantined ones of this tenant instead of dead ones.
+    pub quarantined_tenant: Option<String>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+impl Ledger {
+    /// Makes dead or quarantined deliveries due again, with a fresh schedule. Gives their number.
+    pub async fn redrive(&self, which: &Redrive, now: DateTime<Utc>) -> Result<u64> {
+        const DOING: &str = "redriving deliveries";
+        let limit = which.limit.min(REDRIVE_MAX);
+        let mut change = self.begin(DOING).await?;
+        let mut n_redriven = 0;
+        let all = [vec![]];
+        let parts: Vec<Vec<String>> = match which.ids.is_empty() {
+            true => all.to_vec(),
+            false => chunks(&which.ids).map(<[String]>::to_vec).collect(),
+        };
+        for ids in &parts {
+            let state = if which.quarantined_tenant.is_some() { "quarantined" } else { "dead" };
+            let mut wanted = vec![format!("state = '{state}'")];
+            let mut n = 2;
+            if which.quarantined_tenant.is_some() {
+                n += 1;
+                wanted.push(format!("tenant = ${n}"));
+            }
+            if which.destination.is_some() {
+                n += 1;
+                wanted.push(format!("destination = ${n}"));
+            }
+            if !ids.is_empty() {
+                wanted.push(format!("delivery_id in {}", values(1, ids.len(), n)));
+            }
+            let mut update = statement(format!(
+                "update delivery
+                 set    state = 'pending', reason = null, failures = 0, begun_at = $1, due_at = $1,
+                        expires_at = null, finished_at = null
+                 where  delivery_id in (select delivery_id from delivery where {}
+                                        order by delivery_id limit $2)",
+                wanted.join(" and ")
+            ));
+            update = update.bind(micros(now)).bind(i64::from(limit));
+            for bound in [&which.quarantined_tenant, &which.destination].into_iter().flatten() {
+                update = update.bind(bound);
+            }
+            for id in ids {
+                update = update.bind(id);
+            }
+            let done = update.execute(&mut *change).await.map_err(failed(DOING))?;
+            n_redriven += done.rows_affected();
+        }
+        change.commit().await.map_err(failed(DOING))?;
+        Ok(n_redriven)
+    }
+
+    /// Gives up what waits for a destination, for a reason. Gives the number of deliveries.
+    pub async fn give_up(&self, destination: &str, why: &str, now: DateTime<Utc>) -> Result<u64> {
+        const GIVE_UP: &str = "update delivery
+            set    state = 'dead', reason = $1, finished_at = $2, leased_by = null, leased_until = null
+            where  destination = $3 and state in ('pending', 'waiting')";
+        let update = sqlx::query(GIVE_UP).bind(why.to_owned()).bind(micros(now));
+        let done = update.bind(destination.to_owned()).execute(&self.pool).await;
+        Ok(done.map_err(failed("giving up deliveries"))?.rows_affected())
+    }
+
+    /// Calls the next of every line that stands still, which happens when two processes work at one
+    /// line at the same time. Gives the number of lines looked at.
+    pub async fn mend_lines(&self) -> Result<usize> {
+        const DOING: &str = "calling the next in line";
+        const LINES: &str = "select distinct destination, ordering_key from delivery
+                             where state = 'waiting' limit 1000";
+        let lines = sqlx::query(LINES).fetch_all(&self.pool).await.map_err(failed(DOING))?;
+        if lines.is_empty() {
+            return Ok(0);
+        }
+        let mut change = self.begin(DOING).await?;
+        for line in &lines {
+            let (destination, key): (String, String) =
+                (get(line, "destination")?, get(line, "ordering_key")?);
+            end::call_next(&mut change, &destination, &key).await?;
+        }
+        change.commit().await.map_err(failed(DOING))?;
+        Ok(lines.len())
+    }
+
+    /// Removes up to `limit` deliveries in a state that were finished before a time. Gives their number.
+    pub async fn expire_deliveries(
+        &self,
+        state: &str,
+        before: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<u64> {
+        const EXPIRE: &str = "delete from delivery where delivery_id in (
+            select delivery_id from delivery
+            where  finished_at is not null and finished_at < $1 and state = $2 limit $3)";
+        let expire = sqlx::query(EXPIRE).bind(micros(before)).bind(state.to_owned());
+        let done = expire.bind(i64::from(limit)).execute(&self.pool).await;
+        Ok(done.map_err(failed("removing old deliveries"))?.rows_affected())
+    }
+}

@@ -1,0 +1,172 @@
+use chrono::{TimeDelta, TimeZone};
+
+use super::*;
+
+fn now() -> DateTime<Utc> {
+    Utc.with_ymd_and_hms(2026, 3, 1, 12, 0, 0).unwrap()
+}
+
+fn at(seconds: i64) -> DateTime<Utc> {
+    now() + TimeDelta::seconds(seconds)
+}
+
+fn promise(id: &str, line: Option<&str>, created_s: i64) -> Promise {
+    Promise {
+        id: id.to_owned(),
+        tenant: String::new(),
+        idempotency_key: id.to_owned(),
+        fingerprint: "f".to_owned(),
+        destination: "chat".to_owned(),
+        route: vec!["mail".to_owned()],
+        ordering_key: line.map(str::to_owned),
+        payload: "{}".to_owned(),
+        created_at: at(created_s),
+        due_at: at(created_s),
+        expires_at: None,
+        quarantine: None,
+    }
+}
+
+fn ended(delivery: &Delivery, then: Finished) -> Ended {
+    let attempt = Attempt {
+        outcome: if then == Finished::Delivered { "delivered" } else { "transient" },
+        status: Some(200),
+        detail: "said so".to_owned(),
+        answer: None,
+        ended_at: now(),
+        duration_ms: 3,
+    };
+    let (id, destination) = (delivery.id.clone(), delivery.destination.clone());
+    let delivery = Ticket { id, destination, ordering_key: delivery.ordering_key.clone() };
+    Ended { delivery, attempt: Some(attempt), then }
+}
+
+struct Outbox {
+    ledger: Ledger,
+    _folder: tempfile::TempDir,
+}
+
+impl Outbox {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ledger.db");
+        let ledger = Ledger::open(path.to_str().unwrap(), now()).await.unwrap();
+        Self { ledger, _folder: folder }
+    }
+
+    async fn keep(&self, promises: Vec<Promise>) -> Vec<Kept> {
+        let turn = Exchange { promises, ..Exchange::default() };
+        self.ledger.exchange(&turn, now()).await.unwrap().kept
+    }
+
+    async fn claim(&self, worker: &str, destination: &str, seconds: i64) -> Vec<Delivery> {
+        let turn = Exchange {
+            worker: worker.to_owned(),
+            claims: vec![Claim { destination: destination.to_owned(), limit: 300 }],
+            lease_until: at(seconds + 30),
+            ..Exchange::default()
+        };
+        self.ledger.exchange(&turn, at(seconds)).await.unwrap().claimed
+    }
+
+    async fn end(&self, worker: &str, ended: Vec<Ended>) -> usize {
+        let turn = Exchange { worker: worker.to_owned(), ended, ..Exchange::default() };
+        self.ledger.exchange(&turn, now()).await.unwrap().n_lost
+    }
+}
+
+fn ids(claimed: &[Delivery]) -> Vec<&str> {
+    claimed.iter().map(|it| it.id.as_str()).collect()
+}
+
+#[tokio::test]
+async fn a_key_is_one_promise_and_another_payload_is_a_mistake() {
+    let outbox = Outbox::new().await;
+    let (one, twin) = (promise("a", None, 0), Promise { id: "x".into(), ..promise("a", None, 0) });
+    let other = Promise { fingerprint: "g".into(), ..twin.clone() };
+    let kept = outbox.keep(vec![one, twin.clone(), promise("b", None, 0)]).await;
+    assert_eq!(kept, [Kept::New, Kept::Known("a".into()), Kept::New]);
+    let kept = outbox.keep(vec![twin.clone(), other]).await;
+    assert_eq!(kept, [Kept::Known("a".into()), Kept::Differs("a".into())]);
+    let elsewhere = Promise { tenant: "acme".into(), ..twin };
+    assert_eq!(outbox.keep(vec![elsewhere]).await, [Kept::New], "a tenant has its own keys");
+}
+
+#[tokio::test]
+async fn many_rows_go_through_in_one_exchange() {
+    let outbox = Outbox::new().await;
+    let all: Vec<_> = (0..601).map(|n| promise(&format!("{n:04}"), None, 0)).collect();
+    assert_eq!(outbox.keep(all).await, vec![Kept::New; 601]);
+    let first = outbox.claim("one", "chat", 1).await;
+    assert_eq!((first.len(), first[0].id.as_str(), &*first[0].payload), (300, "0000", "{}"));
+    let done = first.iter().map(|it| ended(it, Finished::Delivered)).collect();
+    assert_eq!(outbox.end("one", done).await, 0);
+    assert_eq!(outbox.claim("one", "chat", 1).await.len(), 300);
+    let (row, _, attempts) = outbox.ledger.delivery("0000").await.unwrap().unwrap();
+    assert_eq!((row.state.as_str(), attempts.len(), attempts[0].number), ("delivered", 1, 1));
+    let depths = outbox.ledger.delivery_depths().await.unwrap();
+    assert_eq!((depths.len(), depths[0].n), (1, 301));
+}
+
+#[tokio::test]
+async fn a_lease_that_ran_out_has_no_word_left() {
+    let outbox = Outbox::new().await;
+    outbox.keep(vec![promise("a", None, 0)]).await;
+    let first = outbox.claim("one", "chat", 0).await;
+    assert_eq!(outbox.claim("two", "chat", 29).await, []);
+    assert_eq!(ids(&outbox.claim("two", "chat", 30).await), ["a"]);
+    assert_eq!(outbox.end("one", vec![ended(&first[0], Finished::Delivered)]).await, 1);
+    assert_eq!(outbox.ledger.release_leases("two").await.unwrap(), 1);
+    assert_eq!(ids(&outbox.claim("three", "chat", 30).await), ["a"]);
+}
+
+#[tokio::test]
+async fn who_shares_an_ordering_key_goes_one_after_another() {
+    let outbox = Outbox::new().await;
+    let line = [("a", 0), ("b", 1), ("c", 2)].map(|(id, s)| promise(id, Some("k"), s)).to_vec();
+    outbox.keep(line).await;
+    outbox.keep(vec![promise("d", Some("other"), 3)]).await;
+    let first = outbox.claim("one", "chat", 9).await;
+    assert_eq!(ids(&first), ["a", "d"]);
+    outbox.end("one", vec![ended(&first[0], Finished::Again(at(9)))]).await;
+    let again = outbox.claim("one", "chat", 9).await;
+    assert_eq!((ids(&again), again[0].failures), (vec!["a"], 1));
+    outbox.end("one", vec![ended(&again[0], Finished::Dead("refused".into()))]).await;
+    assert_eq!(ids(&outbox.claim("one", "chat", 9).await), ["b"]);
+    outbox.ledger.mend_lines().await.unwrap();
+    assert_eq!(outbox.claim("one", "chat", 9).await, [], "b is still on its way");
+}
+
+#[tokio::test]
+async fn a_dead_letter_can_be_redriven_and_another_destination_tried() {
+    let outbox = Outbox::new().await;
+    outbox.keep(vec![promise("a", None, 0)]).await;
+    let claimed = outbox.claim("one", "chat", 0).await;
+    let moved = Finished::Elsewhere("mail".into(), at(0));
+    outbox.end("one", vec![ended(&claimed[0], moved)]).await;
+    let claimed = outbox.claim("one", "mail", 0).await;
+    assert_eq!((claimed[0].failures, claimed[0].attempts), (0, 1));
+    outbox.end("one", vec![ended(&claimed[0], Finished::Dead("no".into()))]).await;
+    let dead = Filter { state: Some("dead".into()), limit: 10, ..Filter::default() };
+    let listed = outbox.ledger.deliveries(&dead).await.unwrap();
+    assert_eq!(listed[0].reason.as_deref(), Some("no"));
+    let which = Redrive { destination: Some("mail".into()), limit: 9, ..Redrive::default() };
+    assert_eq!(outbox.ledger.redrive(&which, at(50)).await.unwrap(), 1);
+    let again = outbox.claim("one", "mail", 50).await;
+    assert_eq!((again[0].begun_at, again[0].attempts), (at(50), 2));
+}
+
+#[tokio::test]
+async fn what_is_quarantined_waits_for_a_person() {
+    let outbox = Outbox::new().await;
+    let tenant = || "nobody".to_owned();
+    let promise = promise("a", None, 0);
+    let strange = Promise { tenant: tenant(), quarantine: Some("unknown".into()), ..promise };
+    outbox.keep(vec![strange]).await;
+    assert_eq!(outbox.claim("one", "chat", 9).await, []);
+    let which = Redrive { limit: 9, ..Redrive::default() };
+    assert_eq!(outbox.ledger.redrive(&which, at(9)).await.unwrap(), 0);
+    let which = Redrive { quarantined_tenant: Some(tenant()), ..which };
+    assert_eq!(outbox.ledger.redrive(&which, at(9)).await.unwrap(), 1);
+    assert_eq!(ids(&outbox.claim("one", "chat", 9).await), ["a"]);
+}

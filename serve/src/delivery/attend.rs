@@ -1,0 +1,160 @@
+//! Looking after the outbox: counting, removing what is old, and proving that every way out works.
+
+use std::{sync::PoisonError, time::Duration};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use data::ledger::{Promise, new_id};
+use serde_json::json;
+
+use super::{Known, Outbox};
+use crate::tasks::Tasks;
+
+/// Rows that one removal takes at most, so that nobody waits long for the ledger.
+const REMOVE_MAX: u32 = 1_000;
+/// Removals in one step.
+const REMOVALS_MAX: usize = 50;
+
+/// Starts the tasks.
+pub(super) fn start(outbox: &Outbox, tasks: &Tasks) {
+    let counted = outbox.clone();
+    tasks.every("delivery counts", Duration::from_secs(5), move |_| {
+        let outbox = counted.clone();
+        async move {
+            let depths = outbox.shared.ledger.delivery_depths().await?;
+            let n: i64 = depths.iter().map(|it| it.n).sum();
+            *outbox.shared.depths.lock().unwrap_or_else(PoisonError::into_inner) = depths;
+            Ok(format!("{n} deliveries wait or are set aside"))
+        }
+    });
+    let kept = outbox.clone();
+    tasks.every("delivery upkeep", Duration::from_secs(30), move |now| {
+        let outbox = kept.clone();
+        async move { tidy(&outbox, now).await }
+    });
+    let probed = outbox.clone();
+    let config = &outbox.shared.config;
+    let every =
+        (config.probe_every.0 / 4).clamp(Duration::from_millis(200), Duration::from_secs(60));
+    tasks.every("delivery probe", every, move |now| {
+        let outbox = probed.clone();
+        async move { probe(&outbox, now).await }
+    });
+}
+
+async fn tidy(outbox: &Outbox, now: DateTime<Utc>) -> anyhow::Result<String> {
+    let (ledger, config) = (&outbox.shared.ledger, &outbox.shared.config);
+    if ledger.mend_lines().await? > 0 {
+        outbox.wake();
+    }
+    let mut n_removed = 0;
+    for (state, keep) in [("delivered", config.keep_delivered), ("dead", config.keep_dead)] {
+        let before = now - TimeDelta::from_std(keep.0)?;
+        for _ in 0..REMOVALS_MAX {
+            let n = ledger.expire_deliveries(state, before, REMOVE_MAX).await?;
+            n_removed += n;
+            if n < u64::from(REMOVE_MAX) {
+                break;
+            }
+        }
+    }
+    Ok(format!("{n_removed} old deliveries removed"))
+}
+
+/// Sends a probe to whoever has not confirmed anything for a while, and tells somebody else about
+/// those who have not for too long.
+async fn probe(outbox: &Outbox, now: DateTime<Utc>) -> anyhow::Result<String> {
+    let config = &outbox.shared.config;
+    let known = outbox.shared.ledger.destinations().await?;
+    let (every, within) =
+        (TimeDelta::from_std(config.probe_every.0)?, TimeDelta::from_std(config.confirm_within.0)?);
+    let all = outbox.registry().all();
+    let (mut promises, mut n_silent) = (vec![], 0);
+    for row in known.iter().filter(|row| row.paused.is_none()) {
+        let Some(it) = all.iter().find(|it| it.row.name == row.name) else { continue };
+        let destination = it.destination.as_ref().ok();
+        if !destination.is_some_and(|it| it.is_probed) {
+            continue;
+        }
+        let since = row.confirmed_at.unwrap_or(row.created_at).max(row.created_at);
+        if now - since >= every {
+            // One for each period: a repeated step asks for the same one.
+            let round = (now - since).num_milliseconds() / every.num_milliseconds().max(1);
+            let key = format!("probe:{}:{}:{round}", row.name, since.timestamp_millis());
+            let payload = json!({
+                "type": "probe",
+                "title": "Pipenotify: this channel works",
+                "summary": format!("A probe of `{}`; nothing has to be done.", row.name),
+                "severity": "info",
+                "status": "resolved",
+                "dedup_key": format!("probe:{}", row.name),
+            });
+            promises.push(ours(&row.name, key, payload.to_string(), now, Some(now + every)));
+        }
+        let limit = destination.and_then(|it| it.confirm_within);
+        let limit = limit.and_then(|it| TimeDelta::from_std(it).ok()).unwrap_or(within);
+        if now - since >= limit {
+            n_silent += 1;
+            let round = (now - since).num_milliseconds() / limit.num_milliseconds().max(1);
+            promises.extend(alarm(&all, &row.name, since, round, now));
+        }
+    }
+    let n = promises.len();
+    if n > 0 {
+        outbox.promise(promises).await.map_err(|why| anyhow::anyhow!("{why:?}"))?;
+    }
+    Ok(format!("{n_silent} destinations are silent"))
+}
+
+/// Tells about a silent destination through another one: the one that confirmed something last.
+fn alarm(
+    all: &[std::sync::Arc<Known>],
+    silent: &str,
+    since: DateTime<Utc>,
+    round: i64,
+    now: DateTime<Utc>,
+) -> Option<Promise> {
+    let works = |it: &&std::sync::Arc<Known>| {
+        it.row.name != silent && it.row.paused.is_none() && it.destination.is_ok()
+    };
+    let others = all.iter().filter(works).filter(|it| it.row.tenant.is_none());
+    let Some(other) = others.max_by_key(|it| it.row.confirmed_at) else {
+        tracing::error!(
+            "destination `{silent}` has confirmed nothing since {since}, and there is no other to tell"
+        );
+        return None;
+    };
+    let key = format!("silent:{silent}:{}:{round}", since.timestamp_millis());
+    let payload = json!({
+        "type": "destination_silent",
+        "title": format!("Pipenotify: destination `{silent}` does not confirm"),
+        "summary": format!("It has taken nothing since {since}; what is meant for it waits."),
+        "severity": "critical",
+        "status": "firing",
+        "component": silent,
+        "dedup_key": format!("silent:{silent}"),
+    });
+    Some(ours(&other.row.name, key, payload.to_string(), now, None))
+}
+
+fn ours(
+    destination: &str,
+    key: String,
+    payload: String,
+    now: DateTime<Utc>,
+    expires_at: Option<DateTime<Utc>>,
+) -> Promise {
+    Promise {
+        id: new_id(now),
+        tenant: String::new(),
+        fingerprint: key.clone(),
+        idempotency_key: key,
+        destination: destination.to_owned(),
+        route: vec![],
+        ordering_key: None,
+        payload,
+        created_at: now,
+        due_at: now,
+        expires_at,
+        quarantine: None,
+    }
+}

@@ -1,0 +1,144 @@
+//! What a program asks for, read field by field.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use data::ledger::{Promise, new_id};
+use remediation::delivery::fields::{Fields, Wrong};
+use serde_json::{Map, Value, value::RawValue};
+use sha2::{Digest, Sha256};
+
+use super::Registry;
+use crate::config;
+
+/// Entries of one bulk request.
+pub const BULK_MAX: usize = 1000;
+/// Destinations of one route.
+const ROUTE_MAX: usize = 10;
+/// Characters of a key or a tenant.
+const KEY_MAX: usize = 256;
+
+/// One entry: its fields, as they were sent.
+pub type Entry<'a> = BTreeMap<String, &'a RawValue>;
+
+/// Reads an entry. An unknown tenant is not refused but set apart: whoever sent it may be unable to send
+/// it again, and nobody guesses whose it is.
+pub fn read(
+    entry: Entry<'_>,
+    registry: &Registry,
+    config: &config::Delivery,
+    now: DateTime<Utc>,
+) -> Result<Promise, Wrong> {
+    let mut payload = None;
+    let mut rest = Map::new();
+    for (name, raw) in entry {
+        if name == "payload" {
+            payload = Some(raw.get());
+        } else {
+            let value = serde_json::from_str(raw.get());
+            rest.insert(
+                name.clone(),
+                value.map_err(|e| Wrong::new(name, format!("is no JSON: {e}")))?,
+            );
+        }
+    }
+    let mut fields = Fields::new(rest);
+    let tenant = key(&mut fields, "tenant")?.unwrap_or_default();
+    let id = new_id(now);
+    let promise = Promise {
+        idempotency_key: key(&mut fields, "idempotency_key")?.unwrap_or_else(|| id.clone()),
+        quarantine: quarantine(&tenant, registry, config),
+        ordering_key: key(&mut fields, "ordering_key")?,
+        due_at: fields.time("not_before")?.unwrap_or(now),
+        expires_at: fields.time("expires_at")?,
+        route: route(&mut fields, &tenant, registry)?,
+        payload: checked(payload, config.payload_bytes_max)?.to_owned(),
+        fingerprint: String::new(),
+        destination: String::new(),
+        created_at: now,
+        id,
+        tenant,
+    };
+    fields.done()?;
+    if promise.expires_at.is_some_and(|end| end <= promise.due_at.max(now)) {
+        return Err(Wrong::new("expires_at", "must be after now and after `not_before`"));
+    }
+    Ok(sealed(promise))
+}
+
+/// Fills in what follows from the rest.
+fn sealed(mut promise: Promise) -> Promise {
+    let mut hash = Sha256::new();
+    let parts = [promise.ordering_key.as_deref().unwrap_or_default(), promise.payload.as_str()];
+    for part in promise.route.iter().map(String::as_str).chain(parts) {
+        // With its length, so that no two lists of parts look the same.
+        hash.update(part.len().to_le_bytes());
+        hash.update(part);
+    }
+    promise.fingerprint = hex::encode(&hash.finalize()[..16]);
+    promise.destination = promise.route.first().cloned().unwrap_or_default();
+    if promise.route.len() == 1 {
+        promise.route.clear();
+    }
+    promise
+}
+
+fn quarantine(tenant: &str, registry: &Registry, config: &config::Delivery) -> Option<String> {
+    let is_unknown = !tenant.is_empty() && !registry.knows_tenant(tenant, config);
+    is_unknown.then(|| format!("the tenant `{tenant}` is unknown"))
+}
+
+fn key(fields: &mut Fields, field: &'static str) -> Result<Option<String>, Wrong> {
+    let Some(text) = fields.text(field)? else { return Ok(None) };
+    let is_fine =
+        !text.is_empty() && text.chars().count() <= KEY_MAX && !text.chars().any(char::is_control);
+    let wrong = || {
+        Wrong::new(field, format!("must be 1 to {KEY_MAX} characters without control characters"))
+    };
+    is_fine.then_some(Some(text)).ok_or_else(wrong)
+}
+
+/// All destinations in order: `destination`, or `route`.
+fn route(fields: &mut Fields, tenant: &str, registry: &Registry) -> Result<Vec<String>, Wrong> {
+    let (single, route) = (fields.text("destination")?, fields.texts("route")?);
+    let (field, names) = match (single, route.is_empty()) {
+        (Some(name), true) => ("destination", vec![name]),
+        (None, false) => ("route", route),
+        (None, true) => return Err(Wrong::new("destination", "is missing")),
+        (Some(_), false) => {
+            return Err(Wrong::new("route", "and `destination` cannot both be given"));
+        }
+    };
+    if names.len() > ROUTE_MAX {
+        return Err(Wrong::new(field, format!("may name {ROUTE_MAX} destinations at most")));
+    }
+    for (at, name) in names.iter().enumerate() {
+        let Some(known) = registry.get(name) else {
+            let why = format!(
+                "names `{name}`, which is no destination; `/api/v1/destinations` lists them"
+            );
+            return Err(Wrong::new(field, why));
+        };
+        if names[..at].contains(name) {
+            return Err(Wrong::new(field, format!("names `{name}` twice")));
+        }
+        if known.row.tenant.as_deref().is_some_and(|owner| owner != tenant) {
+            let why = format!("names `{name}`, which belongs to another tenant");
+            return Err(Wrong::new(field, why));
+        }
+    }
+    Ok(names)
+}
+
+fn checked(payload: Option<&str>, bytes_max: usize) -> Result<&str, Wrong> {
+    let payload =
+        payload.filter(|it| *it != "null").ok_or_else(|| Wrong::new("payload", "is missing"))?;
+    if payload.len() > bytes_max {
+        let why = format!("has {} bytes; at most {bytes_max} are taken", payload.len());
+        return Err(Wrong::new("payload", why));
+    }
+    // What lies in a database as text must be text for every reader of it.
+    serde_json::from_str::<Value>(payload)
+        .map_err(|error| Wrong::new("payload", format!("is no JSON: {error}")))?;
+    Ok(payload)
+}
