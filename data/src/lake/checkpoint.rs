@@ -29,12 +29,13 @@ impl Lake {
     pub async fn checkpoint(&self, table: Table) -> Result<()> {
         let log = &self.opened(table).log;
         let version = self.refresh(table).await?.version;
-        if self.store.head(&log.checkpoint_path(version)).await.is_ok() {
-            return Ok(());
+        match self.store.head(&log.checkpoint_path(version)).await {
+            Ok(_) => return Ok(()),
+            Err(object_store::Error::NotFound { .. }) => {}
+            Err(error) => return Err(log::unreachable(error)),
         }
         let written = write(log).await;
-        let version =
-            written.map_err(|error| Error::unavailable("writing a checkpoint", error))?;
+        let version = written.map_err(|error| Error::unavailable("writing a checkpoint", error))?;
         note_checksum(log, version).await
     }
 }

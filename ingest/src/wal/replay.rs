@@ -42,10 +42,9 @@ pub(crate) fn replay(disk: &dyn Disk, dir: &Path) -> Replay {
         vec![]
     });
     let segments: Vec<_> = names.iter().filter_map(|name| first_position(name)).collect();
-    for (n, &first) in segments.iter().enumerate() {
+    for first in segments {
         replay.next = replay.next.max(first.saturating_add(1));
-        let later = segments.get(n + 1).copied();
-        replay.segment(disk, dir, first, later, &mut dictionary);
+        replay.segment(disk, dir, first, &mut dictionary);
     }
     replay
 }
@@ -53,22 +52,14 @@ pub(crate) fn replay(disk: &dyn Disk, dir: &Path) -> Replay {
 type Dictionary = HashMap<i64, Arc<data::Series>>;
 
 impl Replay {
-    /// `later` is where the next segment begins, if there is one.
-    fn segment(
-        &mut self,
-        disk: &dyn Disk,
-        dir: &Path,
-        first: u64,
-        later: Option<u64>,
-        dictionary: &mut Dictionary,
-    ) {
+    fn segment(&mut self, disk: &dyn Disk, dir: &Path, first: u64, dictionary: &mut Dictionary) {
         let path = segment_path(dir, first);
         let bytes = match disk.read(&path) {
             Ok(bytes) => bytes,
             Err(error) => return self.set_file_aside(disk, dir, &path, &error),
         };
         if bytes.is_empty() {
-            return self.empty(disk, path, first, later);
+            return self.empty(disk, path);
         }
         let found = scan(&bytes, first);
         for framed in &found.records {
@@ -83,19 +74,20 @@ impl Replay {
         }
         if found.end < bytes.len() {
             self.set_aside(disk, dir, first, found.end as u64, &bytes[found.end..], END);
-            cut(disk, &path, found.end as u64);
+            match found.end {
+                // Left empty it would be met again.
+                0 => disk.remove(&path).unwrap_or_default(),
+                end => cut(disk, &path, end as u64),
+            }
         }
         let n_bytes = found.end as u64;
         self.sealed.push(Sealed { path, last: self.next - 1, n_bytes });
     }
 
-    /// An empty last segment may be one that was begun when the power went. It is removed at once, so
-    /// one that has others behind it was emptied later.
-    fn empty(&mut self, disk: &dyn Disk, path: PathBuf, first: u64, later: Option<u64>) {
-        let why = match later {
-            Some(later) => format!("a segment of up to {} requests is empty", later - first),
-            None => format!("0 bytes {END}"),
-        };
+    /// An empty segment is one that was begun when the power went, or one that was emptied later:
+    /// nobody can tell, not even by its place, because a removal that was not synced comes back.
+    fn empty(&mut self, disk: &dyn Disk, path: PathBuf) {
+        let why = format!("0 bytes {END}");
         self.quarantined.push((path.clone(), why));
         if let Err(error) = disk.remove(&path) {
             tracing::warn!(%error, path = %path.display(), "cannot remove an empty segment");

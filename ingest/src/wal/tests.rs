@@ -186,7 +186,9 @@ fn an_empty_file_is_no_obstacle_and_its_name_is_not_taken_again() {
     let disk = Memory::default();
     disk.create(&segment_path(Path::new(DIR), 9)).unwrap();
     let found = replay(&disk, Path::new(DIR));
-    assert_eq!((found.next, found.quarantined.len()), (10, 0));
+    // Told, because it may have been emptied; once, because it goes.
+    assert_eq!((found.next, found.quarantined.len()), (10, 1));
+    assert_eq!(replay(&disk, Path::new(DIR)).quarantined.len(), 0);
 }
 
 #[test]
