@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
-const LEVEL: &str = "info,deltalake_core=warn";
+const LEVEL: &str = "info,deltalake_core=warn,buoyant_kernel=warn";
 
 /// How a line of the log is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
