@@ -381,3 +381,36 @@ async fn a_bad_question_is_answered_with_what_to_do() {
     let stranger = Client::new(home.http, "");
     assert_eq!(stranger.get("/api/v1/predictions/risks").await.unwrap().status, 401);
 }
+
+#[test]
+fn the_command_line_measures_how_good_the_probabilities_are() {
+    let folder = tempfile::tempdir().unwrap();
+    // Twelve days of quarters of an hour: a daily wave with noise that is the same every time.
+    let start: DateTime<Utc> = "2026-03-02T00:00:00Z".parse().unwrap();
+    let row = |n: i32| {
+        let noise = (f64::from(n) * 12.9898).sin() * 43_758.547;
+        let wave = (f64::from(n) / 96.0 * std::f64::consts::TAU).sin();
+        let at = start + TimeDelta::minutes(15) * n;
+        format!("{},{}\n", at.format("%Y-%m-%d %H:%M:%S"), 10.0 * wave + noise.fract())
+    };
+    let rows: String = (0..12 * 96).map(row).collect();
+    std::fs::write(folder.path().join("wave.csv"), format!("timestamp,value\n{rows}")).unwrap();
+    std::fs::write(folder.path().join("empty.csv"), "timestamp,value\n").unwrap();
+    let evaluate = |folder: &std::path::Path| {
+        let mut command = std::process::Command::new(tests::process::binary().unwrap());
+        command.args(["evaluate", "risk", "--files-only"]).arg(folder).output().unwrap()
+    };
+    let output = evaluate(folder.path());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("empty.csv is left out"), "{said}");
+    let table = String::from_utf8(output.stdout).unwrap();
+    assert!(table.starts_with("1 files of "), "{table}");
+    assert!(table.contains("6 h      95 %") && table.contains("came true"), "{table}");
+    assert!(!table.contains("NaN"), "{table}");
+
+    let none = tempfile::tempdir().unwrap();
+    let output = evaluate(none.path());
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("name a folder that has some"));
+}

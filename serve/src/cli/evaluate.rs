@@ -12,11 +12,14 @@ pub(crate) enum Command {
     Risk {
         /// A folder with files of `timestamp,value`, also in folders below it.
         folder: PathBuf,
+        /// Only the files; without it, simulated series too.
+        #[arg(long)]
+        files_only: bool,
     },
 }
 
 pub(super) fn run(command: &Command) -> anyhow::Result<()> {
     match command {
-        Command::Risk { folder } => risk::run(folder),
+        Command::Risk { folder, files_only } => risk::run(folder, *files_only),
     }
 }

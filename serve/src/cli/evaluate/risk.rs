@@ -18,8 +18,8 @@ use crate::cli::print;
 /// Files that are read.
 const FILES_MAX: usize = 10_000;
 
-pub(super) fn run(folder: &Path) -> anyhow::Result<()> {
-    let simulated = evaluate::simulated();
+pub(super) fn run(folder: &Path, files_only: bool) -> anyhow::Result<()> {
+    let simulated = if files_only { vec![] } else { evaluate::simulated() };
     let n_simulated = simulated.len();
     let mut all = simulated;
     for path in files(folder)? {
@@ -41,6 +41,9 @@ pub(super) fn run(folder: &Path) -> anyhow::Result<()> {
     };
     let files = format!("{} files of {}", all.len() - n_simulated, folder.display());
     print(table(&files, &given).as_bytes())?;
+    if files_only {
+        return Ok(());
+    }
     print(table(&format!("{n_simulated} simulated series"), &own).as_bytes())?;
     print(table("all", &tried).as_bytes())
 }
