@@ -9,6 +9,7 @@ mod clients;
 mod crash;
 mod delivery;
 mod failing_store;
+mod forecast;
 mod healing;
 mod foresight;
 mod journey;

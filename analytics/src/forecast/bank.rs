@@ -63,12 +63,31 @@ impl Bank {
             }
         }
         members.retain(|member| member.forecasts.last().is_some_and(Option::is_some));
-        Self { values: past.values.to_vec(), hour: past.hour, week: past.week, origins, members }
+        let values = past.values.to_vec();
+        let mut bank = Self { values, hour: past.hour, week: past.week, origins, members };
+        bank.forget_unforecast();
+        bank
+    }
+
+    /// Leaves out past origins from which no candidate could forecast.
+    fn forget_unforecast(&mut self) {
+        let tried = |place: usize| self.members.iter().any(|m| m.forecasts[place].is_some());
+        let kept: Vec<bool> = (0..self.origins.len()).map(tried).collect();
+        let keep = |place: &mut usize| {
+            *place += 1;
+            kept[*place - 1]
+        };
+        let mut place = 0;
+        self.origins.retain(|_| keep(&mut place));
+        for member in &mut self.members {
+            let mut place = 0;
+            member.forecasts.retain(|_| keep(&mut place));
+        }
     }
 
     /// The origins whose future is known.
     pub(super) fn tried(&self) -> &[Origin] {
-        &self.origins[..self.origins.len() - 1]
+        &self.origins[..self.origins.len().saturating_sub(1)]
     }
 
     /// What came after an origin.

@@ -7,6 +7,7 @@
 mod bank;
 mod combine;
 mod conformal;
+pub mod evaluate;
 mod linear;
 mod method;
 mod model;
@@ -18,7 +19,7 @@ mod series;
 
 pub use method::{Method, UnknownMethod};
 pub use refusal::Refusal;
-pub use series::{MAX_GAP_US, MAX_HISTORY, MIN_POINTS, Series};
+pub use series::{MAX_GAP_US, MAX_HISTORY, MIN_POINTS, Series, rates, resample};
 
 use bank::Bank;
 use combine::Fleet;
@@ -192,7 +193,8 @@ impl<'a> Request<'a> {
 
     fn finish(&self, prepared: &Prepared, fleet: &Fleet) -> Result<Forecast, Refusal> {
         let Prepared { scale, bank } = prepared;
-        if bank.members.is_empty() {
+        // Without a past forecast nothing is known about the errors.
+        if bank.members.is_empty() || bank.tried().is_empty() {
             return Err(match self.options.method {
                 Some(method) => Refusal::Unsuited { method: method.name(), needs: method.needs() },
                 None => Refusal::Excluded,

@@ -86,6 +86,39 @@ impl Series {
     }
 }
 
+/// Means of the finite values within each `step_us`, at the start of it (counted from the epoch).
+/// A last stretch with less than half of the usual number of points is left out: it is not over.
+pub fn resample(points: &[(i64, f64)], step_us: i64) -> Vec<(i64, f64)> {
+    let step_us = step_us.max(1);
+    let mut sums: BTreeMap<i64, (f64, usize)> = BTreeMap::new();
+    for (ts, value) in points.iter().filter(|(_, value)| value.is_finite()) {
+        let (mean, count) = sums.entry(ts.div_euclid(step_us)).or_default();
+        *count += 1;
+        // A running mean cannot overflow where a sum could.
+        *mean += value / *count as f64 - *mean / *count as f64;
+    }
+    let mut counts: Vec<usize> = sums.values().map(|(_, count)| *count).collect();
+    counts.sort_unstable();
+    let usual = counts.get(counts.len() / 2).copied().unwrap_or(0);
+    if sums.last_key_value().is_some_and(|(_, (_, count))| 2 * count < usual) {
+        sums.pop_last();
+    }
+    sums.into_iter().map(|(place, (mean, _))| (place.saturating_mul(step_us), mean)).collect()
+}
+
+/// A counter's growth per second between neighbouring points, at the later one. A counter that is
+/// smaller than before has started again at zero.
+pub fn rates(points: &[(i64, f64)]) -> Vec<(i64, f64)> {
+    let points: BTreeMap<i64, f64> =
+        points.iter().copied().filter(|(_, value)| value.is_finite()).collect();
+    let pairs = points.iter().zip(points.iter().skip(1));
+    let rate = |((before, old), (ts, new)): ((&i64, &f64), (&i64, &f64))| {
+        let seconds = ts.abs_diff(*before) as f64 / SECOND_US as f64;
+        (*ts, if new >= old { new - old } else { *new } / seconds)
+    };
+    pairs.map(rate).collect()
+}
+
 /// The median distance of ascending times; whole seconds when within 1 % of them, as timers
 /// are late by a little and the seasons must be whole steps.
 fn step(times: impl Iterator<Item = i64> + Clone) -> Result<i64, Refusal> {
@@ -202,6 +235,33 @@ mod tests {
             expected[n] = (n - 24) as f64;
         }
         check(&given, &expected);
+    }
+
+    #[test]
+    fn fine_points_are_averaged() {
+        let quarters: Vec<_> = (0..41).map(|n| (n * HOUR / 4, (n / 4) as f64)).collect();
+        assert_eq!(resample(&quarters, HOUR), points(10));
+        assert_eq!(resample(&[(-1, 2.0), (0, f64::NAN)], HOUR), [(-HOUR, 2.0)]);
+        assert_eq!(resample(&[(0, f64::MAX), (1, f64::MAX)], HOUR), [(0, f64::MAX)]);
+        assert!(resample(&[], HOUR).is_empty());
+    }
+
+    #[test]
+    fn counters_become_rates_across_resets() {
+        let second = SECOND_US;
+        let counter = [(0, 10.0), (10 * second, 30.0), (20 * second, 5.0), (30 * second, f64::NAN)];
+        assert_eq!(rates(&counter), [(10 * second, 2.0), (20 * second, 0.5)]);
+        assert!(rates(&[(0, 1.0)]).is_empty());
+    }
+
+    #[test]
+    fn leading_gaps_and_missing_ends_are_no_values() {
+        let mut given = points(14);
+        given[0].1 = f64::NAN;
+        given[1].1 = f64::NAN;
+        given[13].1 = f64::NAN;
+        let series = Series::regular(&given).unwrap();
+        assert_eq!((series.start_us, series.values), (2 * HOUR, numbers(13)[2..].to_vec()));
     }
 
     #[test]

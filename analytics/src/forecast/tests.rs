@@ -234,3 +234,15 @@ fn any_history_from_ten_points_on_has_finite_numbers() {
         assert!(found.mean.iter().all(|value| value.is_finite()), "{step_us}");
     }
 }
+
+#[test]
+fn a_method_is_judged_only_where_it_could_forecast() {
+    // Two days were seen only by the later ones of the past origins.
+    let options = Options { method: Some(Method::SeasonalDecomposition), ..Options::default() };
+    let history = |n| series(n, |t| (t % 24) as f64);
+    let forecast = run_with(&history(64), 3, &[0.9], None, &options).unwrap();
+    let (_, low, high) = &forecast.intervals[0];
+    assert!(low.iter().zip(high).all(|(low, high)| high - low < 1.0), "{low:?} {high:?}");
+    let refusal = run_with(&history(48), 3, &[0.9], None, &options).unwrap_err().to_string();
+    assert!(refusal.contains("two whole days"), "{refusal}");
+}

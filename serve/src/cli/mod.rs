@@ -3,10 +3,12 @@
 mod check;
 mod common;
 mod evaluate;
+mod forecast;
 mod key;
 pub(crate) mod log;
 mod migrate;
 mod playbook;
+mod points;
 mod run;
 mod sql;
 
@@ -32,6 +34,8 @@ pub(crate) enum Command {
     Sql(sql::Args),
     /// Looks log, lake and ledger through, says what is wrong and how to mend it; changes nothing.
     Check,
+    /// Forecasts series of CSV files.
+    Forecast(forecast::Args),
     /// Prints the effective configuration, without secrets.
     Config,
     /// API keys.
@@ -54,6 +58,7 @@ impl Command {
             Self::Run => run::run(config).await,
             Self::Sql(args) => sql::run(&config, args).await,
             Self::Check => check::run(&config).await,
+            Self::Forecast(args) => forecast::run(&args),
             Self::Config => print(config.redacted().as_bytes()),
             Self::Key(command) => key::run(&config, command).await,
             Self::Evaluate(command) => evaluate::run(&command),

@@ -2,7 +2,7 @@
 
 use augurs::mstl::stlrs::Mstl;
 
-use super::{Past, smoothing};
+use super::Past;
 
 /// How the deseasonalised rest is forecast.
 pub(crate) type Trend = fn(&[f64], usize) -> Option<Vec<f64>>;
@@ -31,14 +31,9 @@ pub(crate) fn predict(
     course.iter().all(|value| value.is_finite()).then_some(course)
 }
 
-/// [`predict`] with the smoothing of the ensemble.
-pub(crate) fn quick(past: &Past<'_>, periods: &[usize], n_steps: usize) -> Option<Vec<f64>> {
-    predict(past, periods, smoothing::damped, n_steps)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::smoothing, *};
 
     #[test]
     fn a_season_goes_on() {
@@ -58,7 +53,7 @@ mod tests {
         let at = |offset: f64| {
             let values: Vec<f64> = (0..96).map(|n| offset + wave(n)).collect();
             let past = Past { values: &values, hour: 1, day: Some(12), week: None };
-            quick(&past, &[12], 12).unwrap()
+            predict(&past, &[12], smoothing::damped, 12).unwrap()
         };
         for (plain, shifted) in at(0.0).iter().zip(at(1e9)) {
             assert!((plain - (shifted - 1e9)).abs() < 1e-4, "{plain} {shifted}");
@@ -68,8 +63,8 @@ mod tests {
     #[test]
     fn a_period_longer_than_half_the_history_is_refused() {
         let past = Past { values: &[0.0; 30], hour: 1, day: Some(24), week: None };
-        assert_eq!(quick(&past, &[24], 1), None);
-        assert_eq!(quick(&past, &[], 1), None);
-        assert_eq!(quick(&past, &[1], 1), None);
+        assert_eq!(predict(&past, &[24], smoothing::damped, 1), None);
+        assert_eq!(predict(&past, &[], smoothing::damped, 1), None);
+        assert_eq!(predict(&past, &[1], smoothing::damped, 1), None);
     }
 }
