@@ -13,6 +13,7 @@ mod reader;
 mod table;
 mod view;
 pub mod baseline;
+pub mod anomaly;
 pub mod bottleneck;
 pub mod explain;
 pub mod forecast;
