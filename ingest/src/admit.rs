@@ -4,11 +4,7 @@
 //! Prometheus' stale marker, a NaN with a meaning of its own, is dropped without complaint and
 //! counted in [`Admitted::n_stale`]. The series of a tenant are counted per UTC day of arrival.
 
-use std::{
-    hash::BuildHasherDefault,
-    ptr,
-    sync::Arc,
-};
+use std::{hash::BuildHasherDefault, ptr, sync::Arc};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use data::{Event, Point, Series, Span};
@@ -34,6 +30,10 @@ pub const MAX_BODY: usize = 256 * 1024;
 /// How far ahead of us a sender's clock may be.
 pub const MAX_AHEAD: TimeDelta = TimeDelta::minutes(10);
 
+/// The oldest point of an import, 1900-01-01: what is older is no measurement but a mistake.
+pub const HISTORY_BEGINS: DateTime<Utc> =
+    DateTime::from_timestamp(-2_208_988_800, 0).expect("it is a moment");
+
 /// The bit pattern with which Prometheus says that a series ended.
 const STALE: u64 = 0x7ff0_0000_0000_0002;
 
@@ -44,11 +44,23 @@ pub struct Limits {
     pub past: TimeDelta,
     /// Different series that a tenant may send in a day.
     pub max_series: usize,
+    /// Labels of one series.
+    pub max_labels: usize,
+    /// Bytes of a label's key.
+    pub max_key: usize,
+    /// Bytes of a label's value, a host's or a service's name.
+    pub max_value: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { past: TimeDelta::days(400), max_series: 1_000_000 }
+        Self {
+            past: TimeDelta::days(400),
+            max_series: 1_000_000,
+            max_labels: MAX_LABELS,
+            max_key: MAX_KEY,
+            max_value: MAX_VALUE,
+        }
     }
 }
 
@@ -80,7 +92,7 @@ pub fn admit(request: Request, known: &mut Known, limits: &Limits, now: DateTime
     if known.day != today {
         *known = Known { day: today, ..Known::default() };
     }
-    let window = Window::new(limits, now);
+    let window = Window::new(limits, now, request.history);
     let mut out = Admitted { refused: vec![], ..Admitted::default() };
     let Request { mut points, mut events, mut spans, refused: mut before, .. } = request;
     before.sort_by_key(|refusal| refusal.index);
@@ -145,8 +157,9 @@ struct Window {
 }
 
 impl Window {
-    fn new(limits: &Limits, now: DateTime<Utc>) -> Self {
-        let (from, to) = (now - limits.past, now + MAX_AHEAD);
+    fn new(limits: &Limits, now: DateTime<Utc>, history: bool) -> Self {
+        let from = if history { HISTORY_BEGINS } else { now - limits.past };
+        let to = now + MAX_AHEAD;
         Self { from, to, from_us: from.timestamp_micros(), to_us: to.timestamp_micros() }
     }
 
@@ -179,7 +192,7 @@ fn check_once(
         return Ok(());
     }
     if !known.series.contains(&series.id()) {
-        check_series(series)?;
+        check_series(series, limits)?;
         if known.series.len() >= limits.max_series {
             let max = limits.max_series;
             return Err(format!(
@@ -193,11 +206,11 @@ fn check_once(
     Ok(())
 }
 
-fn check_series(series: &Series) -> Result<(), String> {
+fn check_series(series: &Series, limits: &Limits) -> Result<(), String> {
     check_len("metric", series.metric(), 1, MAX_NAME)?;
-    check_optional("service", series.service())?;
-    check_optional("host", series.host())?;
-    check_pairs("labels", series.labels(), MAX_LABELS, MAX_VALUE)
+    check_len("service", series.service().unwrap_or_default(), 0, limits.max_value)?;
+    check_len("host", series.host().unwrap_or_default(), 0, limits.max_value)?;
+    check_pairs("labels", series.labels(), limits.max_labels, limits.max_key, limits.max_value)
 }
 
 fn check_event(event: &Event) -> Result<(), String> {
@@ -208,7 +221,7 @@ fn check_event(event: &Event) -> Result<(), String> {
     if event.severity.is_some_and(|severity| !(1..=24).contains(&severity)) {
         return Err("`severity` must lie between 1 and 24".to_owned());
     }
-    check_pairs("attributes", &event.attributes, MAX_ATTRIBUTES, MAX_BODY)?;
+    check_pairs("attributes", &event.attributes, MAX_ATTRIBUTES, MAX_KEY, MAX_BODY)?;
     event.trace_id.as_deref().map_or(Ok(()), |id| check_hex("trace_id", id, 32))?;
     event.span_id.as_deref().map_or(Ok(()), |id| check_hex("span_id", id, 16))
 }
@@ -223,20 +236,21 @@ fn check_span(span: &Span) -> Result<(), String> {
     }
     check_optional("service", span.service.as_deref())?;
     check_optional("host", span.host.as_deref())?;
-    check_pairs("attributes", &span.attributes, MAX_ATTRIBUTES, MAX_BODY)
+    check_pairs("attributes", &span.attributes, MAX_ATTRIBUTES, MAX_KEY, MAX_BODY)
 }
 
 fn check_pairs(
     field: &str,
     pairs: &[(String, String)],
     max_pairs: usize,
+    max_key: usize,
     max_value: usize,
 ) -> Result<(), String> {
     if pairs.len() > max_pairs {
         return Err(format!("`{field}` must have at most {max_pairs} keys, not {}", pairs.len()));
     }
     for (key, value) in pairs {
-        check_len(&format!("{field} key"), key, 1, MAX_KEY)?;
+        check_len(&format!("{field} key"), key, 1, max_key)?;
         if value.len() > max_value {
             return Err(format!("`{field}.{key}` must have at most {max_value} bytes"));
         }
@@ -301,6 +315,30 @@ mod tests {
         check(point("m", 0, f64::NEG_INFINITY), Some("`value`"));
         check(point("", 0, 1.0), Some("`metric`"));
         check(point(&"m".repeat(256), 0, 1.0), Some("`metric`"));
+    }
+
+    #[test]
+    fn history_may_be_old_but_not_from_before_anything_was_measured() {
+        let points = vec![point("m", -1_000 * 86_400, 1.0), point("m", -40_000 * 86_400, 1.0)];
+        let request = Request { points, history: true, ..Request::default() };
+        let admitted = admit(request, &mut Known::default(), &Limits::default(), NOW);
+        assert_eq!((admitted.points.len(), admitted.refused[0].index), (1, 1));
+    }
+
+    #[test]
+    fn limits_on_labels_are_the_settings() {
+        let limits = Limits { max_labels: 1, max_key: 3, max_value: 5, ..Limits::default() };
+        let check = |labels: &[(&str, &str)], reason: &str| {
+            let labels = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+            let series = Arc::new(Series::new("m", None, None, labels));
+            let points = vec![Point { series, ts: 0, value: 1.0 }];
+            let request = Request { points, ..Request::default() };
+            let admitted = admit(request, &mut Known::default(), &limits, NOW);
+            assert!(admitted.refused[0].reason.contains(reason), "{:?}", admitted.refused);
+        };
+        check(&[("a", "1"), ("b", "1")], "at most 1 keys");
+        check(&[("long", "1")], "1 to 3 bytes");
+        check(&[("a", "123456")], "at most 5 bytes");
     }
 
     #[test]

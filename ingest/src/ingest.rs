@@ -241,6 +241,11 @@ impl Ingest {
         Arc::clone(&self.buffer) as Arc<dyn Recent>
     }
 
+    /// Rows in memory at which a flush is worth its while.
+    pub fn flush_rows(&self) -> usize {
+        self.settings.flush_rows
+    }
+
     /// Told when so much waits that a flush is worth its while before its period is over.
     pub fn flush_hint(&self) -> Arc<Notify> {
         Arc::clone(&self.flush_hint)

@@ -25,6 +25,7 @@ mod compact;
 mod error;
 mod flush;
 mod hash;
+pub mod import;
 mod ingest;
 #[cfg(test)]
 mod journey;

@@ -8,6 +8,9 @@ use serde::Serialize;
 
 use crate::Error;
 
+/// Keeps the hashes of keys apart from those of bodies.
+const KEY_SEED: u64 = 0x6b65_7973;
+
 /// What a receiver or a collector hands over: nothing is checked yet but the wire format.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
@@ -21,9 +24,16 @@ pub struct Request {
     pub refused: Vec<Refusal>,
     /// Hash of the body as received, to recognise a repeated request; absent for collectors.
     pub fingerprint: Option<u128>,
+    /// It is history: points of any age since 1900 are taken.
+    pub history: bool,
 }
 
 impl Request {
+    /// Recognises a repetition by a key that the sender chose, whatever the body says.
+    pub fn set_idempotency_key(&mut self, key: &str) {
+        self.fingerprint = Some(xxhash_rust::xxh3::xxh3_128_with_seed(key.as_bytes(), KEY_SEED));
+    }
+
     /// How many entries there are, without those that were refused while decoding.
     pub fn len(&self) -> usize {
         self.points.len() + self.events.len() + self.spans.len()

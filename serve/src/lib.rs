@@ -9,6 +9,7 @@ pub mod forecast;
 pub mod healing;
 pub mod health;
 pub mod http;
+pub mod offline;
 pub mod range;
 pub mod state;
 pub mod tasks;
@@ -217,8 +218,12 @@ async fn open_ingest(config: &Config, lake: &Arc<Lake>) -> anyhow::Result<Arc<In
     settings.max_buffered_rows = config.ingest.buffer_rows;
     settings.flush_rows = config.ingest.flush_rows;
     settings.flush_age = TimeDelta::from_std(config.ingest.flush_age.0)?;
-    settings.limits.past = TimeDelta::from_std(config.ingest.limits.past_max.0)?;
-    settings.limits.max_series = config.ingest.limits.series_max;
+    let limits = &config.ingest.limits;
+    settings.limits.past = TimeDelta::from_std(limits.past_max.0)?;
+    settings.limits.max_series = limits.series_max;
+    settings.limits.max_labels = limits.labels_max;
+    settings.limits.max_key = limits.label_name_bytes_max;
+    settings.limits.max_value = limits.label_value_bytes_max;
     for table in Table::ALL {
         if let Some(keep) = config.retention.of(table).duration() {
             let days = u32::try_from(keep.as_secs().div_ceil(86_400)).unwrap_or(u32::MAX);

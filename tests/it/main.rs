@@ -12,6 +12,7 @@ mod failing_store;
 mod forecast;
 mod healing;
 mod foresight;
+mod import;
 mod journey;
 mod ledger;
 mod object_storage;

@@ -20,7 +20,7 @@ pub mod otlp;
 mod protobuf;
 pub mod remote_write;
 pub mod status;
-mod time;
+pub(crate) mod time;
 
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 

@@ -2,7 +2,7 @@
 
 /// The unit of a number that counts from the epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unit {
+pub(crate) enum Unit {
     Nanoseconds,
     Microseconds,
     Milliseconds,
@@ -15,7 +15,7 @@ impl Unit {
     /// The unit in which a number of this size is a plausible moment: below 5·10⁹ it counts
     /// seconds (until the year 2128), below 5·10¹² milliseconds, below 5·10¹⁵ microseconds, else
     /// nanoseconds. `InfluxDB` 3 draws the same lines.
-    pub(super) fn guess(number: i64) -> Self {
+    pub(crate) fn guess(number: i64) -> Self {
         match number.unsigned_abs() {
             0..5_000_000_000 => Self::Seconds,
             5_000_000_000..5_000_000_000_000 => Self::Milliseconds,
@@ -25,7 +25,7 @@ impl Unit {
     }
 
     /// Microseconds, rounded down; nothing when they do not fit.
-    pub(super) fn micros(self, number: i64) -> Option<i64> {
+    pub(crate) fn micros(self, number: i64) -> Option<i64> {
         match self {
             Self::Nanoseconds => Some(number.div_euclid(1000)),
             Self::Microseconds => Some(number),
@@ -38,7 +38,7 @@ impl Unit {
 }
 
 /// Microseconds of a number whose unit is guessed from its size; fractions count.
-pub(super) fn guess_fraction(number: f64) -> Option<i64> {
+pub(crate) fn guess_fraction(number: f64) -> Option<i64> {
     if !number.is_finite() || number.abs() >= 9.2e18 {
         return None;
     }

@@ -4,11 +4,13 @@ mod check;
 mod common;
 mod evaluate;
 mod forecast;
+mod import;
 mod key;
 pub(crate) mod log;
 mod migrate;
 mod playbook;
 mod points;
+mod remote;
 mod run;
 mod sql;
 
@@ -36,6 +38,8 @@ pub(crate) enum Command {
     Check,
     /// Forecasts series of CSV files.
     Forecast(forecast::Args),
+    /// Brings history in from files: CSV, Parquet or line protocol.
+    Import(import::Args),
     /// Prints the effective configuration, without secrets.
     Config,
     /// API keys.
@@ -59,6 +63,7 @@ impl Command {
             Self::Sql(args) => sql::run(&config, args).await,
             Self::Check => check::run(&config).await,
             Self::Forecast(args) => forecast::run(&args),
+            Self::Import(args) => import::run(&config, args).await,
             Self::Config => print(config.redacted().as_bytes()),
             Self::Key(command) => key::run(&config, command).await,
             Self::Evaluate(command) => evaluate::run(&command),

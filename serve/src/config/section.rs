@@ -142,13 +142,25 @@ impl Default for Ingest {
 pub struct Limits {
     /// How old a point may be.
     pub past_max: Period,
-    /// Different series of one tenant.
+    /// Different series that one tenant, which is a key, may send in a day.
     pub series_max: usize,
+    /// Labels of one series.
+    pub labels_max: usize,
+    /// Bytes of a label's name.
+    pub label_name_bytes_max: usize,
+    /// Bytes of a label's value, a host's or a service's name.
+    pub label_value_bytes_max: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { past_max: Period::days(3650), series_max: 1_000_000 }
+        Self {
+            past_max: Period::days(3650),
+            series_max: 1_000_000,
+            labels_max: 64,
+            label_name_bytes_max: 128,
+            label_value_bytes_max: 1024,
+        }
     }
 }
 

@@ -3,9 +3,11 @@
 
 use axum::{
     Json,
-    http::{HeaderValue, StatusCode, header},
+    extract::{FromRequestParts, Query},
+    http::{HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 /// Why a request got no answer.
@@ -119,5 +121,20 @@ impl From<data::Error> for Problem {
 impl From<remediation::delivery::fields::Wrong> for Problem {
     fn from(wrong: remediation::delivery::fields::Wrong) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, wrong.to_string()).with_field(wrong.field)
+    }
+}
+
+/// The parameters behind the question mark; wrong ones are a problem like every other.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Params<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match Query::from_request_parts(parts, state).await {
+            Ok(Query(params)) => Ok(Self(params)),
+            Err(rejection) => Err(Problem::bad_request(rejection.body_text())),
+        }
     }
 }

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use axum::{
-    Router,
+    Extension, Router,
     body::Bytes,
-    extract::{DefaultBodyLimit, Query, State},
-    http::{HeaderMap, StatusCode, header},
+    extract::{DefaultBodyLimit, State},
+    http::{HeaderMap, HeaderName, StatusCode, header},
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{MethodRouter, get, post},
 };
+use chrono::{DateTime, Utc};
 use ingest::{
     Error, Ingest, Receipt, Request,
     receive::{
@@ -20,7 +21,7 @@ use ingest::{
 };
 use serde::Deserialize;
 
-use super::auth::Writer;
+use super::{auth::Writer, error::Params};
 use crate::{clock, config::Config, state};
 
 pub(super) fn router(body_bytes_max: usize) -> Router<state::State> {
@@ -31,34 +32,66 @@ pub(super) fn router(body_bytes_max: usize) -> Router<state::State> {
         .route("/v1/logs", post(export_logs))
         .route("/v1/traces", post(export_traces))
         .route("/api/v1/write", post(remote_write))
-        .route("/write", post(write_v1))
-        .route("/api/v2/write", post(write_v2))
-        .route("/api/v3/write_lp", post(write_v3))
+        .route("/write", lines(InfluxApi::V1))
+        .route("/api/v2/write", lines(InfluxApi::V2))
+        .route("/api/v3/write_lp", lines(InfluxApi::V3))
         .route("/ping", get(ping).head(ping))
         .layer(DefaultBodyLimit::max(body_bytes_max))
 }
 
+/// Line protocol, answered as that version of the API answers.
+fn lines(api: InfluxApi) -> MethodRouter<state::State> {
+    post(write_lines).layer(Extension(api))
+}
+
+/// Names a request, so that its repetition is known whatever its body says.
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
 /// Where requests go.
 type Way = (State<Arc<Ingest>>, State<Arc<Config>>);
 
-async fn write_samples(caller: Writer, way: Way, headers: HeaderMap, body: Bytes) -> Response {
-    write_json(caller, way, headers, body, json::samples).await
+/// How JSON is to be taken.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JsonParams {
+    /// It is history: points of any age are taken.
+    #[serde(default)]
+    history: bool,
+}
+
+async fn write_samples(
+    caller: Writer,
+    way: Way,
+    Params(params): Params<JsonParams>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let decode = |body: &[u8], now| {
+        let request = json::samples(body, now)?;
+        Ok(Request { history: params.history, ..request })
+    };
+    write_json(caller, way, headers, body, decode).await
 }
 
 async fn write_events(caller: Writer, way: Way, headers: HeaderMap, body: Bytes) -> Response {
     write_json(caller, way, headers, body, json::events).await
 }
 
-type FromJson = fn(&[u8], chrono::DateTime<chrono::Utc>) -> Result<Request, Error>;
-
 async fn write_json(
     Writer(key): Writer,
     way: Way,
     headers: HeaderMap,
     body: Bytes,
-    decode: FromJson,
+    decode: impl FnOnce(&[u8], DateTime<Utc>) -> Result<Request, Error>,
 ) -> Response {
     let decoded = inflate(&way, &headers, &body).and_then(|body| decode(&body, clock::now()));
+    let once = text(&headers, IDEMPOTENCY_KEY);
+    let decoded = decoded.map(|mut request| {
+        if !once.is_empty() {
+            request.set_idempotency_key(once);
+        }
+        request
+    });
     respond(status::json(&write(&way, decoded, &key.name).await))
 }
 
@@ -116,59 +149,23 @@ struct LineParams {
     precision: String,
 }
 
-type Decoders = State<Arc<state::Decoders>>;
-
-async fn write_v1(
-    caller: Writer,
-    decoders: Decoders,
-    way: Way,
-    params: Query<LineParams>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    write_lines(InfluxApi::V1, "", caller, decoders, way, params, headers, body).await
-}
-
-async fn write_v2(
-    caller: Writer,
-    decoders: Decoders,
-    way: Way,
-    params: Query<LineParams>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    write_lines(InfluxApi::V2, "", caller, decoders, way, params, headers, body).await
-}
-
-async fn write_v3(
-    caller: Writer,
-    decoders: Decoders,
-    way: Way,
-    params: Query<LineParams>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    write_lines(InfluxApi::V3, "auto", caller, decoders, way, params, headers, body).await
-}
-
-#[expect(clippy::too_many_arguments, reason = "they are the parts of one request")]
+/// A write in line protocol, whatever version of the API it is for.
 async fn write_lines(
-    api: InfluxApi,
-    default_precision: &str,
     Writer(key): Writer,
-    State(decoders): Decoders,
+    State(decoders): State<Arc<state::Decoders>>,
     way: Way,
-    Query(params): Query<LineParams>,
-    headers: HeaderMap,
+    Params(params): Params<LineParams>,
+    (api, headers): (Extension<InfluxApi>, HeaderMap),
     body: Bytes,
 ) -> Response {
+    let default = if matches!(*api, InfluxApi::V3) { "auto" } else { "" };
     let given = params.precision.as_str();
-    let precision = if given.is_empty() { default_precision } else { given };
+    let precision = if given.is_empty() { default } else { given };
     let decoded = precision.parse().and_then(|precision| {
         let body = inflate(&way, &headers, &body)?;
         decoders.line_protocol.decode(&body, precision, clock::now())
     });
-    respond(status::influx(api, &write(&way, decoded, &key.name).await))
+    respond(status::influx(*api, &write(&way, decoded, &key.name).await))
 }
 
 /// What Influx clients ask before they write.
@@ -195,7 +192,7 @@ fn inflate((_, State(config)): &Way, headers: &HeaderMap, body: &[u8]) -> Result
     body::inflate(body, text(headers, header::CONTENT_ENCODING), config.http.body_bytes_max)
 }
 
-fn text(headers: &HeaderMap, name: header::HeaderName) -> &str {
+fn text(headers: &HeaderMap, name: HeaderName) -> &str {
     headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
