@@ -1,5 +1,6 @@
 //! The command line: a word for each thing that the program can do, a file for each word.
 
+mod anomalies;
 mod check;
 mod common;
 mod evaluate;
@@ -38,6 +39,8 @@ pub(crate) enum Command {
     Check,
     /// Forecasts series of CSV files.
     Forecast(forecast::Args),
+    /// Scores every row of CSV files by how strange it is.
+    Anomalies(anomalies::Args),
     /// Brings history in from files: CSV, Parquet or line protocol.
     Import(import::Args),
     /// Prints the effective configuration, without secrets.
@@ -63,6 +66,7 @@ impl Command {
             Self::Sql(args) => sql::run(&config, args).await,
             Self::Check => check::run(&config).await,
             Self::Forecast(args) => forecast::run(&args),
+            Self::Anomalies(args) => anomalies::run(&args),
             Self::Import(args) => import::run(&config, args).await,
             Self::Config => print(config.redacted().as_bytes()),
             Self::Key(command) => key::run(&config, command).await,

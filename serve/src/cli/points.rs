@@ -5,9 +5,6 @@ use std::{collections::BTreeMap, fs, path::Path};
 use anyhow::{Context, bail};
 use chrono::{DateTime, NaiveDate, NaiveDateTime, SecondsFormat};
 
-/// Whole numbers below this are places in a row, not times: as seconds they lie before 1973.
-const MAX_INDEX: i64 = 100_000_000;
-
 /// How times were written, and are written again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Clock {
@@ -23,6 +20,27 @@ pub(crate) enum Clock {
 }
 
 impl Clock {
+    /// What whole numbers of this size count. Small ones are places in a row, not times: as seconds
+    /// they would lie before 1973.
+    fn of(largest: u64) -> Self {
+        match largest {
+            ..100_000_000 => Self::Index,
+            ..100_000_000_000 => Self::Epoch(1_000_000),
+            ..100_000_000_000_000 => Self::Epoch(1_000),
+            ..100_000_000_000_000_000 => Self::Epoch(1),
+            _ => Self::Nanoseconds,
+        }
+    }
+
+    /// A whole number in µs, or the place in a row that it is.
+    fn micros(self, whole: i64) -> i64 {
+        match self {
+            Self::Epoch(unit) => whole.saturating_mul(unit),
+            Self::Nanoseconds => whole / 1_000,
+            _ => whole,
+        }
+    }
+
     /// A time in µs as the file writes it; `step_us` is what one place in a row stands for.
     pub(crate) fn write(self, us: i64, step_us: i64) -> String {
         match self {
@@ -67,29 +85,58 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<Points>> {
     parse(&text, &name).with_context(|| format!("in {}", path.display()))
 }
 
+/// Which columns hold what.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Columns {
+    series: Option<usize>,
+    ts: usize,
+    value: usize,
+}
+
+/// A line of a file; the value is NaN where it is missing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Row<'a> {
+    pub(crate) series: &'a str,
+    pub(crate) ts: &'a str,
+    pub(crate) value: f64,
+}
+
+impl Columns {
+    /// Those that a header names.
+    pub(crate) fn of(header: &str) -> anyhow::Result<Self> {
+        let header = fields(header.trim_start_matches('\u{feff}'));
+        let header: Vec<_> = header.iter().map(|it| it.trim().to_ascii_lowercase()).collect();
+        let column = |names: &[&str]| header.iter().position(|it| names.contains(&it.as_str()));
+        let series = column(&["series", "id", "unique_id", "name", "metric"]);
+        let (Some(ts), Some(value)) =
+            (column(&["ts", "timestamp", "time", "ds", "date"]), column(&["value", "y", "v"]))
+        else {
+            bail!("the header must name the columns `series,ts,value` or `timestamp,value`");
+        };
+        Ok(Self { series, ts, value })
+    }
+
+    /// What the cells of a line say; without a series it is that of the `file`.
+    pub(crate) fn row<'a>(&self, cells: &'a [String], file: &'a str) -> anyhow::Result<Row<'a>> {
+        let cell = |column: usize| cells.get(column).map_or("", |cell| cell.trim());
+        let value = number_of(cell(self.value))?;
+        Ok(Row { series: self.series.map_or(file, cell), ts: cell(self.ts), value })
+    }
+}
+
 fn parse(text: &str, file: &str) -> anyhow::Result<Vec<Points>> {
     let mut lines = text.trim_start_matches('\u{feff}').lines().enumerate();
     let Some((_, header)) = lines.next() else { bail!("the file is empty") };
-    let header: Vec<String> =
-        fields(header).iter().map(|field| field.trim().to_ascii_lowercase()).collect();
-    let column = |names: &[&str]| header.iter().position(|field| names.contains(&field.as_str()));
-    let series = column(&["series", "id", "unique_id", "name", "metric"]);
-    let (Some(ts), Some(value)) =
-        (column(&["ts", "timestamp", "time", "ds", "date"]), column(&["value", "y", "v"]))
-    else {
-        bail!("the header must name the columns `series,ts,value` or `timestamp,value`");
-    };
+    let columns = Columns::of(header)?;
     let mut found: BTreeMap<String, Vec<(String, f64)>> = BTreeMap::new();
     let mut order = vec![];
     for (number, line) in lines.filter(|(_, line)| !line.trim().is_empty()) {
         let cells = fields(line);
-        let cell = |column: usize| cells.get(column).map_or("", |cell| cell.trim());
-        let name = series.map_or(file, cell);
-        let value = number_of(cell(value)).with_context(|| format!("line {}", number + 1))?;
-        if !found.contains_key(name) {
-            order.push(name.to_owned());
+        let row = columns.row(&cells, file).with_context(|| format!("line {}", number + 1))?;
+        if !found.contains_key(row.series) {
+            order.push(row.series.to_owned());
         }
-        found.entry(name.to_owned()).or_default().push((cell(ts).to_owned(), value));
+        found.entry(row.series.to_owned()).or_default().push((row.ts.to_owned(), row.value));
     }
     let finish = |name: String| {
         let rows = found.remove(&name).unwrap_or_default();
@@ -122,33 +169,34 @@ fn number_of(text: &str) -> anyhow::Result<f64> {
 fn times(rows: Vec<(String, f64)>) -> anyhow::Result<(Clock, Vec<(i64, f64)>)> {
     let whole: Option<Vec<i64>> = rows.iter().map(|(text, _)| text.parse().ok()).collect();
     if let Some(whole) = whole {
-        let largest = whole.iter().map(|n| n.unsigned_abs()).max().unwrap_or(0);
-        let clock = match largest {
-            ..100_000_000 => Clock::Index,
-            ..100_000_000_000 => Clock::Epoch(1_000_000),
-            ..100_000_000_000_000 => Clock::Epoch(1_000),
-            ..100_000_000_000_000_000 => Clock::Epoch(1),
-            _ => Clock::Nanoseconds,
-        };
-        debug_assert!(clock != Clock::Index || largest < MAX_INDEX.unsigned_abs());
-        let us = |n: i64| match clock {
-            Clock::Epoch(1_000_000) => n.saturating_mul(1_000_000),
-            Clock::Epoch(1_000) => n.saturating_mul(1_000),
-            Clock::Nanoseconds => n / 1_000,
-            _ => n,
-        };
-        return Ok((clock, whole.into_iter().map(us).zip(rows.iter().map(|row| row.1)).collect()));
+        let clock = Clock::of(whole.iter().map(|n| n.unsigned_abs()).max().unwrap_or(0));
+        let us = whole.into_iter().map(|n| clock.micros(n));
+        return Ok((clock, us.zip(rows.iter().map(|row| row.1)).collect()));
     }
     let mut clock = Clock::Plain;
     let mut points = Vec::with_capacity(rows.len());
     for (text, value) in rows {
-        let (us, kind) = time(&text).with_context(|| {
-            format!("`{text}` is no time; write 2026-01-31T10:00:00Z, 2026-01-31 10:00:00 or a whole number")
-        })?;
+        let (us, kind) = time(&text).with_context(|| no_time(&text))?;
         clock = kind;
         points.push((us, value));
     }
     Ok((clock, points))
+}
+
+fn no_time(text: &str) -> String {
+    format!(
+        "`{text}` is no time; write 2026-01-31T10:00:00Z, 2026-01-31 10:00:00 or a whole number"
+    )
+}
+
+/// A single time in µs, in any form; `step_us` is what one place in a row stands for.
+pub(crate) fn stamp(text: &str, step_us: i64) -> anyhow::Result<i64> {
+    if let Ok(whole) = text.parse::<i64>() {
+        let clock = Clock::of(whole.unsigned_abs());
+        let us = clock.micros(whole);
+        return Ok(if clock == Clock::Index { us.saturating_mul(step_us) } else { us });
+    }
+    Ok(time(text).with_context(|| no_time(text))?.0)
 }
 
 fn time(text: &str) -> Option<(i64, Clock)> {
