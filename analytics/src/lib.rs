@@ -15,11 +15,13 @@ mod view;
 pub mod baseline;
 pub mod anomaly;
 pub mod bottleneck;
+pub mod change;
 pub mod explain;
 pub mod forecast;
 pub mod health;
 pub mod observed;
 pub mod risk;
+pub mod seasonality;
 pub mod slo;
 pub mod trend;
 

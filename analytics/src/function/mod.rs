@@ -8,6 +8,7 @@ mod date_trunc;
 mod edge;
 mod forecast;
 mod gap;
+mod series;
 mod time_bucket;
 
 use std::sync::Arc;
@@ -28,6 +29,9 @@ pub(crate) fn register(context: &SessionContext) {
         context.register_udaf(AggregateUDF::from(function));
     }
     for function in edge::all() {
+        context.register_udaf(AggregateUDF::from(function));
+    }
+    for function in series::all() {
         context.register_udaf(AggregateUDF::from(function));
     }
     context.register_udaf(forecast::udaf());

@@ -1,0 +1,169 @@
+//! When a series changed its level for good: PELT (Killick, Fearnhead and Eckley 2012) with the
+//! cost of a shifted mean.
+//!
+//! The noise is measured from the differences of neighbours, which a change of level hardly
+//! touches, and single outliers are drawn in to three times of it, so that a spike is no change.
+
+/// Fewest values of a stretch.
+pub const MIN_STRETCH: usize = 5;
+
+/// Most values that are looked at; more are averaged in pairs, triples and so on first.
+pub const MAX_POINTS: usize = 4_000;
+
+/// What a further change must save, in units of the noise's variance times ln n; 2 would be the
+/// Schwarz criterion for independent noise, and measured series hang together.
+const PENALTY: f64 = 6.0;
+
+/// Outliers count as so many times the noise.
+const LIMIT: f64 = 3.0;
+
+/// From the median absolute difference to the standard deviation of independent values.
+const MAD_OF_DIFFERENCES: f64 = 1.048_4;
+
+/// A change of level.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Change {
+    /// When the new level begins, in µs since the epoch.
+    pub at: i64,
+    /// Mean before, back to the change before it.
+    pub before: f64,
+    /// Mean after, up to the next change.
+    pub after: f64,
+    /// How far the level moved, in standard deviations of the noise.
+    pub strength: f64,
+}
+
+/// The changes of `points` (µs, value) in the order of time; none in fewer than two stretches.
+pub fn points(points: &[(i64, f64)]) -> Vec<Change> {
+    let points = coarser(points);
+    let n = points.len();
+    let Some(noise) = noise(&points).filter(|_| n >= 2 * MIN_STRETCH) else { return vec![] };
+    let drawn_in = drawn_in(&points, noise);
+    let ends = pelt(&drawn_in, PENALTY * (n as f64).ln());
+    let mean = |from: usize, to: usize| {
+        points[from..to].iter().map(|point| point.1).sum::<f64>() / (to - from) as f64
+    };
+    let bounds: Vec<_> = [0].into_iter().chain(ends).chain([n]).collect();
+    let changes = bounds.windows(3).map(|at| {
+        let (before, after) = (mean(at[0], at[1]), mean(at[1], at[2]));
+        Change { at: points[at[1]].0, before, after, strength: (after - before).abs() / noise }
+    });
+    changes.filter(|change| change.strength.is_finite()).collect()
+}
+
+/// Finite values by time, averaged so that there are at most [`MAX_POINTS`].
+fn coarser(points: &[(i64, f64)]) -> Vec<(i64, f64)> {
+    let mut points: Vec<_> = points.iter().copied().filter(|point| point.1.is_finite()).collect();
+    points.sort_by_key(|point| point.0);
+    let width = points.len().div_ceil(MAX_POINTS).max(1);
+    let mean = |chunk: &[(i64, f64)]| {
+        let share = 1.0 / chunk.len() as f64;
+        (chunk[0].0, chunk.iter().map(|point| point.1 * share).sum())
+    };
+    points.chunks(width).map(mean).collect()
+}
+
+/// Standard deviation of the noise; of a series that mostly stands still, that of what moves.
+fn noise(points: &[(i64, f64)]) -> Option<f64> {
+    let mut steps: Vec<_> = points.windows(2).map(|pair| (pair[1].1 - pair[0].1).abs()).collect();
+    steps.sort_by(f64::total_cmp);
+    let middle = *steps.get(steps.len() / 2)?;
+    if middle > 0.0 {
+        return Some(middle * MAD_OF_DIFFERENCES).filter(|noise| noise.is_finite());
+    }
+    let moving: Vec<_> = steps.into_iter().filter(|step| *step > 0.0).collect();
+    moving.get(moving.len() / 2).copied().filter(|noise| noise.is_finite())
+}
+
+/// Values in units of the noise, around the median of their neighbours' median where they stand out.
+fn drawn_in(points: &[(i64, f64)], noise: f64) -> Vec<f64> {
+    let base = points[0].1;
+    let scaled: Vec<_> = points.iter().map(|point| (point.1 - base) / noise).collect();
+    let local = |at: usize| {
+        let (from, to) = (at.saturating_sub(MIN_STRETCH), (at + MIN_STRETCH + 1).min(scaled.len()));
+        let mut near = scaled[from..to].to_vec();
+        near.sort_by(f64::total_cmp);
+        near[near.len() / 2]
+    };
+    let drawn = scaled.iter().enumerate().map(|(at, value)| {
+        let local = local(at);
+        value.clamp(local - LIMIT, local + LIMIT)
+    });
+    drawn.collect()
+}
+
+/// Where stretches end, exclusive, without the last.
+fn pelt(values: &[f64], penalty: f64) -> Vec<usize> {
+    let n = values.len();
+    let (mut sums, mut squares) = (vec![0.0; n + 1], vec![0.0; n + 1]);
+    for (at, value) in values.iter().enumerate() {
+        sums[at + 1] = sums[at] + value;
+        squares[at + 1] = squares[at] + value * value;
+    }
+    let cost = |from: usize, to: usize| {
+        let sum = sums[to] - sums[from];
+        squares[to] - squares[from] - sum * sum / (to - from) as f64
+    };
+    let mut best = vec![f64::INFINITY; n + 1];
+    let mut last = vec![0; n + 1];
+    best[0] = -penalty;
+    let mut starts = vec![0];
+    for end in MIN_STRETCH..=n {
+        let total = |from: usize| best[from] + cost(from, end) + penalty;
+        let found = starts.iter().map(|from| (total(*from), *from));
+        let (least, from) = found.min_by(|a, b| a.0.total_cmp(&b.0)).unwrap_or((f64::INFINITY, 0));
+        (best[end], last[end]) = (least, from);
+        // What cannot win now cannot win later: this is what makes it linear.
+        starts.retain(|from| best[*from] + cost(*from, end) <= least);
+        if end + 1 >= 2 * MIN_STRETCH {
+            starts.push(end + 1 - MIN_STRETCH);
+        }
+    }
+    let (mut ends, mut end) = (vec![], n);
+    while last[end] > 0 {
+        end = last[end];
+        ends.push(end);
+    }
+    ends.reverse();
+    ends
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn noise(n: usize) -> f64 {
+        ((n as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as f64 / 8_388_608.0 - 1.0
+    }
+
+    #[track_caller]
+    fn check(n: usize, value: impl Fn(usize) -> f64, expected: &[usize]) {
+        let series: Vec<_> = (0..n).map(|n| (n as i64, value(n))).collect();
+        let found: Vec<_> = points(&series).iter().map(|change| change.at as usize).collect();
+        let near = found.iter().zip(expected).all(|(a, b)| a.abs_diff(*b) <= 2);
+        assert!(found.len() == expected.len() && near, "{found:?} instead of {expected:?}");
+    }
+
+    #[test]
+    fn steps_are_found_where_they_are() {
+        check(300, |n| noise(n) + if n < 120 { 0.0 } else { 4.0 }, &[120]);
+        check(400, |n| noise(n) + [0.0, 5.0, -3.0, 5.0][n / 100], &[100, 200, 300]);
+        check(20_000, |n| noise(n) + if n < 7_000 { 0.0 } else { 3.0 }, &[7_000]);
+    }
+
+    #[test]
+    fn noise_a_spike_and_a_constant_do_not_change() {
+        check(500, noise, &[]);
+        check(500, |n| noise(n) + if n == 250 { 100.0 } else { 0.0 }, &[]);
+        check(500, |_| 7.0, &[]);
+        check(6, |n| n as f64, &[]);
+    }
+
+    #[test]
+    fn offset_and_scale_do_not_matter() {
+        for (offset, factor) in [(1e9, 1.0), (0.0, 1e-6), (-1e6, 1e6)] {
+            let value = |n: usize| offset + factor * (noise(n) + if n < 80 { 0.0 } else { 4.0 });
+            check(200, value, &[80]);
+        }
+    }
+}
