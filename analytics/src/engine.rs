@@ -3,7 +3,7 @@
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
-use data::{Recent, Table, lake::Lake};
+use data::{Recent, Table, lake::Lake, ledger::LedgerTable};
 use datafusion::{
     execution::{SessionStateBuilder, memory_pool::FairSpillPool, runtime_env::RuntimeEnvBuilder},
     physical_plan::SendableRecordBatchStream,
@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use crate::{
-    Error, Result,
+    Error, Result, catalog,
     damage::DamageTable,
     function, like,
     table::{self, LakeTable},
@@ -132,8 +132,20 @@ impl Engine {
         }
         view::register(&context)?;
         context.register_table("damage", Arc::new(DamageTable::new(Arc::clone(&lake))))?;
+        catalog::register_lake(&context, &lake)?;
         let places = Arc::new(Semaphore::new(limits.concurrency));
         Ok(Self { context, lake, places, limits })
+    }
+
+    /// The same engine, with tables of the ledger beside those of the lake.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if one has the name of a table that is known already.
+    pub fn with_ledger(self, tables: Vec<LedgerTable>) -> Result<Self> {
+        for table in tables {
+            catalog::register_ledger(&self.context, table)?;
+        }
+        Ok(self)
     }
 
     /// Plans `query` and starts it. Only reading is allowed. A damaged file that shows itself before

@@ -3,6 +3,7 @@
 //! Everything here decides from what it is given: nothing reads a clock or the environment.
 
 pub mod accuracy;
+mod catalog;
 mod damage;
 mod engine;
 mod error;

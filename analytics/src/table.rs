@@ -212,4 +212,4 @@ fn partitioned(table: Table, file: &DataFile) -> PartitionedFile {
 }
 
 /// 1970-01-01, counted as chrono does.
-const UNIX_EPOCH_DAY: i32 = 719_163;
+pub(crate) const UNIX_EPOCH_DAY: i32 = 719_163;

@@ -15,6 +15,7 @@ mod key;
 mod migrate;
 mod outcome;
 mod outbox;
+mod scan;
 mod silence;
 mod risk;
 mod sqlite;
@@ -41,6 +42,7 @@ pub use outbox::{
     Attempt, AttemptRow, Claim, Delivery, DeliveryRow, Depth, Ended, Exchange, Exchanged, Filter,
     Finished, Kept, Mark, NewDelivery, Promise, Redrive, Ticket,
 };
+pub use scan::LedgerTable;
 pub use silence::Silence;
 pub use risk::{PredictionAlert, Risk, RiskOutcome, alert_id};
 pub use sqlite::SetAside;

@@ -31,7 +31,7 @@ use data::{
     Table,
     disk::OsDisk,
     lake::{Damage, Fault, Lake},
-    ledger::{Ledger, NewKey, Role},
+    ledger::{Ledger, LedgerTable, NewKey, Role},
 };
 use ingest::{Ingest, Settings, receive::otlp::grpc::Receiver};
 use state::{Clocked, Decoders, State};
@@ -72,7 +72,9 @@ pub async fn run(
         lake.report(Damage { path, why, n_rows: None, at: clock::now() }).await;
     }
     let ingest = open_ingest(&config, &lake).await?;
+    let beside = LedgerTable::all(&config.ledger_url()).await.context("reading the ledger")?;
     let engine = Engine::new(Arc::clone(&lake), ingest.recent(), limits(&config))?;
+    let engine = engine.with_ledger(beside)?;
     let tasks = Tasks::default();
     let decoders = Arc::new(Decoders::new(config.http.body_bytes_max));
     let outbox = delivery::start(&config, &ledger, &tasks).await?;

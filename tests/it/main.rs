@@ -5,6 +5,7 @@ mod architecture;
 mod actions;
 mod bad_input;
 mod bit_rot;
+mod catalog;
 mod clients;
 mod crash;
 mod delivery;

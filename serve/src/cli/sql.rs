@@ -5,7 +5,7 @@ use std::sync::Arc;
 use analytics::{Engine, Limits};
 use arrow::util::pretty::pretty_format_batches;
 use clap::ValueEnum;
-use data::{lake::Lake, recent::Nothing};
+use data::{lake::Lake, ledger::LedgerTable, recent::Nothing};
 use serve::{
     config::Config,
     http::sql::{Format, ask},
@@ -32,7 +32,12 @@ enum Shape {
 
 pub(super) async fn run(config: &Config, args: Args) -> anyhow::Result<()> {
     let lake: Lake = serve::open_lake(config).await?;
+    let beside = LedgerTable::all(&config.ledger_url()).await.unwrap_or_else(|error| {
+        tracing::warn!("only the lake answers, the ledger cannot be read: {error}");
+        vec![]
+    });
     let engine = Engine::new(Arc::new(lake), Arc::new(Nothing), Limits::default())?;
+    let engine = engine.with_ledger(beside)?;
     let rows = ask(&engine, &args.query).await?;
     match args.format {
         Shape::Table => {

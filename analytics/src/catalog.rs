@@ -1,0 +1,216 @@
+//! Tables that are no tables of the lake: the ledger's, and those that describe the lake itself.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::{
+        ArrayRef, Date32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    },
+    datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit},
+};
+use async_trait::async_trait;
+use chrono::Datelike;
+use data::{
+    Table,
+    lake::{DataFile, Lake},
+    ledger::LedgerTable,
+};
+use datafusion::{
+    catalog::{Session, TableProvider},
+    datasource::memory::MemorySourceConfig,
+    error::{DataFusionError, Result},
+    execution::{SendableRecordBatchStream, TaskContext},
+    logical_expr::{Expr, TableType},
+    physical_plan::{
+        ExecutionPlan,
+        stream::RecordBatchStreamAdapter,
+        streaming::{PartitionStream, StreamingTableExec},
+    },
+    prelude::SessionContext,
+};
+use futures::TryStreamExt;
+
+use crate::table::UNIX_EPOCH_DAY;
+
+/// Makes the tables that describe the lake known: `lake_tables` and `lake_files`.
+pub(crate) fn register_lake(context: &SessionContext, lake: &Arc<Lake>) -> Result<()> {
+    let all: [(&str, SchemaRef, Describe); 2] =
+        [("lake_tables", tables_schema(), tables), ("lake_files", files_schema(), files)];
+    for (name, schema, describe) in all {
+        let table = Description { schema, lake: Arc::clone(lake), describe };
+        context.register_table(name, Arc::new(table))?;
+    }
+    Ok(())
+}
+
+/// Makes a table of the ledger known. Every query reads it anew.
+pub(crate) fn register_ledger(context: &SessionContext, table: LedgerTable) -> Result<()> {
+    let name = table.name().to_owned();
+    context.register_table(name, Arc::new(OfLedger(table))).map(drop)
+}
+
+/// A table of the ledger, of which a scan asks for the columns that it needs.
+#[derive(Debug)]
+struct OfLedger(LedgerTable);
+
+#[async_trait]
+impl TableProvider for OfLedger {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(self.0.schema())
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        _: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let table = match projection {
+            Some(places) => self.0.project(places).map_err(external)?,
+            None => self.0.clone(),
+        };
+        let schema = Arc::clone(table.schema());
+        let rows: Arc<dyn PartitionStream> = Arc::new(Scan { table, limit });
+        let plan = StreamingTableExec::try_new(schema, vec![rows], None, [], false, limit)?;
+        Ok(Arc::new(plan))
+    }
+}
+
+/// The rows of a table of the ledger.
+#[derive(Debug)]
+struct Scan {
+    table: LedgerTable,
+    limit: Option<usize>,
+}
+
+impl PartitionStream for Scan {
+    fn schema(&self) -> &SchemaRef {
+        self.table.schema()
+    }
+
+    fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let rows = self.table.rows(self.limit).map_err(external);
+        Box::pin(RecordBatchStreamAdapter::new(Arc::clone(self.table.schema()), rows))
+    }
+}
+
+fn external(error: data::Error) -> DataFusionError {
+    DataFusionError::External(Box::new(error))
+}
+
+type Describe = fn(&Lake) -> Vec<ArrayRef>;
+
+/// What is told about the lake at the moment of asking.
+#[derive(Debug)]
+struct Description {
+    schema: SchemaRef,
+    lake: Arc<Lake>,
+    describe: Describe,
+}
+
+#[async_trait]
+impl TableProvider for Description {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        _: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _: &[Expr],
+        _: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let rows = RecordBatch::try_new(self.schema(), (self.describe)(&self.lake))?;
+        let plan =
+            MemorySourceConfig::try_new_exec(&[vec![rows]], self.schema(), projection.cloned())?;
+        Ok(plan)
+    }
+}
+
+/// Per table its version, and how many files, rows and bytes lie in its files.
+fn tables_schema() -> SchemaRef {
+    schema([
+        ("table_name", DataType::Utf8),
+        ("version", DataType::Int64),
+        ("files", DataType::Int64),
+        ("rows", DataType::Int64),
+        ("bytes", DataType::Int64),
+    ])
+}
+
+fn tables(lake: &Lake) -> Vec<ArrayRef> {
+    let all = Table::ALL.map(|table| lake.snapshot(table));
+    let sum = |of: fn(&DataFile) -> u64| -> ArrayRef {
+        let sums = all.iter().map(|table| table.files.iter().map(of).sum::<u64>());
+        Arc::new(Int64Array::from_iter_values(sums.map(whole)))
+    };
+    vec![
+        Arc::new(StringArray::from_iter_values(Table::ALL.map(Table::name))),
+        Arc::new(Int64Array::from_iter_values(all.iter().map(|table| table.version))),
+        sum(|_| 1),
+        sum(|file| file.n_rows),
+        sum(|file| file.n_bytes),
+    ]
+}
+
+/// Every live file.
+fn files_schema() -> SchemaRef {
+    schema([
+        ("table_name", DataType::Utf8),
+        ("path", DataType::Utf8),
+        ("date", DataType::Date32),
+        ("rows", DataType::Int64),
+        ("bytes", DataType::Int64),
+        ("first_ts", utc()),
+        ("last_ts", utc()),
+        ("written_at", utc()),
+    ])
+}
+
+fn files(lake: &Lake) -> Vec<ArrayRef> {
+    let all = Table::ALL.map(|table| lake.snapshot(table));
+    let of = |table: &'static str, files: &Arc<Vec<DataFile>>| {
+        files.iter().map(|file| (table, file.clone())).collect::<Vec<_>>()
+    };
+    let files: Vec<_> = all.iter().flat_map(|it| of(it.table.name(), &it.files)).collect();
+    let number = |of: fn(&DataFile) -> u64| -> ArrayRef {
+        Arc::new(Int64Array::from_iter_values(files.iter().map(|(_, file)| whole(of(file)))))
+    };
+    let time = |of: fn(&DataFile) -> Option<i64>| -> ArrayRef {
+        let times = files.iter().map(|(_, file)| of(file));
+        Arc::new(times.collect::<TimestampMicrosecondArray>().with_timezone("UTC"))
+    };
+    let days = files.iter().map(|(_, file)| file.date.num_days_from_ce() - UNIX_EPOCH_DAY);
+    vec![
+        Arc::new(StringArray::from_iter_values(files.iter().map(|(table, _)| table))),
+        Arc::new(StringArray::from_iter_values(files.iter().map(|(_, file)| &file.path))),
+        Arc::new(Date32Array::from_iter_values(days)),
+        number(|file| file.n_rows),
+        number(|file| file.n_bytes),
+        time(|file| file.ts.map(|(first, _)| first)),
+        time(|file| file.ts.map(|(_, last)| last)),
+        time(|file| file.modified_ms.checked_mul(1_000)),
+    ]
+}
+
+fn whole(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+fn schema<const N: usize>(columns: [(&str, DataType); N]) -> SchemaRef {
+    Arc::new(Schema::new(columns.map(|(name, kind)| Field::new(name, kind, true)).to_vec()))
+}
+
+fn utc() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+}
