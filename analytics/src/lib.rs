@@ -3,28 +3,28 @@
 //! Everything here decides from what it is given: nothing reads a clock or the environment.
 
 pub mod accuracy;
+pub mod anomaly;
+pub mod baseline;
+pub mod bottleneck;
 mod catalog;
+pub mod change;
 mod damage;
 mod engine;
 mod error;
-mod function;
-mod like;
-mod prune;
-mod reader;
-mod table;
-mod view;
-pub mod baseline;
-pub mod anomaly;
-pub mod bottleneck;
-pub mod change;
 pub mod explain;
 pub mod forecast;
+mod function;
 pub mod health;
+mod like;
 pub mod observed;
+mod prune;
+mod reader;
 pub mod risk;
 pub mod seasonality;
 pub mod slo;
+mod table;
 pub mod trend;
+mod view;
 
 pub use engine::{Answer, Engine, Limits};
 pub use error::{Error, Result};

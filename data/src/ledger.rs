@@ -5,19 +5,19 @@
 
 mod action;
 mod audit;
+mod bottleneck;
 mod brake;
 mod changes;
-mod bottleneck;
 mod component;
 mod destination;
 mod incident;
 mod key;
 mod migrate;
-mod outcome;
 mod outbox;
+mod outcome;
+mod risk;
 mod scan;
 mod silence;
-mod risk;
 mod sqlite;
 mod symptom;
 mod wal;
@@ -29,22 +29,22 @@ use sqlx::{Any, AnyPool, Transaction, any::AnyPoolOptions};
 
 pub use action::{Action, Effectiveness};
 pub use audit::Audited;
+pub use bottleneck::{Bottleneck, Recommendation};
 pub use brake::Brake;
 pub use changes::{Changes, Fence};
-pub use bottleneck::{Bottleneck, Recommendation};
 pub use component::{Component, State};
 pub use destination::Destination;
 pub use incident::{Incident, IncidentEvent, IncidentFilter};
 pub use key::{ApiKey, NewKey, Role};
 pub use migrate::Applied;
-pub use outcome::Outcomes;
 pub use outbox::{
     Attempt, AttemptRow, Claim, Delivery, DeliveryRow, Depth, Ended, Exchange, Exchanged, Filter,
     Finished, Kept, Mark, NewDelivery, Promise, Redrive, Ticket,
 };
+pub use outcome::Outcomes;
+pub use risk::{PredictionAlert, Risk, RiskOutcome, alert_id};
 pub use scan::LedgerTable;
 pub use silence::Silence;
-pub use risk::{PredictionAlert, Risk, RiskOutcome, alert_id};
 pub use sqlite::SetAside;
 pub use symptom::Symptom;
 

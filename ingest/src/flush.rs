@@ -19,12 +19,7 @@ use data::{
 use hashbrown::HashMap;
 use object_store::{ObjectStoreExt, path::Path};
 
-use crate::{
-    Ingest, Result,
-    buffer::Segment,
-    ingest::joined,
-    runs,
-};
+use crate::{Ingest, Result, buffer::Segment, ingest::joined, runs};
 
 /// Rows that one commit carries at most, give or take a request: what sorting holds in memory.
 pub(crate) const MAX_FLUSH_ROWS: usize = 2_000_000;

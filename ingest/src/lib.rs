@@ -40,8 +40,8 @@ mod settings;
 pub mod source;
 mod wal;
 
-pub use wal::check as check_log;
 pub use error::{Error, Result};
 pub use ingest::{Ingest, Stats};
 pub use request::{Receipt, Refusal, Request, Sink};
 pub use settings::Settings;
+pub use wal::check as check_log;

@@ -4,8 +4,8 @@ pub mod clock;
 mod collect;
 pub mod config;
 pub mod delivery;
-pub mod foresight;
 pub mod forecast;
+pub mod foresight;
 pub mod healing;
 pub mod health;
 pub mod http;
@@ -256,12 +256,7 @@ fn limits(config: &Config) -> Limits {
 }
 
 /// Flush, merge, roll up, expire, and see what other processes have committed.
-fn keep_the_lake(
-    tasks: &Tasks,
-    lake: &Arc<Lake>,
-    ingest: &Arc<Ingest>,
-    roll_up_every: Duration,
-) {
+fn keep_the_lake(tasks: &Tasks, lake: &Arc<Lake>, ingest: &Arc<Ingest>, roll_up_every: Duration) {
     let flushed = Arc::clone(ingest);
     tasks.every_or("flush", Duration::from_secs(1), ingest.flush_hint(), move |now| {
         let ingest = Arc::clone(&flushed);

@@ -110,15 +110,18 @@ async fn deliveries(one: &Ledger, other: &Ledger) {
         ..Exchange::default()
     };
     let (mine, theirs) = (turn("one", now()), turn("other", now()));
-    let (first, second) =
-        tokio::join!(one.exchange(&mine, now()), other.exchange(&theirs, now()));
+    let (first, second) = tokio::join!(one.exchange(&mine, now()), other.exchange(&theirs, now()));
     let n_claimed = first.unwrap().claimed.len() + second.unwrap().claimed.len();
     assert_eq!(n_claimed, 2, "each delivery has one sender");
     // The lease runs out, and somebody else may.
     let later = now() + TimeDelta::seconds(30);
     let claimed = one.exchange(&turn("third", later), later).await.unwrap().claimed;
     let ended = |id: &str, then: Finished| Ended {
-        delivery: Ticket { id: id.to_owned(), destination: "on-call".to_owned(), ordering_key: None },
+        delivery: Ticket {
+            id: id.to_owned(),
+            destination: "on-call".to_owned(),
+            ordering_key: None,
+        },
         attempt: Some(Attempt {
             outcome: if then == Finished::Delivered { "delivered" } else { "transient" },
             status: Some(200),
@@ -134,7 +137,8 @@ async fn deliveries(one: &Ledger, other: &Ledger) {
     assert_eq!(other.exchange(&late, later).await.unwrap().n_lost, 1);
     let again = Finished::Again(later + TimeDelta::seconds(9));
     let done = vec![ended("d1", Finished::Delivered), ended("d2", again)];
-    let done = one.exchange(&Exchange { ended: done, ..turn("third", later) }, later).await.unwrap();
+    let done =
+        one.exchange(&Exchange { ended: done, ..turn("third", later) }, later).await.unwrap();
     assert_eq!((done.n_lost, done.claimed.len()), (0, 0));
     let due = later + TimeDelta::seconds(9);
     assert_eq!(done.exhausted, [("on-call".to_owned(), Some(due))]);

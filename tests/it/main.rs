@@ -1,8 +1,8 @@
 //! The whole from outside.
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
-mod architecture;
 mod actions;
+mod architecture;
 mod bad_input;
 mod bit_rot;
 mod catalog;
@@ -11,8 +11,8 @@ mod crash;
 mod delivery;
 mod failing_store;
 mod forecast;
-mod healing;
 mod foresight;
+mod healing;
 mod import;
 mod journey;
 mod ledger;

@@ -31,8 +31,8 @@ use deltalake_core::kernel::Action;
 use object_store::{ObjectStore, local::LocalFileSystem, path::Path, prefix::PrefixStore};
 use url::Url;
 
-use self::{log::Log, state::State};
 pub use self::{check::Fault, damage::Damage};
+use self::{log::Log, state::State};
 use crate::{Error, Result, Table, disk::Disk, local::Local, verify::Verified};
 
 /// How often a commit makes way for somebody else's before it gives up.

@@ -149,7 +149,9 @@ impl Lake {
         };
         match there {
             true => Ok(()),
-            false => self.set_aside(&path, "it names no checkpoint; the log is whole", Some(0)).await,
+            false => {
+                self.set_aside(&path, "it names no checkpoint; the log is whole", Some(0)).await
+            }
         }
     }
 
