@@ -1,9 +1,10 @@
 //! The way of a request through log, buffer and lake, with a restart at each place.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use data::{Event, Filter, Point, Series, Table, disk::OsDisk, lake::Lake};
+use futures::StreamExt;
 use uuid::Uuid;
 
 use crate::{Ingest, Request, Settings};
@@ -94,4 +95,59 @@ async fn compaction_keeps_every_row_and_the_files_of_older_snapshots() {
     assert_eq!(before.files.len(), 4);
     let there = |path: &String| dir.path().join("lake/samples").join(path).exists();
     assert!(before.files.iter().all(|file| there(&file.path)));
+}
+
+/// Times of one series; all of a call have the same value, so that it can be told which came last.
+fn points(metric: &str, times: impl Iterator<Item = i64>, value: f64) -> Request {
+    let series = Arc::new(Series::new(metric, None, None, vec![("a".to_owned(), "b".to_owned())]));
+    let points = times.map(|ts| Point { series: Arc::clone(&series), ts, value });
+    Request { points: points.collect(), ..Request::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_each_time_the_latest_sample_stays_however_the_files_overlap() {
+    let dir = tempfile::tempdir().unwrap();
+    let ingest = open(&dir, 1).await;
+    let mut expected = BTreeMap::new();
+    // Longer than a batch of a reader, so that the files are never at the same place.
+    for (n, first) in [0, 5_000, 40_000, 2, 12_345].into_iter().enumerate() {
+        for (metric, step) in [("dense", 1), ("sparse", 7), ("once", 1 + n as i64 * 900)] {
+            let times: Vec<_> = (0..20_000 / step).map(|at| first + at * step).collect();
+            expected.extend(times.iter().map(|ts| ((metric.to_owned(), *ts), n as f64)));
+            ingest.write(points(metric, times.into_iter(), n as f64), "t", NOW).await.unwrap();
+        }
+        let now = NOW + TimeDelta::milliseconds(n as i64);
+        ingest.flush(now, true).await.unwrap();
+    }
+    ingest.compact(NOW).await.unwrap();
+    let files = Arc::clone(&ingest.lake.snapshot(Table::Samples).files);
+    assert_eq!(files.len(), 1);
+    let rows: Vec<_> = ingest.lake.rows(Table::Samples, &files[0]).await.unwrap().collect().await;
+    let rows = rows.into_iter().flat_map(|rows| crate::read::points(&rows.unwrap()).unwrap());
+    let found: Vec<_> =
+        rows.map(|row| ((row.series.metric().to_owned(), row.ts), row.value)).collect();
+    assert_eq!(files[0].n_rows as usize, found.len());
+    assert!(found == expected.into_iter().collect::<Vec<_>>(), "not the rows that came last");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_missing_or_damaged_does_not_keep_the_others_from_being_merged() {
+    let dir = tempfile::tempdir().unwrap();
+    let ingest = open(&dir, 1).await;
+    for n in 0..6 {
+        ingest.write(points("m", n * 10..n * 10 + 10, 0.0), "t", NOW).await.unwrap();
+        ingest.flush(NOW, true).await.unwrap();
+    }
+    let files = Arc::clone(&ingest.lake.snapshot(Table::Samples).files);
+    let path = |n: usize| dir.path().join("lake/samples").join(&files[n].path);
+    std::fs::remove_file(path(1)).unwrap();
+    let mut bytes = std::fs::read(path(4)).unwrap();
+    bytes[60] ^= 4;
+    std::fs::write(path(4), bytes).unwrap();
+    for _ in 0..3 {
+        ingest.compact(NOW).await.unwrap();
+    }
+    assert_eq!(count(&ingest)[0], (40, 0));
+    assert_eq!(ingest.lake.snapshot(Table::Samples).files.len(), 1);
+    assert_eq!(ingest.lake.damage().iter().filter_map(|it| it.n_rows).sum::<u64>(), 20);
 }

@@ -29,6 +29,7 @@ pub mod import;
 mod ingest;
 #[cfg(test)]
 mod journey;
+mod merge;
 mod once;
 mod read;
 pub mod receive;

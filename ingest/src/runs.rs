@@ -25,6 +25,7 @@ use crate::{
     buffer::{BATCH_ROWS, impossible},
     columns::day,
     hash::IsHash,
+    merge::Row,
 };
 
 /// Sorted files of `points`, one per UTC day. Of points with the same series and time, the one that
@@ -42,9 +43,6 @@ pub(crate) fn encode<'a>(
     })
     .collect()
 }
-
-/// Time in microseconds since the epoch, and value.
-type Row = (i64, f64);
 
 /// Rows of one series, by their place in [`Runs::rows`].
 type Part = (usize, Range<usize>);
@@ -161,6 +159,47 @@ impl<'a> Runs<'a> {
         let offsets = OffsetBuffer::new(offsets.into());
         let map = MapArray::try_new(Arc::clone(entry), offsets, entries, None, false)?;
         Ok(Arc::new(map))
+    }
+}
+
+/// Points of one series after the other, in the table's order, on their way into columns.
+#[derive(Default)]
+pub(crate) struct Gathered {
+    series: Vec<Arc<Series>>,
+    places: Vec<Range<usize>>,
+    rows: Vec<Row>,
+}
+
+impl Gathered {
+    /// Where the next points of `series` go. Whoever appends there calls [`Gathered::put`] then.
+    pub(crate) fn rows(&mut self) -> &mut Vec<Row> {
+        &mut self.rows
+    }
+
+    /// What was appended to the rows since the last call is of `series`.
+    pub(crate) fn put(&mut self, series: &Arc<Series>) {
+        let start = self.places.last().map_or(0, |place| place.end);
+        match (self.series.last(), self.places.last_mut()) {
+            (Some(last), Some(place)) if last.id() == series.id() => place.end = self.rows.len(),
+            _ => {
+                self.series.push(Arc::clone(series));
+                self.places.push(start..self.rows.len());
+            }
+        }
+    }
+
+    /// Whether there is enough for a batch.
+    pub(crate) fn is_full(&self) -> bool {
+        self.rows.len() >= BATCH_ROWS
+    }
+
+    /// Everything so far as columns; nothing of it stays.
+    pub(crate) fn take(&mut self) -> Result<Vec<RecordBatch>, ArrowError> {
+        let (rows, places) = (std::mem::take(&mut self.rows), std::mem::take(&mut self.places));
+        let series = std::mem::take(&mut self.series);
+        let parts: Vec<Part> = places.iter().cloned().enumerate().collect();
+        let series = series.iter().map(|series| &**series).collect();
+        Runs { series, places, rows }.columns(&parts)
     }
 }
 

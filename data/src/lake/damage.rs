@@ -9,7 +9,7 @@ use object_store::{ObjectStoreExt, path::Path};
 use uuid::Uuid;
 
 use super::{
-    Lake,
+    DataFile, Lake,
     log::{self, unreachable},
     repair::{QUARANTINE, noticed},
 };
@@ -102,6 +102,11 @@ impl Lake {
             n_gone += 1;
         }
         Ok(n_gone)
+    }
+
+    /// The next reading of `file` reads it through first, though it was found sound before.
+    pub fn distrust(&self, table: Table, file: &DataFile) {
+        self.verified.forget(&self.opened(table).log.path(&file.path));
     }
 
     /// Reads files through whether or not anybody asks for them, up to `limit` bytes a call, all in

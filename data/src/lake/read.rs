@@ -83,7 +83,7 @@ fn unreadable(path: &str, error: ParquetError) -> Error {
     match error {
         ParquetError::External(cause) => match cause.downcast::<object_store::Error>() {
             Ok(cause) => match *cause {
-                object_store::Error::NotFound { .. } => Error::corrupt(path, cause),
+                object_store::Error::NotFound { .. } => Error::corrupt(path, "the file is missing"),
                 _ => Error::unavailable("reading a partition", cause),
             },
             Err(cause) => Error::corrupt(path, cause),
