@@ -93,7 +93,7 @@ pub async fn run(
         answers: Arc::default(),
     };
 
-    keep_the_lake(&tasks, &lake, &ingest, config.ingest.roll_up_every.0);
+    keep_the_lake(&tasks, &lake, &ingest, &config.ingest);
     healing::start(&state);
     watch_health(&tasks, &state);
     foresight::start(&tasks, &state);
@@ -256,24 +256,24 @@ fn limits(config: &Config) -> Limits {
 }
 
 /// Flush, merge, roll up, expire, and see what other processes have committed.
-fn keep_the_lake(tasks: &Tasks, lake: &Arc<Lake>, ingest: &Arc<Ingest>, roll_up_every: Duration) {
+fn keep_the_lake(tasks: &Tasks, lake: &Arc<Lake>, ingest: &Arc<Ingest>, config: &config::Ingest) {
     let flushed = Arc::clone(ingest);
     tasks.every_or("flush", Duration::from_secs(1), ingest.flush_hint(), move |now| {
         let ingest = Arc::clone(&flushed);
         async move { Ok(ingest.flush(now, false).await?) }
     });
     let merged = Arc::clone(ingest);
-    tasks.every("compact", Duration::from_secs(30), move |now| {
+    tasks.every("compact", config.compact_every.0, move |now| {
         let ingest = Arc::clone(&merged);
         async move { Ok(ingest.compact(now).await?) }
     });
     let rolled = Arc::clone(ingest);
-    tasks.every("roll up", roll_up_every, move |now| {
+    tasks.every("roll up", config.roll_up_every.0, move |now| {
         let ingest = Arc::clone(&rolled);
         async move { Ok(ingest.roll_up(now).await?) }
     });
     let (expired, kept) = (Arc::clone(ingest), Arc::clone(lake));
-    tasks.every("retain", Duration::from_secs(3_600), move |now| {
+    tasks.every("retain", config.retain_every.0, move |now| {
         let (ingest, lake) = (Arc::clone(&expired), Arc::clone(&kept));
         async move {
             let said = ingest.retain(now).await?;

@@ -119,6 +119,10 @@ pub struct Ingest {
     pub flush_age: Period,
     /// How often it is looked for hours whose rollups are missing or out of date.
     pub roll_up_every: Period,
+    /// How often it is looked for small files to merge.
+    pub compact_every: Period,
+    /// How often it is looked for days that are past their retention.
+    pub retain_every: Period,
     /// What is refused at the door.
     pub limits: Limits,
 }
@@ -131,6 +135,8 @@ impl Default for Ingest {
             flush_rows: 500_000,
             flush_age: Period::seconds(60),
             roll_up_every: Period::seconds(60),
+            compact_every: Period::seconds(30),
+            retain_every: Period::seconds(3_600),
             limits: Limits::default(),
         }
     }
