@@ -10,12 +10,13 @@ test: ## everything CI runs; installs what the tests need
 
 bench: ## figures beside VictoriaMetrics and DuckDB
 	.ci/install
-	cargo build --release --bin pipenotify
-	cargo run --release -p tests --bin bench
+	cargo build --release --bins # with the same features as `make run`, so that nothing is built twice
+	cargo run --release --bin bench
 
 soak: ## half an hour at 100,000 samples a second
 	.ci/install
-	cargo run --release -p tests --bin bench -- soak
+	cargo build --release --bins
+	cargo run --release --bin bench -- soak
 
 lint:
 	cargo fmt --check

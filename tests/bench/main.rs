@@ -5,7 +5,6 @@
 
 mod ingest;
 mod query;
-mod sender;
 mod soak;
 mod victoria;
 

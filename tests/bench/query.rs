@@ -16,11 +16,11 @@ use tests::{
     load::{self, Load},
     process::Home,
     python,
+    sender::{SAMPLES_PER_REQUEST, Target, send},
 };
 
 use crate::{
     ingest::{HOSTS, STEP, settled},
-    sender::{SAMPLES_PER_REQUEST, Target, send},
     setting,
 };
 

@@ -21,14 +21,13 @@ pub(crate) struct Victoria {
 }
 
 impl Victoria {
-    /// Starts it and waits until it answers.
+    /// Starts it with its default settings and waits until it answers.
     pub(crate) async fn start() -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("victoria-").tempdir()?;
         let address = free_address()?;
         let child = Command::new("victoria-metrics")
             .arg(format!("-storageDataPath={}", folder.path().display()))
             .arg(format!("-httpListenAddr={address}"))
-            .args(["-retentionPeriod=1y", "-loggerLevel=ERROR"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

@@ -22,13 +22,8 @@ pub struct DataFile {
 
 /// The live files of the table in `folder`, by replaying its log from the start.
 pub fn live_files(folder: &Path) -> Result<Vec<DataFile>> {
-    let log = folder.join("_delta_log");
-    let entries = fs::read_dir(&log).with_context(|| log.display().to_string())?;
-    let mut commits: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-    commits.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
-    commits.sort();
     let mut live = BTreeMap::new();
-    for commit in commits {
+    for commit in commits(folder)? {
         for line in fs::read_to_string(commit)?.lines() {
             let action: Value = serde_json::from_str(line)?;
             if let Some(path) = action["remove"]["path"].as_str() {
@@ -41,6 +36,28 @@ pub fn live_files(folder: &Path) -> Result<Vec<DataFile>> {
         }
     }
     Ok(live.into_values().collect())
+}
+
+/// How many files of the table in `folder` were replaced by others that hold the same rows.
+pub fn merged_files(folder: &Path) -> Result<usize> {
+    let mut n = 0;
+    for commit in commits(folder)? {
+        for line in fs::read_to_string(commit)?.lines() {
+            let action: Value = serde_json::from_str(line)?;
+            n += usize::from(action["remove"]["dataChange"] == false);
+        }
+    }
+    Ok(n)
+}
+
+/// The commits of the log, the first one first.
+fn commits(folder: &Path) -> Result<Vec<PathBuf>> {
+    let log = folder.join("_delta_log");
+    let entries = fs::read_dir(&log).with_context(|| log.display().to_string())?;
+    let mut commits: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    commits.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+    commits.sort();
+    Ok(commits)
 }
 
 fn file(folder: &Path, path: &str, add: &Value) -> Result<DataFile> {

@@ -13,3 +13,5 @@ pub mod python;
 pub mod rabbitmq;
 pub mod receiver;
 pub mod redis;
+pub mod sender;
+pub mod soak;
