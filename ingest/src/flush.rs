@@ -72,14 +72,16 @@ impl Ingest {
         pending: &mut HashMap<Table, Pending>,
         now: DateTime<Utc>,
     ) -> Result<(u64, usize)> {
-        let commit = match pending.get(&table) {
-            Some(commit) => commit.clone(),
-            None => {
-                let commit = self.write_oldest(table, now).await?;
-                pending.insert(table, commit.clone());
-                commit
-            }
+        let commit = match pending.get(&table).cloned() {
+            None => self.write_oldest(table, None, now).await?,
+            Some(commit) => match self.has_all(table, &commit.added).await? {
+                true => commit,
+                // Vacuum takes files that no version needs: these have waited too long, or a clock
+                // has jumped. The same rows are written again, for the same position.
+                false => self.write_oldest(table, Some(commit.position), now).await?,
+            },
         };
+        pending.insert(table, commit.clone());
         let Pending { position, added } = commit;
         let n_rows = added.iter().map(|file| file.n_rows).sum::<u64>();
         let n_files = added.len();
@@ -93,10 +95,31 @@ impl Ingest {
         Ok((n_rows, n_files))
     }
 
-    /// Writes the oldest rows of `table` to files that nobody sees yet.
-    async fn write_oldest(&self, table: Table, now: DateTime<Utc>) -> Result<Pending> {
-        let segments = self.buffer.oldest(table, MAX_FLUSH_ROWS);
-        let position = segments.last().map_or(0, |segment| segment.position);
+    /// Whether the store still has files that were written for a commit.
+    async fn has_all(&self, table: Table, files: &[DataFile]) -> Result<bool> {
+        for file in files {
+            match self.lake.store().head(&Path::from(format!("{table}/{}", file.path))).await {
+                Ok(_) => {}
+                Err(object_store::Error::NotFound { .. }) => return Ok(false),
+                Err(error) => {
+                    return Err(data::Error::unavailable("looking for a partition", error).into());
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Writes the oldest rows of `table`, up to a position if one is given, to files that nobody
+    /// sees yet.
+    pub(crate) async fn write_oldest(
+        &self,
+        table: Table,
+        up_to: Option<u64>,
+        now: DateTime<Utc>,
+    ) -> Result<Pending> {
+        let mut segments = self.buffer.oldest(table, MAX_FLUSH_ROWS);
+        segments.retain(|segment| up_to.is_none_or(|last| segment.position <= last));
+        let position = up_to.or(segments.last().map(|segment| segment.position)).unwrap_or(0);
         let encoded = tokio::task::spawn_blocking(move || encode(table, &segments, now));
         let added = self.put(table, encoded.await.map_err(joined)??).await?;
         Ok(Pending { position, added })

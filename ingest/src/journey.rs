@@ -72,6 +72,25 @@ async fn every_row_is_there_once_across_flushes_and_restarts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn files_that_went_before_their_commit_are_written_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let ingest = open(&dir, 1).await;
+    ingest.write(request(1), "t", NOW).await.unwrap();
+    // As after a commit that failed: the files are there, and nobody knows them.
+    let waiting = ingest.write_oldest(Table::Samples, None, NOW).await.unwrap();
+    ingest.pending.lock().await.insert(Table::Samples, waiting);
+    std::fs::remove_dir_all(dir.path().join("lake/samples/date=1970-01-01")).unwrap();
+    std::fs::create_dir_all(dir.path().join("lake/samples/date=1970-01-01")).unwrap();
+    ingest.write(request(2), "t", NOW).await.unwrap();
+    ingest.flush(NOW, true).await.unwrap();
+    assert_eq!(count(&ingest), [(4, 0), (2, 0)]);
+    drop(ingest);
+    let again = open(&dir, 2).await;
+    assert_eq!(count(&again), [(4, 0), (2, 0)]);
+    assert!(again.lake.damage().is_empty(), "{:?}", again.lake.damage());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn equal_requests_at_once_are_written_once() {
     let dir = tempfile::tempdir().unwrap();
     let ingest = open(&dir, 1).await;

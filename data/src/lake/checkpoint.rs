@@ -45,7 +45,7 @@ impl Lake {
 pub(super) const CHECKSUMS: &str = "_checksums";
 
 /// Writes down what the checkpoint's bytes add up to.
-async fn note_checksum(log: &Log, version: i64) -> crate::Result<()> {
+async fn note_checksum(log: &Log, version: i64) -> Result<()> {
     let Some(bytes) = log::get(&*log.store, &log.checkpoint_path(version)).await? else {
         return Ok(());
     };
@@ -56,7 +56,7 @@ async fn note_checksum(log: &Log, version: i64) -> crate::Result<()> {
 
 /// Whether a checkpoint's bytes add up to what was written down, if anything was. Two processes may
 /// have written the same checkpoint, so there may be two sums.
-pub(super) async fn is_sound(log: &Log, version: i64, bytes: &[u8]) -> crate::Result<bool> {
+pub(super) async fn is_sound(log: &Log, version: i64, bytes: &[u8]) -> Result<bool> {
     let notes = log.store.list(Some(&log.path(CHECKSUMS)));
     let notes: Vec<_> = notes.try_collect().await.map_err(log::unreachable)?;
     let names = notes.iter().filter_map(|note| note.location.filename()?.split_once('.'));
