@@ -6,7 +6,7 @@ use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use data::{Recent, Table, lake::Lake, ledger::LedgerTable};
 use datafusion::{
     execution::{SessionStateBuilder, memory_pool::FairSpillPool, runtime_env::RuntimeEnvBuilder},
-    physical_plan::SendableRecordBatchStream,
+    physical_plan::{SendableRecordBatchStream, execute_stream},
     prelude::{SQLOptions, SessionConfig, SessionContext},
 };
 use futures::{Stream, StreamExt, TryStreamExt, stream};
@@ -18,7 +18,7 @@ use tokio::{
 use crate::{
     Error, Result, catalog,
     damage::DamageTable,
-    function, like,
+    function, guard, like,
     table::{self, LakeTable},
     view,
 };
@@ -64,6 +64,10 @@ pub struct Engine {
     places: Arc<Semaphore>,
     limits: Limits,
 }
+
+/// How many times the memory of all queries the process may grow while one runs: not everything that
+/// a query keeps is counted by the engine.
+const UNSEEN_FACTOR: u64 = 4;
 
 /// How often a query begins again because it met a damaged file, which the next try does not see.
 const DAMAGED_MAX: usize = 10;
@@ -154,8 +158,16 @@ impl Engine {
     /// # Errors
     /// Any of [`Error`]; after the first batch, errors come in the stream.
     pub async fn sql(&self, query: &str) -> Result<Answer> {
+        if query.len() > guard::QUERY_BYTES_MAX {
+            return Err(Error::TooLarge(format!(
+                "the query has {} bytes, at most {} are allowed",
+                query.len(),
+                guard::QUERY_BYTES_MAX
+            )));
+        }
         let deadline = Instant::now() + self.limits.timeout;
         let place = self.place().await?;
+        let growth = guard::Growth::from_now(UNSEEN_FACTOR * self.limits.memory_bytes as u64);
         let started = async {
             for _ in 0..DAMAGED_MAX {
                 let started = self.start(query).await;
@@ -166,9 +178,13 @@ impl Engine {
             }
             self.start(query).await
         };
-        let (schema, batches) =
-            tokio::time::timeout_at(deadline, started).await.map_err(|_| Error::Timeout)??;
-        Ok(self.limited(schema, batches, deadline, place))
+        let started = tokio::time::timeout_at(deadline, growth.watch(started)).await;
+        let (schema, batches) = started.map_err(|_| self.overdue())???;
+        Ok(self.limited(schema, batches, deadline, growth, place))
+    }
+
+    fn overdue(&self) -> Error {
+        Error::Timeout(self.limits.timeout)
     }
 
     async fn start(&self, query: &str) -> Result<(SchemaRef, Batches)> {
@@ -177,7 +193,11 @@ impl Engine {
             .with_allow_dml(false)
             .with_allow_statements(false);
         let frame = self.context.sql_with_options(query, options).await?;
-        let batches = frame.execute_stream().await?;
+        let (state, plan) = frame.into_parts();
+        let plan = state.optimize(&plan)?;
+        guard::constants(&plan)?;
+        let plan = state.query_planner().create_physical_plan(&plan, &state).await?;
+        let batches = execute_stream(plan, state.task_ctx())?;
         let (schema, mut batches) = (batches.schema(), batches.peekable());
         if let Some(error) = Pin::new(&mut batches).next_if(Result::is_err).await {
             error?;
@@ -215,20 +235,21 @@ impl Engine {
         schema: SchemaRef,
         batches: Batches,
         deadline: Instant,
+        growth: guard::Growth,
         place: OwnedSemaphorePermit,
     ) -> Answer {
         let schema = table::plain(&schema);
         let shown = Arc::clone(&schema);
-        let max_rows = self.limits.max_rows;
+        let (max_rows, timeout) = (self.limits.max_rows, self.limits.timeout);
         type Rest = (Batches, usize, OwnedSemaphorePermit);
         let next = move |(mut batches, n_rows, place): Rest| {
             let shown = Arc::clone(&shown);
             async move {
-                let batch = match tokio::time::timeout_at(deadline, batches.next()).await {
-                    Err(_) => return Err(Error::Timeout),
-                    Ok(None) => return Ok(None),
-                    Ok(Some(batch)) => batch?,
+                let next = tokio::time::timeout_at(deadline, growth.watch(batches.next())).await;
+                let Some(batch) = next.map_err(|_| Error::Timeout(timeout))?? else {
+                    return Ok(None);
                 };
+                let batch = batch?;
                 let n_rows = n_rows + batch.num_rows();
                 if n_rows > max_rows {
                     return Err(Error::TooLarge(format!(

@@ -1,6 +1,6 @@
 //! What can go wrong with a question.
 
-use std::error::Error as StdError;
+use std::{error::Error as StdError, time::Duration};
 
 use datafusion::error::DataFusionError;
 
@@ -17,8 +17,11 @@ pub enum Error {
     #[error("{0}")]
     TooLarge(String),
     /// Ask for less or later: the answer took too long.
-    #[error("the query took longer than its time limit")]
-    Timeout,
+    #[error(
+        "the query took longer than {0:?}, its time limit: ask for a shorter time, fewer series or fewer \
+         groups"
+    )]
+    Timeout(Duration),
     /// Ask later: too many questions at once.
     #[error("too many queries are running")]
     Busy,
@@ -28,6 +31,16 @@ pub enum Error {
     /// Our fault.
     #[error("internal error")]
     Internal(#[source] Box<dyn StdError + Send + Sync>),
+}
+
+impl Error {
+    pub(crate) fn too_much_memory() -> Self {
+        Self::TooLarge(
+            "the query needs more memory than it may have: ask for a shorter time, fewer series or \
+             fewer groups"
+                .into(),
+        )
+    }
 }
 
 impl From<DataFusionError> for Error {
@@ -40,11 +53,7 @@ impl From<DataFusionError> for Error {
             | DataFusionError::Configuration(_)
             | DataFusionError::Execution(_)
             | DataFusionError::ArrowError(..) => Self::Invalid(error.strip_backtrace()),
-            DataFusionError::ResourcesExhausted(_) => Self::TooLarge(
-                "the query needs more memory than it may have: ask for a shorter time, fewer \
-                 series or fewer groups"
-                    .into(),
-            ),
+            DataFusionError::ResourcesExhausted(_) => Self::too_much_memory(),
             _ => Self::Internal(Box::new(error)),
         }
     }

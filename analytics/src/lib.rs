@@ -14,6 +14,7 @@ mod error;
 pub mod explain;
 pub mod forecast;
 mod function;
+mod guard;
 pub mod health;
 mod like;
 pub mod observed;

@@ -3,6 +3,7 @@
 //! Rows may come in any order and more than once: every function here sorts by time itself, and
 //! gives the same answer however its input was split.
 
+mod bounded;
 mod counter;
 mod date_trunc;
 mod edge;
@@ -25,6 +26,9 @@ use datafusion::{
 pub(crate) fn register(context: &SessionContext) {
     context.register_udf(ScalarUDF::from(time_bucket::TimeBucket::new()));
     context.register_udf(ScalarUDF::from(date_trunc::DateTrunc::new()));
+    for function in bounded::all(context) {
+        context.register_udf(function);
+    }
     for function in counter::all() {
         context.register_udaf(AggregateUDF::from(function));
     }

@@ -1,0 +1,106 @@
+//! What the engine's memory pool does not see, and a query could still fill the memory with: windows
+//! keep their rows outside of it, and constants become a column as long as the batch.
+
+use std::{fs, future::Future, time::Duration};
+
+use datafusion::{
+    common::{
+        Result as DataFusionResult,
+        tree_node::{TreeNode, TreeNodeRecursion},
+    },
+    logical_expr::{Expr, LogicalPlan},
+};
+
+use crate::{Error, Result};
+
+/// Bytes of the text of a query.
+pub(crate) const QUERY_BYTES_MAX: usize = 1 << 20;
+
+/// Rows of a batch.
+const BATCH_ROWS: usize = 8_192;
+
+/// Bytes that the constants of one step of a query may have as columns of a batch.
+const CONSTANT_BYTES_MAX: usize = 128 << 20;
+
+/// How often it is looked how large the process has become.
+const LOOK_EVERY: Duration = Duration::from_millis(25);
+
+/// Refuses a query whose constants would make columns that are too large. `plan` is the optimized
+/// one, in which what can be worked out beforehand is a constant. The list of an `in` and rows of
+/// `values` stay what they are.
+pub(crate) fn constants(plan: &LogicalPlan) -> Result<()> {
+    let mut most = 0;
+    let looked = plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::Values(_) = node {
+            return Ok(TreeNodeRecursion::Continue);
+        }
+        let mut bytes = 0_usize;
+        node.apply_expressions(|expression| {
+            expression.apply(|part| {
+                if let Expr::Literal(value, _) = part {
+                    bytes += value.size() - size_of_val(value);
+                }
+                Ok(match part {
+                    Expr::InList(_) => TreeNodeRecursion::Jump,
+                    _ => TreeNodeRecursion::Continue,
+                })
+            })
+        })?;
+        let n_rows = node.max_rows().unwrap_or(BATCH_ROWS).min(BATCH_ROWS);
+        most = most.max(bytes.saturating_mul(n_rows));
+        DataFusionResult::Ok(TreeNodeRecursion::Continue)
+    });
+    looked?;
+    if most > CONSTANT_BYTES_MAX {
+        return Err(Error::TooLarge(format!(
+            "the constants of this query would make {} MiB of a batch of rows, at most {} MiB are \
+             allowed: make shorter ones",
+            most >> 20,
+            CONSTANT_BYTES_MAX >> 20
+        )));
+    }
+    Ok(())
+}
+
+/// How far the process may grow while a query runs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Growth {
+    resident: u64,
+    max: u64,
+}
+
+impl Growth {
+    /// At most `max` bytes from now on.
+    pub(crate) fn from_now(max: u64) -> Self {
+        Self { resident: resident().unwrap_or(u64::MAX - max), max }
+    }
+
+    /// The outcome of `work`, unless the process grows too much meanwhile; then `work` is dropped.
+    /// Who else grows at that time cannot be told, so the query that began before it pays.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`].
+    pub(crate) async fn watch<T>(self, work: impl Future<Output = T>) -> Result<T> {
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return Ok(done),
+                () = tokio::time::sleep(LOOK_EVERY) => {
+                    if resident().is_some_and(|now| now > self.resident.saturating_add(self.max)) {
+                        return Err(Error::too_much_memory());
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Bytes of this process in memory; none where there is no `/proc`.
+fn resident() -> Option<u64> {
+    /// Of a page, on every platform with this file that we build for.
+    const PAGE: u64 = 4096;
+    let text = fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
+    Some(pages * PAGE)
+}
