@@ -1,8 +1,11 @@
 //! One shape for every error: problem+json (RFC 9457). The caller gets a sentence that says what to
 //! do next; the log gets the cause.
 
+use std::any::Any;
+
 use axum::{
     Json,
+    body::{Body, to_bytes},
     extract::{FromRequestParts, Query},
     http::{HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
@@ -53,6 +56,42 @@ impl Problem {
     }
 }
 
+/// Bytes of a refusal in plain text that are read to make a problem of it.
+const REFUSAL_BYTES_MAX: usize = 64 << 10;
+
+/// A refusal that the framework wrote in plain text, as a problem: a query string or a body that cannot
+/// be read, a method that an address does not take. Other responses pass as they are.
+pub(super) async fn as_problem(response: Response) -> Response {
+    let status = response.status();
+    let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let is_plain = kind.is_none_or(|kind| kind.starts_with("text/plain"));
+    if !status.is_client_error() || !is_plain {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    let text = to_bytes(body, REFUSAL_BYTES_MAX).await.unwrap_or_default();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let allowed = parts.headers.get(header::ALLOW).and_then(|value| value.to_str().ok());
+    let detail = match (status, allowed) {
+        (StatusCode::METHOD_NOT_ALLOWED, Some(allowed)) => format!("this address takes {allowed}"),
+        (StatusCode::PAYLOAD_TOO_LARGE, _) => format!("the body is too large: {text}"),
+        _ if text.is_empty() => status.canonical_reason().unwrap_or_default().to_owned(),
+        _ => text,
+    };
+    let problem = Problem::new(status, detail).into_response();
+    // What else the refusal said, such as `Allow`, still holds.
+    parts.headers.remove(header::CONTENT_LENGTH);
+    parts.headers.extend(problem.headers().clone());
+    let body: Body = problem.into_body();
+    Response::from_parts(parts, body)
+}
+
+/// What a caller hears of a bug; the log has the panic.
+pub(super) fn panicked(_: Box<dyn Any + Send>) -> Response {
+    let detail = "this failed inside; the log says why";
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail).into_response()
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut body = json!({
@@ -84,8 +123,8 @@ impl From<analytics::Error> for Problem {
         use analytics::Error;
         let status = match &error {
             Error::Invalid(_) => StatusCode::BAD_REQUEST,
-            Error::TooLarge(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Error::Timeout => StatusCode::GATEWAY_TIMEOUT,
+            // Asking again the same would not help: it is the question that is too much.
+            Error::TooLarge(_) | Error::Timeout(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Error::Busy => StatusCode::TOO_MANY_REQUESTS,
             Error::Storage(error) => return error.into(),
             Error::Internal(cause) => {

@@ -26,7 +26,7 @@ mod silences;
 pub mod sql;
 mod trends;
 
-use axum::{Router, http::StatusCode};
+use axum::{Router, http::StatusCode, middleware::map_response};
 use tower_http::catch_panic::CatchPanicLayer;
 
 pub use bootstrap::{offer, secret};
@@ -39,7 +39,6 @@ use crate::state::State;
 pub fn app(state: State) -> Router {
     let body_bytes_max = state.config.http.body_bytes_max;
     Router::new()
-        .merge(receive::router(body_bytes_max))
         .merge(sql::router())
         .merge(health::router())
         .merge(performance::router())
@@ -59,7 +58,10 @@ pub fn app(state: State) -> Router {
         .merge(destinations::router())
         .merge(bootstrap::router())
         .merge(probes::router())
+        .merge(receive::json(body_bytes_max))
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing at this address"))
-        .layer(CatchPanicLayer::new())
+        .layer(map_response(error::as_problem))
+        .merge(receive::router(body_bytes_max))
+        .layer(CatchPanicLayer::custom(error::panicked))
         .with_state(state)
 }

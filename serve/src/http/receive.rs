@@ -24,10 +24,17 @@ use serde::Deserialize;
 use super::{auth::Writer, error::Params};
 use crate::{clock, config::Config, state};
 
-pub(super) fn router(body_bytes_max: usize) -> Router<state::State> {
+/// Our own way in, whose errors look like those of everything else.
+pub(super) fn json(body_bytes_max: usize) -> Router<state::State> {
     Router::new()
         .route("/api/v1/samples", post(write_samples))
         .route("/api/v1/events", post(write_events))
+        .layer(DefaultBodyLimit::max(body_bytes_max))
+}
+
+/// The ways in of other people's senders, whose errors look as these expect them.
+pub(super) fn router(body_bytes_max: usize) -> Router<state::State> {
+    Router::new()
         .route("/v1/metrics", post(export_metrics))
         .route("/v1/logs", post(export_logs))
         .route("/v1/traces", post(export_traces))

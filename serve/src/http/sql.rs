@@ -1,21 +1,24 @@
 //! `POST /api/v1/sql`: a query as text or as `{"query": …}`; the answer as JSON, CSV, Arrow IPC or
-//! Parquet, by `Accept`. A client that leaves cancels its query.
+//! Parquet, by `Accept`. A long answer is sent as it comes; a client that leaves cancels its query.
 
 use analytics::Engine;
-use arrow::{array::RecordBatch, csv, ipc::writer::StreamWriter, json};
+use arrow::array::RecordBatch;
 use axum::{
     Router,
+    body::Body,
     extract::State,
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::post,
 };
-use futures::TryStreamExt;
-use parquet::arrow::ArrowWriter;
+use futures::{StreamExt, TryStreamExt, stream};
 use serde::Deserialize;
+use writer::Writer;
 
 use super::{auth::Viewer, error::Problem};
 use crate::state;
+
+mod writer;
 
 pub(super) fn router() -> Router<state::State> {
     Router::new().route("/api/v1/sql", post(query))
@@ -67,33 +70,12 @@ impl Format {
     /// # Errors
     /// When a column has a type that the format cannot hold.
     pub fn write(self, answer: &Rows) -> anyhow::Result<Vec<u8>> {
-        let (mut bytes, batches) = (vec![], &answer.batches);
-        match self {
-            Self::Json => {
-                // A column that is null is still a column.
-                let builder = json::WriterBuilder::new().with_explicit_nulls(true);
-                let mut writer = builder.build::<_, json::writer::JsonArray>(&mut bytes);
-                writer.write_batches(&batches.iter().collect::<Vec<_>>())?;
-                writer.finish()?;
-            }
-            Self::Csv => {
-                let mut writer = csv::Writer::new(&mut bytes);
-                let empty = RecordBatch::new_empty(answer.schema.clone());
-                let header = batches.is_empty().then_some(&empty);
-                batches.iter().chain(header).try_for_each(|batch| writer.write(batch))?;
-                drop(writer);
-            }
-            Self::Arrow => {
-                let mut writer = StreamWriter::try_new(&mut bytes, &answer.schema)?;
-                batches.iter().try_for_each(|batch| writer.write(batch))?;
-                writer.finish()?;
-            }
-            Self::Parquet => {
-                let mut writer = ArrowWriter::try_new(&mut bytes, answer.schema.clone(), None)?;
-                batches.iter().try_for_each(|batch| writer.write(batch))?;
-                writer.close()?;
-            }
+        let mut writer = Writer::new(self, &answer.schema)?;
+        let mut bytes = vec![];
+        for batch in &answer.batches {
+            bytes.extend(writer.write(batch)?);
         }
+        bytes.extend(writer.finish()?);
         Ok(bytes)
     }
 }
@@ -147,17 +129,41 @@ async fn query(
     answer(&engine, &text, format).await
 }
 
+/// Bytes up to which an answer is held, so that what goes wrong until then still has a status of its
+/// own. What is longer is sent as it comes; what goes wrong then breaks the connection off, and the
+/// caller sees that the answer is not whole.
+const HELD_BYTES: usize = 8 << 20;
+
 /// The answer to `query` as a response.
 pub(super) async fn answer(
     engine: &Engine,
     query: &str,
     format: Format,
 ) -> Result<Response, Problem> {
-    let rows = ask(engine, query).await?;
-    let bytes = tokio::task::spawn_blocking(move || format.write(&rows)).await;
-    let bytes = bytes.map_err(anyhow::Error::from).flatten().map_err(|error| {
+    let unwritable = |error: anyhow::Error| {
         let detail = format!("the answer cannot be written as {}: {error}", format.media_type());
         Problem::new(StatusCode::NOT_ACCEPTABLE, detail)
-    })?;
-    Ok(([(header::CONTENT_TYPE, format.media_type())], bytes).into_response())
+    };
+    let content_type = [(header::CONTENT_TYPE, format.media_type())];
+    let mut rows = engine.sql(query).await?;
+    let mut writer = Writer::new(format, &rows.schema).map_err(unwritable)?;
+    let mut held = vec![];
+    while held.len() < HELD_BYTES {
+        let Some(batch) = rows.try_next().await? else {
+            held.extend(writer.finish().map_err(unwritable)?);
+            return Ok((content_type, held).into_response());
+        };
+        held.extend(writer.write(&batch).map_err(unwritable)?);
+    }
+    let rest = stream::try_unfold(Some((rows, writer)), |open| async move {
+        let Some((mut rows, mut writer)) = open else { return Ok(None) };
+        let written = match rows.try_next().await {
+            Ok(Some(batch)) => writer.write(&batch).map(|bytes| (bytes, Some((rows, writer)))),
+            Ok(None) => writer.finish().map(|bytes| (bytes, None)),
+            Err(error) => Err(error.into()),
+        };
+        written.map(Some).inspect_err(|error| tracing::warn!("an answer broke off: {error:#}"))
+    });
+    let all = stream::once(async { Ok(held) }).chain(rest);
+    Ok((content_type, Body::from_stream(all)).into_response())
 }
