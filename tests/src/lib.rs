@@ -1,6 +1,7 @@
 //! What the tests and benches share: the built program as a process, its clients, and load.
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
+pub mod amqp;
 pub mod client;
 pub mod delta;
 pub mod flaky_store;

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 pub struct Postgres {
     folder: TempDir,
     bin: PathBuf,
+    port: u16,
     /// Where to connect, as a URL.
     pub url: String,
 }
@@ -17,6 +18,15 @@ pub struct Postgres {
 impl Postgres {
     /// Starts a server on a free port of the loopback address.
     pub fn start() -> Result<Self> {
+        let server = Self::on_a_free_port()?;
+        let data = server.data();
+        server.run("initdb", &["-D", &data, "-U", "postgres", "-A", "trust", "--no-sync"])?;
+        server.listen()?;
+        Ok(server)
+    }
+
+    /// A folder and a port, and nothing in it yet.
+    fn on_a_free_port() -> Result<Self> {
         let bin = binaries().context("PostgreSQL is not installed; run .ci/install once")?;
         let folder = tempfile::Builder::new().prefix("postgres").tempdir()?;
         if is_root()? {
@@ -24,17 +34,35 @@ impl Postgres {
             let owner = Command::new("chown").arg("postgres").arg(folder.path()).status()?;
             ensure!(owner.success(), "the user `postgres` does not exist");
         }
-        let data = folder.path().join("data");
         let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let data = data.to_str().context("a path in UTF-8")?;
-        let log = format!("{}/log", folder.path().display());
-        let options =
-            format!("-p {port} -c listen_addresses=127.0.0.1 -k {}", folder.path().display());
         let url = format!("postgres://postgres@127.0.0.1:{port}/postgres");
-        let server = Self { folder, bin, url };
-        server.run("initdb", &["-D", data, "-U", "postgres", "-A", "trust", "--no-sync"])?;
-        server.run("pg_ctl", &["-D", data, "-l", &log, "-o", &options, "-w", "start"])?;
-        Ok(server)
+        Ok(Self { folder, bin, port, url })
+    }
+
+    /// Starts a standby that follows this server.
+    pub fn standby(&self) -> Result<Self> {
+        let standby = Self::on_a_free_port()?;
+        let (data, port) = (standby.data(), self.port.to_string());
+        let from = ["-h", "127.0.0.1", "-p", &port, "-U", "postgres"];
+        let how = ["-D", &data, "-R", "--checkpoint=fast", "--no-sync"];
+        standby.run("pg_basebackup", &[&from[..], &how[..]].concat())?;
+        standby.listen()?;
+        Ok(standby)
+    }
+
+    fn data(&self) -> String {
+        self.folder.path().join("data").display().to_string()
+    }
+
+    fn listen(&self) -> Result<()> {
+        let folder = self.folder.path().display();
+        let (data, log) = (self.data(), format!("{folder}/log"));
+        let options = format!(
+            "-p {} -c listen_addresses=127.0.0.1 -k {folder} \
+             -c shared_preload_libraries=pg_stat_statements",
+            self.port
+        );
+        self.run("pg_ctl", &["-D", &data, "-l", &log, "-o", &options, "-w", "start"])
     }
 
     fn run(&self, program: &str, arguments: &[&str]) -> Result<()> {

@@ -22,6 +22,8 @@ pub struct RabbitMq {
     epmd: String,
     /// The management interface, with user and password.
     pub url: String,
+    /// Where clients connect.
+    pub amqp: std::net::SocketAddr,
 }
 
 impl RabbitMq {
@@ -54,7 +56,8 @@ impl RabbitMq {
             .spawn()
             .context("RabbitMQ is not installed; run .ci/install once")?;
         let url = format!("http://guest:guest@127.0.0.1:{management}/");
-        let broker = Self { child, folder, epmd, url };
+        let amqp = std::net::SocketAddr::from(([127, 0, 0, 1], amqp));
+        let broker = Self { child, folder, epmd, url, amqp };
         let begun = Instant::now();
         while broker.call("GET", "overview", None).await.is_err() {
             let said = || fs::read_to_string(broker.folder.path().join("out")).unwrap_or_default();

@@ -1,8 +1,13 @@
+use std::sync::Arc;
+
+use chrono::Datelike;
+use rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
 };
+use tokio_rustls::TlsAcceptor;
 
 use super::*;
 use crate::source::tests::show;
@@ -105,6 +110,78 @@ async fn redirects_are_followed_only_when_asked_and_only_at_home() {
         assert!(shown.contains(&format!("http.probe.status_code probe=p {status}\n")), "{shown}");
         assert!(shown.contains(&format!("http.probe.redirects probe=p {redirects}\n")), "{shown}");
     }
+}
+
+/// A server with a certificate of its own that ends in `days`, which says hello over TLS, and the
+/// certificate as PEM.
+async fn serve_tls(days: i64) -> (String, String) {
+    let mut params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    let end = Utc::now() + chrono::TimeDelta::days(days);
+    params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+    params.not_after = rcgen::date_time_ymd(end.year(), end.month() as u8, end.day() as u8);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    let private = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], private)
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}/", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            // A client that trusts nobody leaves in the middle of the handshake.
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            let mut buffer = [0; 4096];
+            let _ = stream.read(&mut buffer).await.unwrap();
+            stream.write_all(HELLO.as_bytes()).await.unwrap();
+            stream.shutdown().await.ok();
+        }
+    });
+    (url, certificate.pem())
+}
+
+#[tokio::test]
+async fn a_certificate_says_for_how_long_it_is_good_and_whether_it_is_trusted() {
+    let folder = tempfile::tempdir().unwrap();
+    let trusting = async |url: &str, pem: &str| {
+        let path = folder.path().join("ca.pem");
+        std::fs::write(&path, pem).unwrap();
+        probe(url, json!({"ca_file": path, "contains": "hello"})).await
+    };
+    let days_left = |request: &Request| {
+        let is = |point: &&data::Point| point.series.metric() == "http.probe.certificate.days_left";
+        request.points.iter().find(is).expect("days are told").value
+    };
+    let trusted = |request: &Request, trusted: u8| {
+        let shown = show(request);
+        let line = format!("http.probe.certificate.trusted probe=p {trusted}\n");
+        assert!(shown.contains(&line), "{shown}");
+    };
+
+    let (url, pem) = serve_tls(10).await;
+    let request = trusting(&url, &pem).await;
+    check(&request, 1, "");
+    trusted(&request, 1);
+    assert!(show(&request).contains("phase=tls "), "{}", show(&request));
+    assert!((8.9..10.1).contains(&days_left(&request)), "{}", days_left(&request));
+
+    let request = probe(&url, json!({})).await;
+    check(&request, 0, "certificate");
+    trusted(&request, 0);
+    assert!((8.9..10.1).contains(&days_left(&request)), "{}", days_left(&request));
+    let request = probe(&url, json!({"allow_untrusted": true})).await;
+    check(&request, 1, "");
+    trusted(&request, 0);
+
+    let (url, pem) = serve_tls(-3).await;
+    let request = trusting(&url, &pem).await;
+    check(&request, 0, "expired");
+    trusted(&request, 0);
+    assert!((-4.1..-2.9).contains(&days_left(&request)), "{}", days_left(&request));
 }
 
 #[test]
