@@ -3,6 +3,12 @@
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use opentelemetry_proto::tonic::{
+    collector::metrics::v1::{
+        ExportMetricsServiceRequest, metrics_service_client::MetricsServiceClient,
+    },
+    metrics::v1::{Metric, ResourceMetrics, ScopeMetrics},
+};
 use reqwest::StatusCode;
 use serde_json::json;
 use tests::{
@@ -10,6 +16,7 @@ use tests::{
     load::{self, TimeSeries, WriteRequest},
     process::Home,
 };
+use tonic::codec::CompressionEncoding;
 
 /// What the process may use in the worst of these tests, in bytes; the bomb alone unpacks to a gigabyte.
 const MEMORY: u64 = 1 << 30;
@@ -140,6 +147,131 @@ async fn odd_but_lawful_input_is_taken() {
     let jumpy = [(now, 1.0), (now - 3_600_000, 2.0), (now - 1, 3.0)];
     write(vec![load::series(&[("__name__", "jumpy")], &jumpy)]).await;
     assert_eq!(count(&client, "jumpy").await, 3.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_way_in_names_what_it_refuses_and_keeps_the_rest() {
+    let home = Home::new().unwrap();
+    let mut process = home.start().await.unwrap();
+    let client = home.client();
+    let now = Utc::now();
+    let (ms, ns) = (now.timestamp_millis(), now.timestamp_nanos_opt().unwrap());
+    let json = &[("content-type", "application/json")][..];
+    let point = |metric: &str, ts: &str, value: &str| {
+        format!(r#"{{"metric": "{metric}", "ts": "{ts}", "value": {value}}}"#)
+    };
+    let at = now.to_rfc3339();
+    let samples = [
+        point("json", &at, "1"),
+        point("json", "0001-01-01T00:00:00Z", "1"),
+        point("json", "9999-12-31T23:59:59Z", "1"),
+        point("json", &at, "1e999"),
+        point("json", &at, "\"NaN\""),
+        point("", &at, "1"),
+        point(&"x".repeat(300), &at, "1"),
+        point("json", "tomorrow", "1"),
+    ];
+    let body = format!(r#"{{"samples": [{}]}}"#, samples.join(","));
+    let reply = client.post("/api/v1/samples", json, body).await.unwrap();
+    if reply.status.is_success() {
+        assert_eq!(reply.json().unwrap()["refused"].as_array().unwrap().len(), 7, "{}", reply.text);
+        assert_eq!(count(&client, "json").await, 1.0);
+    } else {
+        // 1e999 is no JSON number of any machine, so the whole body may be refused, with its place.
+        assert!(reply.status.is_client_error() && reply.text.contains("1e999"), "{}", reply.text);
+    }
+
+    let lines = format!(
+        "line,host=a value=1 {ns}\nline,host=a value=NaN {ns}\nline,host=a value=2 -9223372036854775808\n\
+         line,host=a value=3 9223372036854775807\nline,host= value=4 {ns}\nline value=5 x\n\
+         line,host=b value=6 {ns}\n\0,host=b value=7 {ns}\n"
+    );
+    let reply = client.line_protocol(lines.into()).await.unwrap();
+    assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{}", reply.text);
+    assert!(
+        reply.text.contains("partial write") && reply.text.contains("\"line\":2"),
+        "{}",
+        reply.text
+    );
+    assert_eq!(count(&client, "line.value").await + count(&client, "line_value").await, 2.0);
+
+    let otlp = |time: &str, value: &str| {
+        format!(
+            r#"{{"resourceMetrics": [{{"scopeMetrics": [{{"metrics": [{{"name": "otlp", "gauge":
+               {{"dataPoints": [{{"timeUnixNano": "{time}", "asDouble": {value}}},
+               {{"timeUnixNano": "{ns}", "asDouble": 1}}]}}}}]}}]}}]}}"#
+        )
+    };
+    for (time, value) in
+        [("1", "1"), ("18446744073709551615", "1"), (&*ns.to_string(), "\"Infinity\"")]
+    {
+        let reply = client.post("/v1/metrics", json, otlp(time, value)).await.unwrap();
+        assert_eq!(reply.status, StatusCode::OK, "{time} {value}: {}", reply.text);
+        assert!(reply.text.contains("rejectedDataPoints"), "{time} {value}: {}", reply.text);
+    }
+    // The same point three times, and an equal one is one.
+    assert_eq!(count(&client, "otlp").await, 1.0);
+
+    let twice = load::series(&[("__name__", "twice")], &[(ms, 1.0), (ms, 1.0), (ms, 2.0)]);
+    client
+        .remote_write(load::compressed(&WriteRequest { timeseries: vec![twice] }))
+        .await
+        .unwrap()
+        .success()
+        .unwrap();
+    assert!(count(&client, "twice").await >= 1.0);
+    assert!(process.is_alive() && client.is_ready().await, "{}", home.log_tail());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bomb_over_grpc_is_refused_and_so_is_an_empty_key() {
+    let home = Home::new().unwrap();
+    let mut process = home.start().await.unwrap();
+    let mut client = MetricsServiceClient::connect(format!("http://{}", home.grpc))
+        .await
+        .unwrap()
+        .send_compressed(CompressionEncoding::Gzip);
+    let metric =
+        Metric { name: "bomb".into(), description: " ".repeat(200 << 20), ..Metric::default() };
+    let scope = ScopeMetrics { metrics: vec![metric], ..ScopeMetrics::default() };
+    let resource = ResourceMetrics { scope_metrics: vec![scope], ..ResourceMetrics::default() };
+    let bomb = ExportMetricsServiceRequest { resource_metrics: vec![resource] };
+    let refused = client.export(bomb).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::ResourceExhausted, "{refused}");
+    let refused = client.export(ExportMetricsServiceRequest::default()).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::Unauthenticated, "{refused}");
+    assert!(process.is_alive(), "{}", home.log_tail());
+    let peak = process.memory().unwrap().peak;
+    assert!(peak < MEMORY / 2, "{} MiB at the peak", peak >> 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ever_new_series_are_refused_beyond_the_limit_and_the_known_ones_go_on() {
+    const LIMIT: usize = 40_000;
+    let settings = format!("[ingest.limits]\nseries_max = {LIMIT}\n[collect]\nhost = []\n");
+    let home = Home::new().unwrap().with_settings(settings);
+    let process = home.start().await.unwrap();
+    let client = home.client();
+    let now = Utc::now().timestamp_millis();
+    let part = |first: usize, at: i64| {
+        let entry = |n: usize| {
+            let id = n.to_string();
+            load::series(&[("__name__", "many"), ("request_id", &id)], &[(at, 1.0)])
+        };
+        load::compressed(&WriteRequest { timeseries: (first..first + 20_000).map(entry).collect() })
+    };
+    for first in (0..LIMIT).step_by(20_000) {
+        client.remote_write(part(first, now)).await.unwrap().success().unwrap();
+    }
+    for first in (LIMIT..1_000_000).step_by(20_000) {
+        let reply = client.remote_write(part(first, now)).await.unwrap();
+        assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{}", reply.text);
+        assert!(reply.text.contains("at most 40000 are taken in a day"), "{}", reply.text);
+    }
+    client.remote_write(part(0, now + 1)).await.unwrap().success().unwrap();
+    assert_eq!(count(&client, "many").await, LIMIT as f64 + 20_000.0);
+    let peak = process.memory().unwrap().peak;
+    assert!(peak < MEMORY, "{} MiB at the peak", peak >> 20);
 }
 
 #[tokio::test(flavor = "multi_thread")]

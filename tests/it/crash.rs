@@ -40,6 +40,7 @@ async fn what_was_acknowledged_survives_a_kill_exactly_once() {
     let acknowledged = Acknowledged::default();
     let start = Utc::now().timestamp_millis();
     let mut process = home.start().await.expect(&context);
+    let mut slowest = Duration::ZERO;
 
     for crash in 1..=crashes {
         let mut senders = JoinSet::new();
@@ -53,10 +54,14 @@ async fn what_was_acknowledged_survives_a_kill_exactly_once() {
         process = home.spawn().unwrap();
         let waited = home.ready(&mut process).await.expect(&context);
         assert!(waited < RESTART_WITHIN, "crash {crash}: ready after {waited:?}; {context}");
+        slowest = slowest.max(waited);
         verify(&home.client(), &*acknowledged.lock().await, &format!("crash {crash}; {context}"))
             .await;
     }
     let sent: u64 = acknowledged.lock().await.values().sum();
+    println!(
+        "{crashes} kills, {sent} requests acknowledged, slowest restart {slowest:?}; seed {seed}"
+    );
     assert!(
         sent > crashes as u64,
         "the load was too small to prove anything: {sent} requests; {context}"

@@ -10,7 +10,7 @@ use arrow::{
     ipc::reader::StreamReader,
 };
 use bytes::Bytes;
-use reqwest::{RequestBuilder, StatusCode};
+use reqwest::{Method, RequestBuilder, StatusCode, header::HeaderMap};
 
 /// How long an answer may take. A request that takes longer counts as lost.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(60);
@@ -65,7 +65,7 @@ impl Client {
 
     /// Asks for a path.
     pub async fn get(&self, path: &str) -> Result<Reply> {
-        self.answer(self.http.get(format!("{}{path}", self.base))).await
+        Ok(self.send(Method::GET, path).await?.0)
     }
 
     /// Sends a body with these headers to a path.
@@ -75,10 +75,25 @@ impl Client {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Result<Reply> {
+        Ok(self.post_with_headers(path, headers, body).await?.0)
+    }
+
+    /// The same, with the headers of the answer.
+    pub async fn post_with_headers(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Result<(Reply, HeaderMap)> {
         let request = self.http.post(format!("{}{path}", self.base)).body(body.into());
         let request =
             headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         self.answer(request).await
+    }
+
+    /// Sends a request of any method without a body.
+    pub async fn send(&self, method: Method, path: &str) -> Result<(Reply, HeaderMap)> {
+        self.answer(self.http.request(method, format!("{}{path}", self.base))).await
     }
 
     /// Writes samples as JSON.
@@ -126,12 +141,12 @@ impl Client {
         row.columns().iter().map(number).collect()
     }
 
-    async fn answer(&self, request: RequestBuilder) -> Result<Reply> {
+    async fn answer(&self, request: RequestBuilder) -> Result<(Reply, HeaderMap)> {
         let request = if self.key.is_empty() { request } else { request.bearer_auth(&self.key) };
         let reply = request.send().await?;
-        let status = reply.status();
+        let (status, headers) = (reply.status(), reply.headers().clone());
         let text = String::from_utf8_lossy(&reply.bytes().await?).into_owned();
-        Ok(Reply { status, text })
+        Ok((Reply { status, text }, headers))
     }
 }
 

@@ -1,0 +1,120 @@
+//! What people do at a terminal, beside a running process and without one.
+
+use std::process::{Command, Output, Stdio};
+
+use chrono::Utc;
+use serde_json::json;
+use tests::process::{ADMIN_KEY, Home, binary};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sql_asks_a_running_process_for_what_no_file_has_yet() {
+    let home = Home::new().unwrap();
+    let _process = home.start().await.unwrap();
+    let url = format!("http://{}", home.http);
+    let ask = |more: &[&str]| {
+        let remote = ["sql", "--url", &url, "--key", ADMIN_KEY];
+        run(&home, &[&remote[..], more].concat())
+    };
+    let samples = json!({"samples": [
+        {"metric": "fresh", "value": 1.5, "ts": Utc::now().to_rfc3339(), "labels": {"a": "b"}},
+    ]});
+    home.client().write_json(&samples).await.unwrap().success().unwrap();
+    let question = "select metric, value from samples where metric = 'fresh'";
+
+    let table = ask(&[question]).unwrap();
+    assert!(table.contains("| fresh  | 1.5   |"), "{table}");
+    assert_eq!(ask(&[question, "--format", "csv"]).unwrap(), "metric,value\nfresh,1.5\n");
+    let json = ask(&[question, "--format", "json"]).unwrap();
+    assert_eq!(json, r#"[{"metric":"fresh","value":1.5}]"#);
+    assert!(ask(&[question, "--format", "parquet"]).unwrap().starts_with("PAR1"));
+    let none = ask(&["select metric from samples where metric = 'none'"]).unwrap();
+    assert!(none.contains("| metric |"), "columns without rows: {none}");
+
+    let refused = ask(&["select nothing from samples"]).unwrap_err();
+    assert!(refused.contains("nothing"), "{refused}");
+    let refused = run(&home, &["sql", "--url", &url, "select 1"]).unwrap_err();
+    assert!(refused.contains("--key or PIPENOTIFY_KEY"), "{refused}");
+    let refused = run(&home, &["sql", "--url", &url, "--key", "wrong", "select 1"]).unwrap_err();
+    assert!(refused.contains("send a valid key"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_answer_comes_whole_and_one_beyond_the_limit_shows_that_it_is_not() {
+    let home = Home::new().unwrap().with_settings("[query]\nrows_max = 1000000\n");
+    let process = home.start().await.unwrap();
+    let client = home.client();
+    let headers = [("content-type", "text/plain"), ("accept", "text/csv")];
+    let ask =
+        async |question: &str| client.post("/api/v1/sql", &headers, question.to_owned()).await;
+
+    let question = "select value, repeat('x', 100) as text from generate_series(1, 1000000)";
+    let reply = ask(question).await.unwrap().success().unwrap();
+    assert_eq!(reply.text.lines().count(), 1_000_001);
+    assert_eq!(reply.text.lines().last().unwrap(), format!("1000000,{}", "x".repeat(100)));
+    let peak = process.memory().unwrap().peak;
+    assert!(peak < 512 << 20, "{} MiB for an answer of {} MiB", peak >> 20, reply.text.len() >> 20);
+
+    // What goes wrong early has a status; late, the connection breaks off in the middle.
+    let short = ask("select value from generate_series(1, 1000001) where value < 0").await.unwrap();
+    assert_eq!(short.text, "value\n");
+    let question = "select value, repeat('x', 100) as text from generate_series(1, 1000001)";
+    assert!(ask(question).await.is_err(), "an answer that is cut looks like a whole one");
+}
+
+#[test]
+fn every_word_explains_itself() {
+    let home = Home::new().unwrap();
+    for word in [
+        "run",
+        "sql",
+        "check",
+        "forecast",
+        "anomalies",
+        "import",
+        "config",
+        "key",
+        "migrate",
+        "playbook",
+    ] {
+        let said = run(&home, &[word, "--help"]).unwrap();
+        assert!(said.contains("Usage: pipenotify"), "{word}: {said}");
+        let help = run(&home, &["--help"]).unwrap();
+        assert!(help.contains(&format!("  {word} ")), "{word} is not in: {help}");
+    }
+}
+
+#[test]
+fn a_wrong_setting_is_named_with_what_was_probably_meant() {
+    let home = Home::new().unwrap();
+    let path = home.path().join("wrong.toml");
+    for (text, expected) in [
+        ("[ingest]\nflush_agee = \"1s\"\n", "flush_age"),
+        ("[ingest]\nflush_age = \"1 parsec\"\n", "wrong.toml:2"),
+        ("[http]\nlisten = \"nowhere\"\n", "listen"),
+        ("[ingest.limits]\nlabels_max = -1\n", "labels_max"),
+        ("[collect]\n[[collect.http]]\nname = \"x\"\nurl = \"ftp://x\"\n", "collect.http[0]"),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        let refused = run(&home, &["run", "--config", path.to_str().unwrap()]).unwrap_err();
+        assert!(refused.contains(expected), "{text}: {refused}");
+    }
+}
+
+/// What it printed, or what it complained about.
+fn run(home: &Home, arguments: &[&str]) -> Result<String, String> {
+    let mut command = Command::new(binary().unwrap());
+    // The settings of the tests themselves are unknown keys to the program, which refuses those.
+    let inherited = std::env::vars_os().map(|(name, _)| name);
+    for name in inherited.filter(|name| name.to_string_lossy().starts_with("PIPENOTIFY_")) {
+        command.env_remove(name);
+    }
+    let Output { status, stdout, stderr } = command
+        .args(arguments)
+        .args(["--listen", "127.0.0.1:0", "--otlp-grpc", "off"])
+        .current_dir(home.path())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if status.success() { Ok(text(&stdout)) } else { Err(text(&stderr)) }
+}
