@@ -6,7 +6,7 @@ run: ## build and start, watching this machine
 test: ## everything CI runs; installs what the tests need
 	.ci/install
 	cargo build --workspace --bins # the tests start them; `cargo test` alone would not build them anew
-	cargo test --workspace
+	cargo test --workspace --no-fail-fast
 
 bench: ## figures beside VictoriaMetrics and DuckDB
 	.ci/install
