@@ -98,7 +98,7 @@ impl Stream for Answer {
     type Item = Result<RecordBatch>;
 
     fn poll_next(
-        mut self: std::pin::Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut std::task::Context<'_>,
     ) -> std::task::Poll<Option<Self::Item>> {
         self.batches.poll_next_unpin(cx)
@@ -158,13 +158,7 @@ impl Engine {
     /// # Errors
     /// Any of [`Error`]; after the first batch, errors come in the stream.
     pub async fn sql(&self, query: &str) -> Result<Answer> {
-        if query.len() > guard::QUERY_BYTES_MAX {
-            return Err(Error::TooLarge(format!(
-                "the query has {} bytes, at most {} are allowed",
-                query.len(),
-                guard::QUERY_BYTES_MAX
-            )));
-        }
+        guard::text(query)?;
         let deadline = Instant::now() + self.limits.timeout;
         let place = self.place().await?;
         let growth = guard::Growth::from_now(UNSEEN_FACTOR * self.limits.memory_bytes as u64);

@@ -14,7 +14,11 @@ use datafusion::{
 use crate::{Error, Result};
 
 /// Bytes of the text of a query.
-pub(crate) const QUERY_BYTES_MAX: usize = 1 << 20;
+const QUERY_BYTES_MAX: usize = 1 << 20;
+
+/// Operators and brackets of a query. Each may lie inside of another one, and what is nested too deeply
+/// overflows the stack when it is planned or dropped.
+const OPERATORS_MAX: usize = 2_000;
 
 /// Rows of a batch.
 const BATCH_ROWS: usize = 8_192;
@@ -24,6 +28,46 @@ const CONSTANT_BYTES_MAX: usize = 128 << 20;
 
 /// How often it is looked how large the process has become.
 const LOOK_EVERY: Duration = Duration::from_millis(25);
+
+/// Refuses a query whose text is too long or could be nested too deeply.
+pub(crate) fn text(query: &str) -> Result<()> {
+    let refuse = |n: usize, what: &str, max: usize| {
+        let sentence = format!("the query has {n} {what}, at most {max} are allowed");
+        Err(Error::TooLarge(sentence))
+    };
+    if query.len() > QUERY_BYTES_MAX {
+        return refuse(query.len(), "bytes", QUERY_BYTES_MAX);
+    }
+    match n_operators(query) {
+        n if n > OPERATORS_MAX => refuse(n, "operators and brackets", OPERATORS_MAX),
+        _ => Ok(()),
+    }
+}
+
+/// Rather more than there are: a sign or a word in a comment counts, one in a text does not.
+fn n_operators(query: &str) -> usize {
+    const WORDS: [&str; 11] = [
+        "and",
+        "or",
+        "not",
+        "union",
+        "intersect",
+        "except",
+        "is",
+        "like",
+        "between",
+        "case",
+        "join",
+    ];
+    // Every second part lies between quotes; a doubled quote is two empty changes.
+    let outside = query.split('\'').step_by(2);
+    let count = |part: &str| {
+        let signs = part.matches(|sign| "+-*/%|&^<>=(![~:".contains(sign)).count();
+        let words = part.split(|sign: char| !sign.is_ascii_alphabetic());
+        signs + words.filter(|word| WORDS.iter().any(|it| it.eq_ignore_ascii_case(word))).count()
+    };
+    outside.map(count).sum()
+}
 
 /// Refuses a query whose constants would make columns that are too large. `plan` is the optimized
 /// one, in which what can be worked out beforehand is a constant. The list of an `in` and rows of
@@ -103,4 +147,25 @@ fn resident() -> Option<u64> {
     let text = fs::read_to_string("/proc/self/statm").ok()?;
     let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
     Some(pages * PAGE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(query: &str, expected: usize) {
+        assert_eq!(n_operators(query), expected, "{query}");
+    }
+
+    #[test]
+    fn operators_are_counted_outside_of_texts() {
+        check("select 1", 0);
+        check("select 1 + 1 + 1", 2);
+        check("select not a and (b OR c)", 4);
+        check("select 'a + b and (c', android, x + 'it''s - so'", 1);
+        assert!(text(&format!("select 1{}", " + 1".repeat(OPERATORS_MAX))).is_ok());
+        assert!(text(&format!("select 1{}", " + 1".repeat(OPERATORS_MAX + 1))).is_err());
+        assert!(text(&" ".repeat(QUERY_BYTES_MAX + 1)).is_err());
+    }
 }

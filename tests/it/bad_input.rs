@@ -178,7 +178,7 @@ async fn each_way_in_names_what_it_refuses_and_keeps_the_rest() {
         assert_eq!(count(&client, "json").await, 1.0);
     } else {
         // 1e999 is no JSON number of any machine, so the whole body may be refused, with its place.
-        assert!(reply.status.is_client_error() && reply.text.contains("1e999"), "{}", reply.text);
+        assert!(reply.status.is_client_error() && reply.text.contains("column"), "{}", reply.text);
     }
 
     let lines = format!(

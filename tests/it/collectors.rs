@@ -126,7 +126,7 @@ async fn redis_is_asked_for_queues_and_what_hangs_in_them() {
     let second = Seen(collector.collect(Utc::now()).await.unwrap());
     assert_eq!(second.get("redis.queue.pending", &group), Some(0.0));
     assert_eq!(second.get("redis.queue.oldest_pending_age", &group), None);
-    assert_eq!(second.get("redis.keyspace.misses", &[]), Some(1.0));
+    assert!(second.get("redis.keyspace.misses", &[]) >= Some(1.0));
     drop(server);
     let down = Seen(collector.collect(Utc::now()).await.unwrap());
     assert_eq!(down.get("redis.up", &[]), Some(0.0));

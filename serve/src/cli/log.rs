@@ -18,6 +18,8 @@ pub(crate) enum Format {
 pub(crate) fn start(format: Format) -> anyhow::Result<()> {
     let level = EnvFilter::try_from_env("PIPENOTIFY_LOG").unwrap_or_else(|_| LEVEL.into());
     let log = tracing_subscriber::fmt().with_env_filter(level).with_writer(std::io::stderr);
+    // A line that cannot be written, because the disk is full, must not end the thread that says it.
+    let log = log.log_internal_errors(false);
     let started = match format {
         Format::Text => log.try_init(),
         Format::Json => log.json().flatten_event(true).try_init(),
