@@ -146,8 +146,12 @@ impl Engine {
     /// # Errors
     /// [`Error::Internal`] if one has the name of a table that is known already.
     pub fn with_ledger(self, tables: Vec<LedgerTable>) -> Result<Self> {
+        let has_any = !tables.is_empty();
         for table in tables {
             catalog::register_ledger(&self.context, table)?;
+        }
+        if has_any {
+            view::register_with_ledger(&self.context);
         }
         Ok(self)
     }

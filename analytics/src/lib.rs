@@ -16,6 +16,7 @@ pub mod forecast;
 mod function;
 mod guard;
 pub mod health;
+pub mod kpi;
 mod like;
 pub mod observed;
 mod prune;

@@ -7,15 +7,34 @@ use datafusion::{
 };
 use futures::FutureExt;
 
+use crate::kpi;
+
 /// Name and text of each view.
 const VIEWS: [(&str, &str); 2] = [
     ("forecast_accuracy", include_str!("../../sql/forecast_accuracy.sql")),
     ("forecast_demotions", include_str!("../../sql/forecast_demotions.sql")),
 ];
 
-/// Makes the views known to queries of `context`, which knows their tables.
+/// Makes the views known to queries of `context`, which knows the lake's tables.
 pub(crate) fn register(context: &SessionContext) -> Result<()> {
-    for (name, text) in VIEWS {
+    register_all(context, VIEWS)
+}
+
+/// Makes the views known that also ask the ledger, whose tables `context` knows. A ledger that was not
+/// brought up to date yet may lack a table; the other views, and all tables, answer all the same.
+pub(crate) fn register_with_ledger(context: &SessionContext) {
+    for kpi in kpi::ALL {
+        if let Err(error) = register_all(context, [(kpi.view, kpi.text())]) {
+            tracing::warn!("there is no view {}: {error}", kpi.view);
+        }
+    }
+}
+
+fn register_all(
+    context: &SessionContext,
+    views: impl IntoIterator<Item = (&'static str, &'static str)>,
+) -> Result<()> {
+    for (name, text) in views {
         let state = context.state();
         // Tables that are known need no waiting to be planned on.
         let planned = state.create_logical_plan(text).now_or_never();

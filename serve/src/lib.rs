@@ -71,6 +71,8 @@ pub async fn run(
         let (path, why) = (aside.path.display().to_string(), format!("ledger: {}", aside.reason));
         lake.report(Damage { path, why, n_rows: None, at: clock::now() }).await;
     }
+    let worth = config.health.component.iter().map(|it| (it.name.clone(), it.criticality));
+    ledger.keep_criticality(&worth.collect::<Vec<_>>()).await.context("writing the ledger")?;
     let ingest = open_ingest(&config, &lake).await?;
     let beside = LedgerTable::all(&config.ledger_url()).await.context("reading the ledger")?;
     let engine = Engine::new(Arc::clone(&lake), ingest.recent(), limits(&config))?;

@@ -90,6 +90,24 @@ impl Ledger {
         .map_err(failed("recording a health check"))
     }
 
+    /// Keeps what share of users is hurt, 0 to 1, when each of these components does not work.
+    pub async fn keep_criticality(&self, all: &[(String, f64)]) -> Result<()> {
+        const DOING: &str = "keeping what components are worth";
+        let mut change = self.begin(DOING).await?;
+        for (component, criticality) in all {
+            sqlx::query(
+                "insert into component_criticality (component, criticality) values ($1, $2)
+                 on conflict (component) do update set criticality = excluded.criticality",
+            )
+            .bind(component.clone())
+            .bind(*criticality)
+            .execute(&mut *change)
+            .await
+            .map_err(failed(DOING))?;
+        }
+        change.commit().await.map_err(failed(DOING))
+    }
+
     /// All components by name.
     pub async fn components(&self) -> Result<Vec<Component>> {
         let query = "select component, state, score, since, checked_at

@@ -46,6 +46,11 @@ const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../../../migrations/018_health_predictions.sql"),
     },
     Migration { number: 20, name: "api", sql: include_str!("../../../migrations/020_api.sql") },
+    Migration {
+        number: 21,
+        name: "business",
+        sql: include_str!("../../../migrations/021_business.sql"),
+    },
 ];
 
 struct Migration {

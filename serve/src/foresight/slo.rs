@@ -1,7 +1,10 @@
 //! Objectives: what was counted in every window, and what that says.
 
 use analytics::slo::{self, Counts, RULES, Standing, WINDOWS, standing};
-use arrow::{array::AsArray, datatypes::Float64Type};
+use arrow::{
+    array::{AsArray, RecordBatch},
+    datatypes::Float64Type,
+};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use remediation::{
     kind::Severity,
@@ -46,15 +49,42 @@ pub async fn stand(
     slo: &Slo,
     now: DateTime<Utc>,
 ) -> Result<Standing, analytics::Error> {
-    let (good, total) = match slo.indicator() {
-        Some(Indicator::Counted { good, total }) => (growth(good, now), growth(total, now)),
-        Some(Indicator::AtMost(events, limit)) => measured(events, "<=", limit, now),
-        Some(Indicator::AtLeast(events, limit)) => measured(events, ">=", limit, now),
-        None => return Ok(standing(slo.objective, &[Counts::default(); WINDOWS.len()])),
+    let from = start(WINDOWS[WINDOWS.len() - 1], now);
+    let Some((good, total)) = rows(slo, from, now) else {
+        return Ok(standing(slo.objective, &[Counts::default(); WINDOWS.len()]));
     };
     let (good, total) = (sums(state, &good, now).await?, sums(state, &total, now).await?);
     let counts = std::array::from_fn(|n| Counts { good: good[n], total: total[n] });
     Ok(standing(slo.objective, &counts))
+}
+
+/// What was counted of an objective from `from` to `to`.
+///
+/// # Errors
+/// Those of the engine.
+pub async fn count(
+    state: &State,
+    slo: &Slo,
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+) -> Result<Counts, analytics::Error> {
+    let Some((good, total)) = rows(slo, from, to) else { return Ok(Counts::default()) };
+    let question = format!(
+        "select cast((select sum(n) from ({good})) as double) as good, \
+                cast((select sum(n) from ({total})) as double) as total"
+    );
+    let batches = state.engine.collect(&question).await?;
+    let [good, total] = first_row(&batches);
+    Ok(Counts { good, total })
+}
+
+/// Rows `ts, n` of an objective's good events, and of all.
+fn rows(slo: &Slo, from: DateTime<Utc>, to: DateTime<Utc>) -> Option<(String, String)> {
+    Some(match slo.indicator()? {
+        Indicator::Counted { good, total } => (growth(good, from, to), growth(total, from, to)),
+        Indicator::AtMost(events, limit) => measured(events, "<=", limit, from, to),
+        Indicator::AtLeast(events, limit) => measured(events, ">=", limit, from, to),
+    })
 }
 
 fn start(window: std::time::Duration, now: DateTime<Utc>) -> DateTime<Utc> {
@@ -66,9 +96,8 @@ fn literal(at: DateTime<Utc>) -> String {
     format!("timestamp '{}'", at.to_rfc3339_opts(SecondsFormat::Micros, true))
 }
 
-/// The points of the longest window.
-fn points(events: &Events, now: DateTime<Utc>) -> String {
-    let from = start(WINDOWS[WINDOWS.len() - 1], now);
+/// The points of a window.
+fn points(events: &Events, from: DateTime<Utc>, now: DateTime<Utc>) -> String {
     format!(
         "from samples where {} and ts > {} and ts <= {} and date between date '{}' and date '{}'",
         matching(&events.metric, &events.labels),
@@ -80,19 +109,25 @@ fn points(events: &Events, now: DateTime<Utc>) -> String {
 }
 
 /// Every point as an event: rows of good ones, and of all.
-fn measured(events: &Events, is: &str, limit: f64, now: DateTime<Utc>) -> (String, String) {
-    let rows = points(events, now);
+fn measured(
+    events: &Events,
+    is: &str,
+    limit: f64,
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+) -> (String, String) {
+    let rows = points(events, from, to);
     let good =
         format!("select ts, case when value {is} {limit:e} then 1.0 else 0.0 end as n {rows}");
     (good, format!("select ts, 1.0 as n {rows}"))
 }
 
 /// What counters grew by between neighbours; after a reset, what they have reached since.
-fn growth(events: &Events, now: DateTime<Utc>) -> String {
+fn growth(events: &Events, from: DateTime<Utc>, to: DateTime<Utc>) -> String {
     format!(
         "select ts, case when value < before then value else value - before end as n from \
          (select ts, value, lag(value) over (partition by series order by ts) as before {})",
-        points(events, now)
+        points(events, from, to)
     )
 }
 
@@ -108,12 +143,17 @@ async fn sums(
     };
     let columns = WINDOWS.map(sum).join(", ");
     let batches = state.engine.collect(&format!("select {columns} from ({rows})")).await?;
+    Ok(first_row(&batches))
+}
+
+/// The numbers of the first row; zero where there is none.
+fn first_row<const N: usize>(batches: &[RecordBatch]) -> [f64; N] {
     let row = batches.iter().find(|batch| batch.num_rows() > 0);
-    Ok(std::array::from_fn(|n| {
+    std::array::from_fn(|n| {
         let column = row.and_then(|row| row.column(n).as_primitive_opt::<Float64Type>());
         let sum = column.and_then(|column| column.iter().next().flatten());
         sum.filter(|sum| sum.is_finite()).unwrap_or(0.0)
-    }))
+    })
 }
 
 /// An objective with how it stands, for people and programs.

@@ -15,6 +15,7 @@ mod findings;
 mod forecasts;
 mod health;
 mod incidents;
+mod kpis;
 mod list;
 mod page;
 mod performance;
@@ -51,6 +52,7 @@ pub fn app(state: State) -> Router {
         .merge(forecasts::router())
         .merge(catalog::router())
         .merge(incidents::router())
+        .merge(kpis::router())
         .merge(actions::router())
         .merge(silences::router())
         .merge(alerts::router())

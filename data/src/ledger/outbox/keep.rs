@@ -1,5 +1,7 @@
 //! Looking after the outbox: redriving, lines that stand still, removing what is old.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 
 use super::{chunks, end, statement, values};
@@ -10,6 +12,8 @@ use crate::{
 
 /// Rows that one call redrives at most.
 const REDRIVE_MAX: u32 = 10_000;
+/// A day in microseconds.
+const DAY_US: i64 = 86_400_000_000;
 
 /// Which dead or quarantined deliveries should be tried anew.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -103,18 +107,48 @@ impl Ledger {
         Ok(lines.len())
     }
 
-    /// Removes up to `limit` deliveries in a state that were finished before a time. Gives their number.
+    /// Removes up to `limit` deliveries in a state that were finished before a time, and adds them to
+    /// the counts of their days. Gives their number.
     pub async fn expire_deliveries(
         &self,
         state: &str,
         before: DateTime<Utc>,
         limit: u32,
     ) -> Result<u64> {
+        const DOING: &str = "removing old deliveries";
         const EXPIRE: &str = "delete from delivery where delivery_id in (
             select delivery_id from delivery
-            where  finished_at is not null and finished_at < $1 and state = $2 limit $3)";
+            where  finished_at is not null and finished_at < $1 and state = $2 limit $3)
+            returning destination, state, finished_at";
+        let mut change = self.begin(DOING).await?;
         let expire = sqlx::query(EXPIRE).bind(micros(before)).bind(state.to_owned());
-        let done = expire.bind(i64::from(limit)).execute(&self.pool).await;
-        Ok(done.map_err(failed("removing old deliveries"))?.rows_affected())
+        let gone = expire.bind(i64::from(limit)).fetch_all(&mut *change).await;
+        let gone = gone.map_err(failed(DOING))?;
+        let mut days: BTreeMap<(i64, String), [i64; 2]> = BTreeMap::new();
+        for row in &gone {
+            let (state, finished_at): (String, i64) =
+                (get(row, "state")?, get(row, "finished_at")?);
+            let day = finished_at - finished_at.rem_euclid(DAY_US);
+            let counts = days.entry((day, get(row, "destination")?)).or_default();
+            counts[usize::from(state == "dead")] += 1;
+        }
+        for ((day, destination), [delivered, dead]) in days {
+            sqlx::query(
+                "insert into delivery_day (day_at, destination, delivered, dead)
+                 values ($1, $2, $3, $4)
+                 on conflict (day_at, destination) do update
+                 set delivered = delivery_day.delivered + excluded.delivered,
+                     dead      = delivery_day.dead + excluded.dead",
+            )
+            .bind(day)
+            .bind(destination)
+            .bind(delivered)
+            .bind(dead)
+            .execute(&mut *change)
+            .await
+            .map_err(failed(DOING))?;
+        }
+        change.commit().await.map_err(failed(DOING))?;
+        Ok(gone.len() as u64)
     }
 }
