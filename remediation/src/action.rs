@@ -20,10 +20,19 @@
 //! | `rabbitmq_close_consumers` | closes the connections of a queue's consumers | `url`, `vhost`, `queue` |
 //! | `rotate_file` | starts a log anew | `path`, `keep`, `copy` |
 //! | `compress_files`, `delete_files` | old files of a folder | `folder`, `older_than`, `names` |
+//! | `redrive_deliveries` | makes dead letters of a destination due again | `destination`, `deliveries` |
+//! | `pause_destination`, `resume_destination` | sends nothing there for a while | `destination`, `reason` |
+//! | `restart_container` | of Docker; with the feature `docker` | `container`, `url`, `stop_timeout` |
+//! | `restart_rollout`, `delete_pod` | of Kubernetes; with the feature `kubernetes` | `kind`, `name`, `namespace`, `url`, `token_file`, `ca_file` |
 
 mod command;
+mod delivery;
+#[cfg(feature = "docker")]
+mod docker;
 mod file;
 mod http;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 mod output;
 mod postgres;
 mod process;
@@ -31,9 +40,11 @@ mod rabbitmq;
 mod redis;
 mod systemd;
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use data::ledger::Ledger;
 use toml::{Table, Value};
 
 pub(crate) use output::bounded;
@@ -81,6 +92,22 @@ pub struct Context {
     pub allowed: Allowed,
     /// How long it may take.
     pub timeout: Duration,
+    /// When it begins.
+    pub now: DateTime<Utc>,
+    /// Where our own deliveries are; `None` where there are none.
+    pub ledger: Option<Arc<Ledger>>,
+}
+
+impl Context {
+    /// How an action is run that has nothing to do with our own deliveries.
+    pub fn new(
+        key: impl Into<String>,
+        allowed: Allowed,
+        timeout: Duration,
+        now: DateTime<Utc>,
+    ) -> Self {
+        Self { key: key.into(), allowed, timeout, now, ledger: None }
+    }
 }
 
 /// What an action has done.
@@ -118,9 +145,9 @@ pub trait Act: Send + Sync + fmt::Debug {
 }
 
 macro_rules! actions {
-    ($($name:literal => $type:ty,)*) => {
+    ($($(#[$only:meta])* $name:literal => $type:ty,)*) => {
         /// The names of all kinds.
-        pub const NAMES: &[&str] = &[$($name,)*];
+        pub const NAMES: &[&str] = &[$($(#[$only])* $name,)*];
 
         /// An action from its settings, in which all names are filled in.
         ///
@@ -128,7 +155,7 @@ macro_rules! actions {
         /// What is wrong with them, a sentence.
         pub fn parse(name: &str, settings: Table) -> Result<Box<dyn Act>, String> {
             match name {
-                $($name => {
+                $($(#[$only])* $name => {
                     let read = Value::Table(settings).try_into::<$type>();
                     Ok(Box::new(read.map_err(|error| error.message().to_owned())?))
                 })*
@@ -158,6 +185,15 @@ actions! {
     "rotate_file" => file::RotateFile,
     "compress_files" => file::CompressFiles,
     "delete_files" => file::DeleteFiles,
+    "redrive_deliveries" => delivery::RedriveDeliveries,
+    "pause_destination" => delivery::PauseDestination,
+    "resume_destination" => delivery::ResumeDestination,
+    #[cfg(feature = "docker")]
+    "restart_container" => docker::RestartContainer,
+    #[cfg(feature = "kubernetes")]
+    "restart_rollout" => kubernetes::RestartRollout,
+    #[cfg(feature = "kubernetes")]
+    "delete_pod" => kubernetes::DeletePod,
 }
 
 /// Whether settings whose names are not filled in yet can work. A whole text that is a name may become

@@ -309,6 +309,37 @@ program = '/bin/true'
         check("dry_run = true", &both(), &[], Step::DryRun(0));
     }
 
+    #[test]
+    fn a_forecast_is_acted_on_once_it_is_probable_enough() {
+        let check = |probability: f64, more: &str| {
+            let (incident, playbook) = (incident("web", Kind::DiskFilling), playbook(more));
+            let foreseen =
+                Symptom { rule: "forecast".into(), score: Some(probability), ..symptom() };
+            let case = Case {
+                incident: &incident,
+                symptom: &foreseen,
+                playbook: &playbook,
+                rungs: &both(),
+                past: &[],
+                dry_run: false,
+                probability: 0.9,
+            };
+            let facts = Facts {
+                actions: &[],
+                brakes: &[],
+                effectiveness: &[],
+                n_components: 1,
+                in_maintenance: false,
+            };
+            next(&case, &limits(), &facts, now())
+        };
+        assert_eq!(check(0.9, ""), Step::Act(0, None));
+        let wait = |text: &str| Step::Wait(text.to_owned());
+        assert_eq!(check(0.8, ""), wait("its probability is 0.80; 0.90 is needed"));
+        let strict = "match = { probability = 0.99 }";
+        assert_eq!(check(0.95, strict), wait("its probability is 0.95; 0.99 is needed"));
+    }
+
     #[track_caller]
     fn judged(minutes: i64, value: Option<f64>, good: bool, expected: Option<&str>) {
         let mut it = action("t", 0, None);

@@ -195,7 +195,19 @@ impl Limits {
         };
         for it in facts.effectiveness.iter().filter(|it| it.attempts >= self.floor_attempts) {
             let name = suspension(&it.incident_kind, &it.action);
-            if it.share < self.floor && !facts.brakes.iter().any(|brake| brake.name == name) {
+            let before = facts.brakes.iter().find(|brake| brake.name == name);
+            // Released by hand, it may try again, and is held again once that did not help either.
+            let in_vain = |released: DateTime<Utc>| {
+                facts.actions.iter().any(|one| {
+                    one.incident_kind == it.incident_kind
+                        && one.action == it.action
+                        && one.started_at > Some(released)
+                        && matches!(one.outcome.as_deref(), Some("no_effect" | "worse" | "failed"))
+                })
+            };
+            let is_news =
+                before.is_none_or(|brake| brake.ends_at.is_some_and(|released| in_vain(released)));
+            if it.share < self.floor && is_news {
                 let reason = format!(
                     "`{}` helped against {} in {} of {} cases",
                     it.action, it.incident_kind, it.effective, it.attempts
@@ -408,6 +420,15 @@ pub(crate) mod tests {
                 .suspended("worker_dead", "call_http", &Facts { brakes: &due, ..facts })
                 .is_some()
         );
+        // Released by hand ten minutes ago: an attempt before that counts no more, one after it does.
+        let released = [Brake { name: suspension("worker_dead", "call_http"), ..brake("", -10) }];
+        let tried =
+            |ago| Action { action: "call_http".into(), ..action("a", ago, Some("no_effect")) };
+        for (ago, n) in [(11, 0), (9, 1)] {
+            let tried = [tried(ago)];
+            let facts = Facts { actions: &tried, brakes: &released, ..facts };
+            assert_eq!(limits().due_brakes(&facts, &[], now()).len(), n, "{ago} minutes ago");
+        }
         // After the breaker closed, what failed before counts no more.
         let closed = [brake("breaker", -5)];
         let due = limits().due_brakes(

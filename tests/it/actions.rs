@@ -1,7 +1,10 @@
 //! Actions against the real thing: each does what its name says, and nothing else.
 
+mod containers;
+
 use std::{path::Path, time::Duration};
 
+use chrono::Utc;
 use redis::{AsyncCommands, aio::MultiplexedConnection};
 use remediation::action::{self, Allowed, Context, Done};
 use tests::{postgres::Postgres, redis::Redis};
@@ -13,7 +16,7 @@ async fn run(name: &str, settings: &str, folder: Option<&Path>) -> Result<Done, 
     let roots = folder.map(Path::to_owned).into_iter().collect();
     let allowed = Allowed { roots, ..Allowed::default() };
     let timeout = Duration::from_secs(10);
-    action::run(&*action, &Context { key: "k".into(), allowed, timeout }).await
+    action::run(&*action, &Context::new("k", allowed, timeout, Utc::now())).await
 }
 
 async fn session(url: &str) -> Client {

@@ -11,6 +11,7 @@ use chrono::Utc;
 use data::ledger::{Action, Incident, IncidentFilter, Ledger};
 use tests::process::Home;
 
+mod kpis;
 mod people;
 mod replay;
 
@@ -50,6 +51,7 @@ every = "200ms"
 lease = "2s"
 cool_down = "COOL_DOWN"
 allow_commands = ["/bin/true"]
+command_user = [0, 0]
 "#;
 
 const NO_EFFECT: &str = r#"

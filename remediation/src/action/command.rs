@@ -122,7 +122,7 @@ mod tests {
             ..Allowed::default()
         };
         let timeout = Duration::from_millis(500);
-        super::super::run(command, &Context { key: "k".into(), allowed, timeout }).await
+        super::super::run(command, &Context::new("k", allowed, timeout, Default::default())).await
     }
 
     #[tokio::test]

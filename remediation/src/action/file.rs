@@ -280,7 +280,7 @@ mod tests {
         fn context(&self) -> Context {
             let roots = vec![self.0.clone()];
             let allowed = Allowed { roots, ..Allowed::default() };
-            Context { key: "k".into(), allowed, timeout: Duration::from_secs(5) }
+            Context::new("k", allowed, Duration::from_secs(5), Default::default())
         }
 
         fn names(&self) -> Vec<String> {

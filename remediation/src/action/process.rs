@@ -294,7 +294,7 @@ mod tests {
 
     fn context() -> Context {
         let timeout = Duration::from_secs(20);
-        Context { key: "k".into(), allowed: Allowed::default(), timeout }
+        Context::new("k", Allowed::default(), timeout, Default::default())
     }
 
     fn pid_file(name: &str) -> PathBuf {

@@ -101,7 +101,8 @@ pub struct Healing {
     pub allow_commands: Vec<PathBuf>,
     /// Folders under which files may be rotated, compressed and removed.
     pub allow_folders: Vec<PathBuf>,
-    /// The user and the group, as numbers, that commands run as when this process may choose.
+    /// The user and the group, as numbers, that commands run as when this process may choose; nobody
+    /// (65534) when absent and this process is root.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub command_user: Option<(u32, u32)>,
     /// Actions on one target …

@@ -1,6 +1,6 @@
 //! One turn of the loop: verify, decide, act, tell.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use data::ledger::{Action, Changes, Incident, Symptom};
@@ -329,6 +329,8 @@ async fn begin(
             tracing::error!("what an action did was not recorded; it will be looked for: {error}");
         }
         state.healing.wake();
+        // It may have been about a destination.
+        state.outbox.wake();
     });
     Ok(())
 }
@@ -413,6 +415,7 @@ async fn escalate(
 impl Healing {
     /// How an action is run.
     pub(super) fn context(&self, key: String, timeout: Duration) -> Context {
-        Context { key, allowed: self.allowed.clone(), timeout }
+        let ledger = Some(Arc::clone(&self.ledger));
+        Context { ledger, ..Context::new(key, self.allowed.clone(), timeout, clock::now()) }
     }
 }

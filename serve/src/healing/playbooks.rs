@@ -1,6 +1,6 @@
 //! Where playbooks come from: the configuration file, a folder, and the program itself.
 
-use std::{fs, path::Path};
+use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
 use remediation::{
     action::Allowed,
@@ -9,12 +9,17 @@ use remediation::{
 
 use crate::config::Config;
 
-/// What may be touched at all.
+/// User and group that may do nothing in particular.
+pub(super) const NOBODY: (u32, u32) = (65_534, 65_534);
+
+/// What may be touched at all. A command does not get the rights of the system's administrator unless
+/// the configuration says so.
 pub fn allowed(config: &Config) -> Allowed {
+    let is_root = fs::metadata("/proc/self").is_ok_and(|it| it.uid() == 0);
     Allowed {
         commands: config.healing.allow_commands.clone(),
         roots: config.healing.allow_folders.clone(),
-        user: config.healing.command_user,
+        user: config.healing.command_user.or(is_root.then_some(NOBODY)),
         any: false,
     }
 }

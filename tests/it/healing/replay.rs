@@ -99,6 +99,7 @@ to = ["chat"]
 every = "200ms"
 lease = "2s"
 allow_commands = ["/bin/true", "/usr/bin/touch"]
+command_user = [0, 0]
 [[playbook]]
 name = "makes it worse"
 verify = {{ wait = "300ms", within = "2s" }}
@@ -126,8 +127,9 @@ arguments = ["{}"]
             .unwrap();
     };
     write(10.0).await;
-    let begun = async || !actions(ledger).await.is_empty();
-    until(&home, "begun", || begun()).await;
+    // What is written before it was done says nothing of its effect.
+    let acted = async || actions(ledger).await.first().is_some_and(|it| it.acted_at.is_some());
+    until(&home, "acted", || acted()).await;
     write(50.0).await;
     let undone = async || mark.exists() && incidents(ledger).await[0].escalated_at.is_some();
     until(&home, "undone and handed to people", || undone()).await;
