@@ -315,6 +315,11 @@ impl<'a> Desk<'a> {
         resolve(incident, "merge", now);
         incident.merged_into = Some(into.to_owned());
         let (title, bad) = (incident.title.clone(), severity(&incident.severity));
+        // Whoever was told of the part is told of the end of the whole.
+        let notices = incident.notices;
+        if let Some(whole) = self.incidents.get_mut(into) {
+            whole.notices += notices;
+        }
         self.tell(part, "merged", who, format!("into {into}"));
         self.tell(into, "absorbed", who, title.clone());
         self.raise(into, bad, &title);

@@ -13,6 +13,9 @@ use crate::{incident::severity, kind::Severity, playbook::glob};
 /// Incidents that one message lists.
 pub const LISTED_MAX: usize = 20;
 
+/// How long an alert that was handed to Alertmanager lasts there, unless its end is told before.
+const ALERT_LASTS: TimeDelta = TimeDelta::days(7);
+
 /// When people are told.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
@@ -115,37 +118,106 @@ pub fn told(it: &Incident, now: DateTime<Utc>) -> Incident {
     Incident { notified_at: Some(now), notices: it.notices + 1, ..it.clone() }
 }
 
-/// The message about what is due: JSON with a `text` for people.
-pub fn message(
+/// One message to one destination.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Told {
+    /// JSON.
+    pub payload: String,
+    /// Those with the same key must arrive in order.
+    pub ordering_key: Option<String>,
+}
+
+/// What a destination of this kind is told of what is due.
+///
+/// People read one message about everything. A service that keeps alerts of its own gets them one by
+/// one, under a name that stays, so that it ends what it began: in one message where it takes a list,
+/// else in one each, and in order.
+pub fn messages(
+    destination_kind: &str,
     all: &[(Why, &Incident)],
-    links: &[String],
     base: &str,
     now: DateTime<Utc>,
-) -> String {
+) -> Vec<Told> {
+    match destination_kind {
+        "pagerduty" => all.iter().map(|(why, it)| alone(*why, it, base)).collect(),
+        "alertmanager" => {
+            let alerts: Vec<_> = all.iter().map(|(_, it)| alert(it, base, now)).collect();
+            let payload = serde_json::json!({ "alerts": alerts }).to_string();
+            vec![Told { payload, ordering_key: Some("alerts".to_owned()) }]
+        }
+        _ => vec![Told { payload: together(all, base, now), ordering_key: None }],
+    }
+}
+
+/// The message about everything that is due: JSON with a `text` for people.
+fn together(all: &[(Why, &Incident)], base: &str, now: DateTime<Utc>) -> String {
     let mut lines: Vec<String> =
         all.iter().take(LISTED_MAX).map(|(why, it)| line(*why, it)).collect();
+    let title = match (lines.first(), all.len()) {
+        (Some(first), 0 | 1) => first.clone(),
+        (Some(first), n) => format!("{first} (and {} more)", n - 1),
+        (None, _) => String::new(),
+    };
     if all.len() > LISTED_MAX {
         lines.push(format!("… and {} more", all.len() - LISTED_MAX));
     }
-    lines.extend(links.iter().cloned());
     let incidents: Vec<_> = all.iter().take(LISTED_MAX).map(|(why, it)| {
         serde_json::json!({
             "id": it.id, "why": word(*why), "component": it.component, "kind": it.kind,
             "severity": it.severity, "state": it.state, "title": it.title,
             "opened_at": it.opened_at, "resolved_at": it.resolved_at, "escalation": it.escalation,
-            "url": format!("{base}/api/v1/incidents/{}", it.id),
+            "url": url(it, base),
         })
     }).collect();
     let worst = all.iter().map(|(_, it)| severity(&it.severity)).max().unwrap_or(Severity::Info);
-    let kind = match all.iter().all(|(why, _)| *why == Why::Resolved) {
-        true => "incident.resolved",
-        false => "incident.notice",
+    let (kind, status) = match all.iter().all(|(why, _)| *why == Why::Resolved) {
+        true => ("incident.resolved", "resolved"),
+        false => ("incident.notice", "firing"),
     };
     serde_json::json!({
         "type": kind, "timestamp": now, "severity": worst.as_str(), "n_incidents": all.len(),
-        "text": lines.join("\n"), "incidents": incidents,
+        "status": status, "title": title, "text": lines.join("\n"), "incidents": incidents,
     })
     .to_string()
+}
+
+/// The message about one incident, for a service that keeps it under its identifier.
+fn alone(why: Why, it: &Incident, base: &str) -> Told {
+    let payload = serde_json::json!({
+        "type": "incident.notice", "status": status(it), "dedup_key": it.id, "why": word(why),
+        "title": line(why, it), "severity": it.severity, "component": it.component,
+        "kind": it.kind, "opened_at": it.opened_at, "resolved_at": it.resolved_at,
+        "escalation": it.escalation, "url": url(it, base),
+    });
+    Told { payload: payload.to_string(), ordering_key: Some(it.id.clone()) }
+}
+
+/// An incident as an alert of Alertmanager. Labels say which alert it is, so nothing that changes while
+/// it lasts is among them.
+fn alert(it: &Incident, base: &str, now: DateTime<Utc>) -> serde_json::Value {
+    let mut alert = serde_json::json!({
+        "labels": {"alertname": it.kind, "component": it.component, "incident": it.id},
+        "annotations": {"summary": it.title, "severity": it.severity},
+        "startsAt": it.started_at, "generatorURL": url(it, base),
+    });
+    // Without an end it would be over by itself after a few minutes.
+    alert["endsAt"] = serde_json::json!(it.resolved_at.unwrap_or(now + ALERT_LASTS));
+    if let Some(why) = &it.escalation {
+        alert["annotations"]["description"] = serde_json::json!(why);
+    }
+    alert
+}
+
+fn status(it: &Incident) -> &'static str {
+    match it.state.as_str() {
+        "resolved" => "resolved",
+        "acknowledged" => "acknowledged",
+        _ => "firing",
+    }
+}
+
+fn url(it: &Incident, base: &str) -> String {
+    format!("{base}/api/v1/incidents/{}", it.id)
 }
 
 fn line(why: Why, it: &Incident) -> String {
@@ -221,6 +293,29 @@ mod tests {
         check(&unheard, false, 1, None);
         check(&Incident { snoozed_until: later, ..open.clone() }, false, 0, None);
         check(&Incident { severity: "info".into(), ..open }, false, 0, None);
+    }
+
+    #[test]
+    fn a_service_that_keeps_alerts_is_told_of_the_end_under_the_name_of_the_beginning() {
+        let open = incident("web", Kind::ServiceDown);
+        let over = Incident { state: "resolved".into(), resolved_at: Some(now()), ..open.clone() };
+        let field = |why, it: &Incident, kind, pointer: &str| {
+            let told = messages(kind, &[(why, it)], "http://p", now()).remove(0);
+            let payload: serde_json::Value = serde_json::from_str(&told.payload).unwrap();
+            payload.pointer(pointer).cloned()
+        };
+        for (kind, name) in [("pagerduty", "/dedup_key"), ("alertmanager", "/alerts/0/labels")] {
+            let began = field(Why::New, &open, kind, name);
+            assert_eq!(began, field(Why::Resolved, &over, kind, name), "{kind}");
+            assert!(began.is_some(), "{kind}");
+        }
+        assert_eq!(field(Why::New, &open, "pagerduty", "/status"), Some("firing".into()));
+        assert_eq!(field(Why::Resolved, &over, "pagerduty", "/status"), Some("resolved".into()));
+        let end = |why, it: &Incident| field(why, it, "alertmanager", "/alerts/0/endsAt");
+        assert_ne!(end(Why::New, &open), end(Why::Resolved, &over));
+        let two = [(Why::New, &open), (Why::Resolved, &over)];
+        assert_eq!(messages("pagerduty", &two, "", now()).len(), 2, "one each");
+        assert_eq!(messages("slack", &two, "", now()).len(), 1, "one for people");
     }
 
     #[test]

@@ -77,6 +77,7 @@ async fn incidents(one: &Ledger, other: &Ledger) {
         id: id.to_owned(),
         destination: "on-call".to_owned(),
         payload: "{}".to_owned(),
+        ordering_key: None,
     };
     let changes = |incident: &Incident, promises: Vec<NewDelivery>| Changes {
         incidents: vec![incident.clone()],

@@ -95,10 +95,13 @@ impl Ledger {
         found.map_err(failed("finding an incident"))?.as_ref().map(incident).transpose()
     }
 
-    /// The incidents that are not resolved, and those resolved after `since`; the newest first.
+    /// The incidents that are not resolved, those resolved after `since`, and those whose end nobody was
+    /// told of who was told of the trouble; the newest first.
     pub async fn current_incidents(&self, since: DateTime<Utc>) -> Result<Vec<Incident>> {
         let query = format!(
             "select {COLUMNS} from incident where state <> 'resolved' or resolved_at >= $1 \
+                or (notices > 0 and merged_into is null \
+                    and (notified_at is null or notified_at < resolved_at)) \
              order by opened_at desc, incident_id limit $2"
         );
         let query = sqlx::query(sqlx::AssertSqlSafe(query)).bind(micros(since)).bind(ROWS_MAX);

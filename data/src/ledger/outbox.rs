@@ -28,12 +28,14 @@ use crate::Result;
 const CHUNKS: [usize; 5] = [256, 64, 16, 4, 1];
 
 /// A promise of our own, made in the transaction of the fact that it reports.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct NewDelivery {
     /// Its identifier: the receiver recognises a repeat by it.
     pub id: String,
     /// To whom.
     pub destination: String,
+    /// Those with the same key go out one after another.
+    pub ordering_key: Option<String>,
     /// What, as JSON.
     pub payload: String,
 }

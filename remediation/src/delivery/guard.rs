@@ -62,9 +62,9 @@ fn special_v6(address: Ipv6Addr) -> Option<&'static str> {
         [0, 0, 0, 0, 0, 0, 0, 0] => Some("this host"),
         [0, 0, 0, 0, 0, 0, 0, 1] => Some("loopback"),
         // An IPv4 address in other clothes: compatible, translated, 6to4.
-        [0, 0, 0, 0, 0, 0, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
-            special(embedded(high, low))
-        }
+        [0, 0, 0, 0, 0, 0, high, low]
+        | [0, 0, 0, 0, 0xffff, 0, high, low]
+        | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => special(embedded(high, low)),
         [0x2002, high, low, ..] => special(embedded(high, low)),
         [0x64, 0xff9b, 1, ..] => Some("translated locally"),
         [0x100, 0, 0, 0, ..] => Some("discarded"),
@@ -91,7 +91,7 @@ mod tests {
         assert_eq!(guard.check(address.parse().unwrap()).is_ok(), is_allowed, "{address}");
     }
 
-    const PRIVATE: [&str; 20] = [
+    const PRIVATE: [&str; 21] = [
         "0.0.0.0",
         "10.1.2.3",
         "100.64.0.1",
@@ -108,6 +108,7 @@ mod tests {
         "::ffff:127.0.0.1",
         "::ffff:a9fe:a9fe",
         "::7f00:1",
+        "::ffff:0:7f00:1",
         "64:ff9b::7f00:1",
         "2002:7f00:1::",
         "fd12:3456::1",

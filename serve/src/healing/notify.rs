@@ -14,6 +14,9 @@ use super::{
 };
 use crate::state::State;
 
+/// Characters of a title.
+const TITLE_MAX: usize = 120;
+
 /// Tells people; gives how many messages were promised.
 pub(super) async fn run(state: &State, now: DateTime<Utc>) -> anyhow::Result<usize> {
     let known = Known::read(&state.healing, now).await?;
@@ -40,8 +43,12 @@ pub(super) async fn run(state: &State, now: DateTime<Utc>) -> anyhow::Result<usi
     if due.is_empty() || state.config.notify.to.is_empty() {
         return Ok(0);
     }
-    let body = notice::message(&due, &[], &base(state), now);
-    let mut changes = Changes { promises: promises(state, &body), ..Changes::default() };
+    let base = base(state);
+    let promises = state.config.notify.to.iter().flat_map(|destination| {
+        let told = notice::messages(&kind_of(state, destination), &due, &base, now);
+        told.into_iter().map(|it| promise(destination, it.payload, it.ordering_key))
+    });
+    let mut changes = Changes { promises: promises.collect(), ..Changes::default() };
     for (why, it) in &due {
         changes.incidents.push(notice::told(it, now));
         let to = state.config.notify.to.join(", ");
@@ -78,19 +85,22 @@ fn is_handled(state: &State, known: &Known, it: &Incident, symptoms: &[&Symptom]
 
 /// A message that is about no incident.
 pub(super) fn plain(state: &State, kind: &str, text: &str, now: DateTime<Utc>) -> Vec<NewDelivery> {
-    let body =
-        serde_json::json!({"type": kind, "timestamp": now, "severity": "warning", "text": text});
-    promises(state, &body.to_string())
+    let title: String = text.chars().take(TITLE_MAX).collect();
+    let body = serde_json::json!({
+        "type": kind, "timestamp": now, "severity": "warning", "title": title, "text": text,
+    });
+    let to = state.config.notify.to.iter();
+    to.map(|destination| promise(destination, body.to_string(), None)).collect()
 }
 
-fn promises(state: &State, body: &str) -> Vec<NewDelivery> {
-    let to = state.config.notify.to.iter();
-    to.map(|destination| NewDelivery {
-        id: Uuid::now_v7().to_string(),
-        destination: destination.clone(),
-        payload: body.to_owned(),
-    })
-    .collect()
+fn promise(destination: &str, payload: String, ordering_key: Option<String>) -> NewDelivery {
+    let id = Uuid::now_v7().to_string();
+    NewDelivery { id, destination: destination.to_owned(), payload, ordering_key }
+}
+
+/// The kind of a destination; nothing while there is none of this name.
+fn kind_of(state: &State, destination: &str) -> String {
+    state.outbox.registry().get(destination).map_or(String::new(), |it| it.row.kind.clone())
 }
 
 /// How links begin.

@@ -27,7 +27,7 @@ pub(in crate::ledger) async fn enqueue(
         fingerprint: String::new(),
         destination: new.destination.clone(),
         route: vec![],
-        ordering_key: None,
+        ordering_key: new.ordering_key.clone(),
         payload: new.payload.clone(),
         created_at: now,
         due_at: now,

@@ -1,12 +1,13 @@
 //! Google Chat: a space's incoming webhook.
 //!
-//! A payload that is a message already (`text`, `cards`, `cardsV2`) is sent as it is.
+//! A payload that is a message already (`text`, `cards`, `cardsV2`, and nothing that the service does not
+//! know) is sent as it is; of any other, its words.
 //! <https://developers.google.com/workspace/chat/quickstart/webhooks>
 
 use serde_json::{Value, json};
 use url::Url;
 
-use super::{template, words};
+use super::{is_message, own_template, told};
 use crate::delivery::{
     Message,
     fields::{Fields, Wrong},
@@ -14,15 +15,20 @@ use crate::delivery::{
     template::Template,
 };
 
+/// Fields of a message; one that is not among them makes the service refuse it.
+const MAIN: [&str; 3] = ["text", "cards", "cardsV2"];
+const MORE: [&str; 4] = ["thread", "fallbackText", "accessoryWidgets", "actionResponse"];
+/// Characters of a text: the service's limit.
+const TEXT_MAX: usize = 4_096;
+
 #[derive(Clone, Debug)]
 pub(super) struct GoogleChat {
     url: Url,
-    template: Template,
+    template: Option<Template>,
 }
 
 pub(super) fn read(fields: &mut Fields, guard: &Guard) -> Result<GoogleChat, Wrong> {
-    let template = template(fields, "template", "{{title}}\n{{summary}}\n{{description}}")?;
-    Ok(GoogleChat { url: super::url(fields, guard)?, template })
+    Ok(GoogleChat { url: super::url(fields, guard)?, template: own_template(fields)? })
 }
 
 impl GoogleChat {
@@ -32,10 +38,12 @@ impl GoogleChat {
         if !url.query_pairs().any(|(name, _)| name == "requestId") {
             url.query_pairs_mut().append_pair("requestId", message.id);
         }
-        let is_message = ["text", "cards", "cardsV2"].iter().any(|it| payload.get(it).is_some());
-        let body = match is_message {
+        let body = match is_message(payload, &MAIN, &MORE) {
             true => payload.clone(),
-            false => json!({"text": words(&self.template, payload)}),
+            false => {
+                let text = told(self.template.as_ref(), payload);
+                json!({"text": text.chars().take(TEXT_MAX).collect::<String>()})
+            }
         };
         (url, body)
     }

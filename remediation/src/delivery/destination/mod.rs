@@ -225,6 +225,37 @@ fn words(template: &Template, payload: &Value) -> String {
     }
 }
 
+/// A text for people: that of a template that somebody chose, else the payload's `text`, else what it
+/// has of title, summary and description.
+fn told(template: Option<&Template>, payload: &Value) -> String {
+    match (template, said(payload, &["text"])) {
+        (Some(template), _) => words(template, payload),
+        (None, Some(text)) => text.to_owned(),
+        (None, None) => {
+            let parts = ["title", "summary", "description"];
+            let parts: Vec<_> = parts.iter().filter_map(|it| said(payload, &[*it])).collect();
+            match parts.is_empty() {
+                true => serde_json::to_string_pretty(payload).unwrap_or_default(),
+                false => parts.join("\n"),
+            }
+        }
+    }
+}
+
+/// Whether a payload is a message of the service already: it has one of the `main` fields, and no field
+/// that the service does not know and would refuse.
+fn is_message(payload: &Value, main: &[&str], more: &[&str]) -> bool {
+    let Value::Object(fields) = payload else { return false };
+    fields.keys().any(|it| main.contains(&it.as_str()))
+        && fields.keys().all(|it| main.contains(&it.as_str()) || more.contains(&it.as_str()))
+}
+
+fn own_template(fields: &mut Fields) -> Result<Option<Template>, Wrong> {
+    let text = fields.text("template")?;
+    let read = |text: String| Template::parse(&text).map_err(|why| Wrong::new("template", why));
+    text.map(read).transpose()
+}
+
 /// The first of these fields that is a text.
 fn said<'a>(payload: &'a Value, fields: &[&str]) -> Option<&'a str> {
     fields.iter().find_map(|field| payload.get(field)?.as_str()).filter(|text| !text.is_empty())
