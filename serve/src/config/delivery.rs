@@ -46,6 +46,8 @@ pub struct Delivery {
     pub keep_delivered: Period,
     /// How long what was given up is kept.
     pub keep_dead: Period,
+    /// A destination that keeps failing and has taken nothing for so long is an incident.
+    pub failing_after: Period,
     /// A destination that has not confirmed anything for so long is probed.
     pub probe_every: Period,
     /// A destination that has not confirmed anything for so long is reported through another one.
@@ -89,6 +91,7 @@ impl Default for Delivery {
             tenants: vec![],
             keep_delivered: Period::days(7),
             keep_dead: Period::days(90),
+            failing_after: Period::seconds(60),
             probe_every: Period::days(1),
             confirm_within: Period::seconds(26 * 3600),
             destination: vec![],

@@ -105,6 +105,17 @@ impl Config {
         toml::to_string(&redact::table(table)).expect("a table can be written as TOML")
     }
 
+    /// Where the `n`th table of this header is written, such as `pipenotify.toml:12`, for messages about
+    /// one of several; `configuration` when it comes from elsewhere.
+    pub fn place(&self, header: &str, n: usize) -> String {
+        let found = self.file.as_ref().and_then(|path| {
+            let text = fs::read_to_string(path).ok()?;
+            let mut lines = text.lines().enumerate().filter(|(_, line)| line.trim() == header);
+            Some(format!("{}:{}", path.display(), lines.nth(n)?.0 + 1))
+        });
+        found.unwrap_or_else(|| "configuration".to_owned())
+    }
+
     /// What no single value can be blamed for.
     fn check(&self) -> Result<(), Error> {
         let names: Vec<_> = self.health.component.iter().map(|component| &component.name).collect();

@@ -123,7 +123,7 @@ pub(crate) async fn start(
     let delivery = config.delivery.clone();
     let guard = guard(&delivery);
     let registry = Registry::new(guard.clone());
-    registry.adopt(ledger, &delivery).await?;
+    registry.adopt(ledger, config).await?;
     let settings = Settings {
         guard,
         timeout: delivery.timeout.0,
@@ -148,6 +148,12 @@ pub(crate) async fn start(
         hint: Notify::new(),
         depths: Mutex::default(),
     });
+    for name in config.notify.to.iter().filter(|name| shared.registry.get(name).is_none()) {
+        tracing::warn!(
+            "`notify.to` names `{name}`, which is no destination; what it is to be told waits until \
+             there is one"
+        );
+    }
     let (asked, waiting) = mpsc::channel(WAITING_MAX);
     tasks.spawn(keeper::run(Arc::clone(&shared), waiting, tasks.stopping()));
     let outbox = Outbox { asked, shared };

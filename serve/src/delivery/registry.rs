@@ -87,11 +87,13 @@ impl Registry {
     pub(super) async fn adopt(
         &self,
         ledger: &Ledger,
-        config: &config::Delivery,
+        config: &config::Config,
     ) -> anyhow::Result<()> {
         let kept = ledger.destinations().await?;
-        for wanted in &config.destination {
-            let place = format!("delivery.destination `{}`", wanted.name);
+        let wanted_ones = &config.delivery.destination;
+        for (n, wanted) in wanted_ones.iter().enumerate() {
+            let line = config.place("[[delivery.destination]]", n);
+            let place = format!("{line}: delivery.destination `{}`", wanted.name);
             check_name(&wanted.name).map_err(|why| anyhow::anyhow!("{place}: {why}"))?;
             let settings = serde_json::to_value(&wanted.settings).context("settings as JSON")?;
             let Value::Object(settings) = settings else { bail!("{place} is no table") };
@@ -117,7 +119,7 @@ impl Registry {
             }
             ledger.keep_destination(&row, true).await?;
         }
-        let named = |name: &str| config.destination.iter().any(|it| it.name == name);
+        let named = |name: &str| wanted_ones.iter().any(|it| it.name == name);
         for gone in kept.iter().filter(|it| it.origin == "configuration" && !named(&it.name)) {
             tracing::warn!(
                 "destination `{}` is no longer configured; what waits for it stays",

@@ -6,6 +6,7 @@
 
 mod act;
 pub mod backtest;
+mod destinations;
 mod facts;
 mod look;
 mod notify;
@@ -78,6 +79,11 @@ impl Healing {
         let (playbooks, refused) = playbooks::read(config);
         for it in &refused {
             tracing::error!("{}: {}; it is left out", it.place, it.reason);
+        }
+        if config.healing.command_user.is_none() && allowed.user == Some(playbooks::NOBODY) {
+            tracing::info!(
+                "commands of playbooks run as nobody; `healing.command_user` names somebody else"
+            );
         }
         let depends_on = config.health.component.iter();
         let depends_on = depends_on.map(|it| (it.name.clone(), it.depends_on.clone())).collect();
@@ -198,6 +204,7 @@ impl Healing {
 
 /// Starts the loop.
 pub fn start(state: &State) {
+    destinations::start(state);
     let every = state.config.healing.every.0;
     let (one, stop) = (state.clone(), state.tasks.stopping());
     state.tasks.spawn(async move {

@@ -118,7 +118,7 @@ async fn destinations_of_the_configuration_work_and_one_that_cannot_is_left_out(
     let asked = json!({"destination": "broken", "payload": {}});
     assert_eq!(post(&client, "/api/v1/deliveries", &asked).await.status.as_u16(), 422);
     assert!(
-        home.log().contains("delivery.destination `broken` is left out"),
+        home.log().contains("pipenotify.toml:14: delivery.destination `broken` is left out"),
         "{}",
         home.log_tail()
     );
