@@ -3,6 +3,7 @@
 mod anomalies;
 mod check;
 mod common;
+mod delivery;
 mod evaluate;
 mod forecast;
 mod import;
@@ -48,6 +49,9 @@ pub(crate) enum Command {
     /// API keys.
     #[command(subcommand)]
     Key(key::Command),
+    /// Deliveries: what waits, what was given up and why; sends dead letters again.
+    #[command(subcommand)]
+    Delivery(delivery::Command),
     /// How good forecasts and the like are, on files with known outcome.
     #[command(subcommand)]
     Evaluate(evaluate::Command),
@@ -70,6 +74,7 @@ impl Command {
             Self::Import(args) => import::run(&config, args).await,
             Self::Config => print(config.redacted().as_bytes()),
             Self::Key(command) => key::run(&config, command).await,
+            Self::Delivery(command) => delivery::run(&config, command).await,
             Self::Evaluate(command) => evaluate::run(&command),
             Self::Playbook(command) => playbook::run(&config, command).await,
             Self::Migrate => migrate::run(&config).await,
