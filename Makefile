@@ -18,8 +18,13 @@ soak: ## half an hour at 100,000 samples a second
 	cargo build --release --bins
 	cargo run --release --bin bench -- soak
 
+kill: ## 100,000 deliveries to a receiver that fails now and then, killed 200 times on the way
+	cargo build --bin pipenotify
+	PIPENOTIFY_DELIVERIES=100000 PIPENOTIFY_KILLS=200 cargo test -p tests --test it \
+		kills_lose_nothing -- --nocapture
+
 lint:
 	cargo fmt --check
 	cargo clippy --workspace --all-targets -- -D warnings
 
-.PHONY: run test bench soak lint
+.PHONY: run test bench soak kill lint

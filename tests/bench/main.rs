@@ -3,6 +3,7 @@
 //! `cargo build --release -p serve && cargo run --release -p tests --bin bench -- all`
 #![allow(clippy::print_stdout, reason = "the figures are what it is for")]
 
+mod delivery;
 mod ingest;
 mod query;
 mod soak;
@@ -14,13 +15,16 @@ use anyhow::{Result, bail};
 async fn main() -> Result<()> {
     match std::env::args().nth(1).as_deref() {
         Some("ingest") => ingest::run().await,
+        Some("delivery") => delivery::run().await,
         Some("query") => query::run().await,
         Some("soak") => soak::run().await,
         Some("all") | None => {
             ingest::run().await?;
             query::run().await
         }
-        Some(other) => bail!("`{other}` is no bench; there are: ingest, query, soak, all"),
+        Some(other) => {
+            bail!("`{other}` is no bench; there are: delivery, ingest, query, soak, all")
+        }
     }
 }
 

@@ -86,6 +86,8 @@ async fn everything_but_secrets_is_shown_and_nothing_can_be_changed() {
 
     let command = std::process::Command::new(binary().unwrap())
         .current_dir(home.path())
+        // Where the tests find Python: an unknown key to the program.
+        .env_remove("PIPENOTIFY_VENV")
         .args(["sql", "select count(*) as n from api_key", "--format", "csv"])
         .args(["--lake", home.lake(), "--ledger", "ledger.db"])
         .output()

@@ -2,7 +2,10 @@
 //! identifier, whatever happens to the receiver or to us.
 
 mod api;
+mod attack;
+mod command_line;
 mod kill;
+mod services;
 mod ways_out;
 
 use std::time::{Duration, Instant};

@@ -86,7 +86,18 @@ pub struct Receiver {
 struct State {
     mood: Mood,
     seen: Vec<Seen>,
+    /// How often each identifier was answered with 2xx.
+    taken: BTreeMap<String, usize>,
     dice: StdRng,
+}
+
+impl State {
+    fn keep(&mut self, seen: Seen) {
+        if (200..300).contains(&seen.status) {
+            *self.taken.entry(seen.id().to_owned()).or_insert(0) += 1;
+        }
+        self.seen.push(seen);
+    }
 }
 
 impl Receiver {
@@ -94,7 +105,8 @@ impl Receiver {
     pub async fn start(mood: Mood) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        let state = State { mood, seen: vec![], dice: StdRng::seed_from_u64(7) };
+        let dice = StdRng::seed_from_u64(7);
+        let state = State { mood, seen: vec![], taken: BTreeMap::new(), dice };
         let state = Arc::new(Mutex::new(state));
         let shared = Arc::clone(&state);
         let task = tokio::spawn(async move {
@@ -129,19 +141,14 @@ impl Receiver {
 
     /// How often each identifier was taken (answered with 2xx).
     pub fn taken(&self) -> BTreeMap<String, usize> {
-        let state = self.state.lock().unwrap();
-        let mut taken = BTreeMap::new();
-        for seen in state.seen.iter().filter(|it| (200..300).contains(&it.status)) {
-            *taken.entry(seen.id().to_owned()).or_insert(0) += 1;
-        }
-        taken
+        self.state.lock().unwrap().taken.clone()
     }
 
     /// Waits until so many different identifiers were taken.
     pub async fn wait_for(&self, n: usize, within: Duration) -> Result<()> {
         let started = Instant::now();
         loop {
-            let taken = self.taken().len();
+            let taken = self.state.lock().unwrap().taken.len();
             if taken >= n {
                 return Ok(());
             }
@@ -166,14 +173,14 @@ async fn serve(stream: TcpStream, state: Arc<Mutex<State>>) -> Result<()> {
             let answer = decide(&state.mood.clone(), &seen, &mut state.dice);
             if answer.2 == Some(Duration::ZERO) || answer.2.is_none() {
                 seen.status = answer.0;
-                state.seen.push(seen.clone());
+                state.keep(seen.clone());
             }
             answer
         };
         if let Some(wait) = wait.filter(|it| !it.is_zero()) {
             tokio::time::sleep(wait).await;
             seen.status = status;
-            state.lock().unwrap().seen.push(seen);
+            state.lock().unwrap().keep(seen);
         }
         if status == 0 {
             return Ok(());

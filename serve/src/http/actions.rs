@@ -9,7 +9,7 @@ use std::sync::Arc;
 use axum::{
     Json, Router,
     extract::{Form, Path, Query, State},
-    http::StatusCode,
+    http::{HeaderName, StatusCode, header},
     response::Html,
     routing::{get, post},
 };
@@ -149,11 +149,23 @@ async fn proposed(ledger: &Ledger, id: &str, token: &str) -> Result<Action, Prob
     }
 }
 
+/// Headers of a page with a token in its address: it is not kept, told to others, or put into a frame
+/// that makes somebody press a button unseen.
+type Guarded = [(HeaderName, &'static str); 3];
+const GUARDED: Guarded = [
+    (header::CACHE_CONTROL, "no-store"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; form-action 'self'; frame-ancestors 'none'",
+    ),
+];
+
 async fn ask_decision(
     State(ledger): State<Arc<Ledger>>,
     Path(id): Path<String>,
     Query(token): Query<Token>,
-) -> Result<Html<String>, Problem> {
+) -> Result<(Guarded, Html<String>), Problem> {
     let it = proposed(&ledger, &id, &token.token).await?;
     let text = |text: &str| {
         text.replace('&', "&amp;")
@@ -161,8 +173,8 @@ async fn ask_decision(
             .replace('"', "&quot;")
             .replace('\'', "&#39;")
     };
-    Ok(Html(format!(
-        "<!doctype html><meta charset=utf-8><meta name=referrer content=no-referrer>\
+    let page = format!(
+        "<!doctype html><meta charset=utf-8>\
          <title>Approve an action</title>\
          <p>May <b>{}</b> be done on <b>{}</b> for {} of {}? Its risk is {}; it is {}.</p>\
          <form method=post><input type=hidden name=token value=\"{}\">\
@@ -175,7 +187,8 @@ async fn ask_decision(
         text(&it.risk),
         text(&it.state),
         text(&token.token),
-    )))
+    );
+    Ok((GUARDED, Html(page)))
 }
 
 async fn decide_action(

@@ -135,3 +135,64 @@ async fn a_storm_of_alerts_is_a_few_messages_and_no_action() {
     let begun = ledger.recent_actions(Utc::now() - chrono::TimeDelta::hours(1), 100).await.unwrap();
     assert!(begun.len() <= 1, "the blast radius holds: {}", begun.len());
 }
+
+/// The link in the message asks; only its button decides, once, and nothing else opens it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_in_a_message_approves_once_and_cannot_be_used_again() {
+    use tests::receiver::{Mood, Receiver};
+    let worker = Worker::new();
+    worker.start();
+    let room = Receiver::start(Mood::Well).await.unwrap();
+    let home = Home::new().unwrap();
+    let more = format!(
+        "[delivery]\nallow_private = true\n[[delivery.destination]]\nname = 'chat'\nkind = 'webhook'\n\
+         url = '{}'\n[[playbook]]\nname = 'careful'\napproval = true\n\
+         verify = {{ wait = '500ms', within = '10s' }}\n[[playbook.action]]\ndo = 'restart_process'\n\
+         start = ['sleep', '1000']\npid_file = '{}'\n",
+        room.url(),
+        worker.pid_file().display()
+    );
+    let base = format!("[notify]\nbase_url = \"http://{}\"", home.http);
+    let settings = worker.settings(false, "1s").replace("[notify]", &base) + &more;
+    let home = home.with_settings(settings);
+    let _process = home.start().await.unwrap();
+    let ledger = &ledger(&home).await;
+    pause(2).await;
+    worker.kill();
+    let link = || {
+        let texts = room.seen().into_iter().map(|it| it.json()["text"].to_string());
+        texts.filter_map(|it| Some(it.split_once("/api/v1/actions/")?.1.to_owned())).last()
+    };
+    until(&home, "asked", || async { link().is_some() }).await;
+    let path = format!("/api/v1/actions/{}", link().unwrap().trim_end_matches('"'));
+    let (_, token) = path.split_once("token=").unwrap();
+    let stranger = tests::client::Client::new(home.http, "");
+    // Programs follow links too, so that decides nothing.
+    for _ in 0..3 {
+        let page = stranger.get(&path).await.unwrap();
+        assert!(page.status == 200 && page.text.contains("Approve"), "{}", page.text);
+    }
+    assert_eq!(actions(ledger).await[0].state, "proposed");
+    let place = path.split_once('?').unwrap().0;
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    let press = async |token: &str, decision: &str| {
+        let body = format!("token={token}&decision={decision}");
+        stranger.post(place, &form, body).await.unwrap().status.as_u16()
+    };
+    let other = format!("pna_{}", "x".repeat(40));
+    assert_eq!(press(&other, "approve").await, 403, "another token");
+    assert_eq!(press("", "approve").await, 403, "no token");
+    assert_eq!(press(token, "maybe").await, 400, "no decision");
+    assert_eq!(press(token, "approve").await, 200);
+    for again in ["approve", "reject"] {
+        assert_eq!(press(token, again).await, 409, "it was decided");
+    }
+    let fixed = || async { incidents(ledger).await[0].state == "resolved" };
+    until(&home, "fixed", fixed).await;
+    let done = actions(ledger).await.remove(0);
+    assert_eq!(done.outcome.as_deref(), Some("effective"));
+    assert_eq!(done.decided_by.as_deref(), Some("link in a message"));
+    // The hash of a token is nowhere to be read, and so neither is the token.
+    let shown = get(&home, &format!("/api/v1/actions/{}", done.id)).await.to_string();
+    assert!(!shown.contains("hash") && !shown.contains(token), "{shown}");
+}
