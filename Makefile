@@ -19,8 +19,8 @@ soak: ## half an hour at 100,000 samples a second
 	cargo run --release --bin bench -- soak
 
 kill: ## 100,000 deliveries to a receiver that fails now and then, killed 200 times on the way
-	cargo build --bin pipenotify
-	PIPENOTIFY_DELIVERIES=100000 PIPENOTIFY_KILLS=200 cargo test -p tests --test it \
+	cargo build --workspace --bins
+	PIPENOTIFY_DELIVERIES=100000 PIPENOTIFY_KILLS=200 cargo test --workspace --test it \
 		kills_lose_nothing -- --nocapture
 
 lint:
