@@ -23,8 +23,13 @@ kill: ## 100,000 deliveries to a receiver that fails now and then, killed 200 ti
 	PIPENOTIFY_DELIVERIES=100000 PIPENOTIFY_KILLS=200 cargo test --workspace --test it \
 		kills_lose_nothing -- --nocapture
 
+chaos: ## break real services and watch; SCENARIO=name plays one, SCENARIO=folder also those in there
+	.ci/install
+	cargo build --workspace --bins
+	cargo run --bin chaos -- $(SCENARIO)
+
 lint:
 	cargo fmt --check
 	cargo clippy --workspace --all-targets -- -D warnings
 
-.PHONY: run test bench soak kill lint
+.PHONY: run test bench soak kill chaos lint

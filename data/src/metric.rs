@@ -364,6 +364,13 @@ pub static CATALOG: &[Metric] = &[
         (Some(0.0), None),
         "Age of the oldest transaction",
     ),
+    gauge(
+        "postgresql.statement.age",
+        "s",
+        LowerIsBetter,
+        (Some(0.0), None),
+        "Age of the oldest statement that still runs",
+    ),
     counter(
         "postgresql.blocks.hit",
         "{block}",
@@ -592,6 +599,13 @@ pub static CATALOG: &[Metric] = &[
         LowerIsBetter,
         (Some(0.0), None),
         "Age of the oldest message that is not acknowledged",
+    ),
+    gauge(
+        "redis.queue.oldest_age",
+        "s",
+        LowerIsBetter,
+        (Some(0.0), None),
+        "Age of the oldest message that is not finished",
     ),
     gauge("rabbitmq.up", "1", HigherIsBetter, (Some(0.0), Some(1.0)), "Whether the server answers"),
     gauge(

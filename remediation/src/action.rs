@@ -3,6 +3,7 @@
 //! | action | does | settings |
 //! |---|---|---|
 //! | `restart_process` | ends the process of a pid file and starts it anew | `start`, `pid_file`, `folder`, `log_file`, `environment`, `stop_timeout` |
+//! | `add_process` | starts one more, up to a number | `start`, `pid_file`, `at_most` |
 //! | `end_process` | asks a process to end, then makes it | `pid_file` or `command_line`, `stop_timeout` |
 //! | `signal_process` | sends a signal | `pid_file` or `command_line`, `signal` |
 //! | `restart_unit` | `systemctl restart` | `unit` |
@@ -48,7 +49,7 @@ use data::ledger::Ledger;
 use toml::{Table, Value};
 
 pub(crate) use output::bounded;
-use process::{EndProcess, RestartProcess, SignalProcess};
+use process::{AddProcess, EndProcess, RestartProcess, SignalProcess};
 
 /// What may be touched at all, from `[healing]`.
 #[derive(Clone, Debug, Default)]
@@ -167,6 +168,7 @@ macro_rules! actions {
 
 actions! {
     "restart_process" => RestartProcess,
+    "add_process" => AddProcess,
     "end_process" => EndProcess,
     "signal_process" => SignalProcess,
     "restart_unit" => systemd::RestartUnit,
@@ -202,6 +204,7 @@ actions! {
 /// # Errors
 /// Why not, a sentence.
 pub fn check(name: &str, settings: &Table, allowed: &Allowed) -> Result<(), String> {
+    let settings = &crate::playbook::without_defaults(settings);
     match parse(name, settings.clone()) {
         Ok(action) => action.check(allowed),
         Err(error) => {

@@ -33,6 +33,23 @@ pub struct Policy {
     pub flap_quiet: TimeDelta,
 }
 
+/// Everything that a component depends on, directly or not, the nearest first.
+pub fn dependencies(depends_on: &BTreeMap<String, Vec<String>>, component: &str) -> Vec<String> {
+    let mut all: Vec<String> = vec![];
+    let mut layer = vec![component.to_owned()];
+    for _ in 0..DEPTH_MAX {
+        let below = layer.iter().filter_map(|name| depends_on.get(name)).flatten();
+        let new: Vec<String> =
+            below.filter(|name| *name != component && !all.contains(name)).cloned().collect();
+        if new.is_empty() {
+            break;
+        }
+        all.extend(new.iter().cloned());
+        layer = new;
+    }
+    all
+}
+
 /// What is known, and what is about to change.
 pub struct Desk<'a> {
     incidents: BTreeMap<String, Incident>,
@@ -188,19 +205,7 @@ impl<'a> Desk<'a> {
     }
 
     fn dependencies(&self, component: &str) -> Vec<String> {
-        let mut all: Vec<String> = vec![];
-        let mut layer = vec![component.to_owned()];
-        for _ in 0..DEPTH_MAX {
-            let below = layer.iter().filter_map(|name| self.depends_on.get(name)).flatten();
-            let new: Vec<String> =
-                below.filter(|name| *name != component && !all.contains(name)).cloned().collect();
-            if new.is_empty() {
-                break;
-            }
-            all.extend(new.iter().cloned());
-            layer = new;
-        }
-        all
+        dependencies(self.depends_on, component)
     }
 
     fn open(&mut self, dedupe_key: String, it: &Symptom) -> String {
@@ -260,6 +265,17 @@ impl<'a> Desk<'a> {
     fn join(&mut self, id: &str, it: &Symptom, how: &str) {
         self.tell(id, how, &it.rule, it.title.clone());
         self.raise(id, severity(&it.severity), &it.title);
+        let Some(incident) = self.incidents.get_mut(id) else { return };
+        let kind = |word: &str| word.parse::<Kind>().ok();
+        let explains = kind(&it.kind)
+            .zip(kind(&incident.kind))
+            .is_some_and(|(new, old)| incident.component == it.component && new.explains(old));
+        if explains {
+            let said = format!("{} explains {}", it.kind, incident.kind);
+            incident.kind.clone_from(&it.kind);
+            incident.title.clone_from(&it.title);
+            self.tell(id, "classified", &it.rule, said);
+        }
     }
 
     fn worsen(&mut self, it: &Symptom) {

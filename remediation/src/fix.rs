@@ -31,6 +31,8 @@ pub struct Case<'a> {
     pub dry_run: bool,
     /// A forecast must be so probable.
     pub probability: f64,
+    /// An action whose trouble is back within this did not last: it counts as tried.
+    pub relapse: TimeDelta,
 }
 
 /// What is to be done next.
@@ -57,6 +59,51 @@ pub struct Measured {
     pub good: bool,
     /// Whether a higher number is worse; `None` when that is not known.
     pub higher_is_worse: Option<bool>,
+}
+
+/// A playbook that fits, with every rung as it could be done now.
+pub type Fitting<'a> = (&'a Playbook, Vec<Ready>);
+
+/// Those of the fitting playbooks whose ladders are climbed, one after the other. The first that can do
+/// something counts; if that one came with the program, the others of those that can follow, while the
+/// user's own is the last word. One of the program's that cannot do anything here was not meant for this.
+pub fn chosen(fitting: Vec<Fitting<'_>>) -> Vec<Fitting<'_>> {
+    let (mut chosen, mut unable) = (vec![], None);
+    for (playbook, rungs) in fitting {
+        match (rungs.iter().any(Result::is_ok), playbook.is_built_in()) {
+            (true, true) => chosen.push((playbook, rungs)),
+            (true, false) if chosen.is_empty() => return vec![(playbook, rungs)],
+            (false, false) => unable = unable.or(Some((playbook, rungs))),
+            _ => (),
+        }
+    }
+    if chosen.is_empty() {
+        chosen.extend(unable);
+    }
+    chosen
+}
+
+/// Decides what is next for a symptom with several ladders: where one ends, the next one begins. Gives
+/// which of them it is; `None` without any.
+pub fn climb(
+    cases: &[Case<'_>],
+    limits: &Limits,
+    facts: &Facts<'_>,
+    now: DateTime<Utc>,
+) -> Option<(usize, Step)> {
+    let mut ended: Option<(usize, String)> = None;
+    for (n, case) in cases.iter().enumerate() {
+        let why = match next(case, limits, facts, now) {
+            Step::Escalate(why) => why,
+            step => return Some((n, step)),
+        };
+        match &mut ended {
+            Some((_, said)) if said.contains(&why) => (),
+            Some((_, said)) => said.push_str(&format!("; {why}")),
+            None => ended = Some((n, why)),
+        }
+    }
+    ended.map(|(n, why)| (n, Step::Escalate(why)))
 }
 
 /// Decides what is next for a symptom.
@@ -122,10 +169,10 @@ fn candidate<'a>(
     past: impl Iterator<Item = &'a Action>,
 ) -> Option<(usize, &'a str)> {
     let past: Vec<&Action> = past.collect();
-    // What said it would act, and what helped and is needed again, do not count as tried.
+    // What helped for a while and is needed again does not count as tried.
     let tried = |rung: usize| {
         let of = past.iter().filter(|it| it.rung == rung as i64 && it.state == "ended");
-        of.filter(|it| it.outcome.as_deref() != Some("effective")).count()
+        of.filter(|it| !has_lasted(case, it)).count()
     };
     case.rungs.iter().enumerate().find_map(|(n, ready)| {
         let (rung, target) = (case.playbook.rungs.get(n)?, ready.as_ref().ok()?);
@@ -134,10 +181,25 @@ fn candidate<'a>(
     })
 }
 
+/// Whether an action has helped, and the trouble stayed away for a while.
+fn has_lasted(case: &Case<'_>, it: &Action) -> bool {
+    if it.outcome.as_deref() != Some("effective") {
+        return false;
+    }
+    let needed =
+        |other: &&Action| other.symptom_id == it.symptom_id && other.created_at > it.created_at;
+    let next = case.past.iter().filter(needed).map(|other| other.created_at).min();
+    let back = next.or(case.symptom.bad_since).unwrap_or(case.symptom.since);
+    it.ended_at.is_none_or(|end| back - end >= case.relapse)
+}
+
 fn exhausted(case: &Case<'_>, limits: &Limits, facts: &Facts<'_>) -> String {
     let mut said = vec![];
     for it in case.past.iter().filter(|it| it.created_at >= case.incident.opened_at) {
-        let outcome = it.outcome.as_deref().unwrap_or(&it.state).replace('_', " ");
+        let outcome = match it.outcome.as_deref() {
+            Some("effective") => "it helped and did not last".to_owned(),
+            other => other.unwrap_or(&it.state).replace('_', " "),
+        };
         said.push(format!("`{}` on `{}`: {outcome}", it.action, it.target));
     }
     for (rung, ready) in case.playbook.rungs.iter().zip(case.rungs) {
@@ -153,22 +215,49 @@ fn exhausted(case: &Case<'_>, limits: &Limits, facts: &Facts<'_>) -> String {
     }
 }
 
+/// How the looks since an action went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Looks {
+    /// None was good.
+    Bad,
+    /// They are good since then.
+    GoodSince(DateTime<Utc>),
+    /// They were good, and are bad again since then.
+    BadAgainSince(DateTime<Utc>),
+}
+
+impl Looks {
+    /// After one more.
+    pub fn after(self, good: bool, now: DateTime<Utc>) -> Self {
+        match (self, good) {
+            (Self::GoodSince(_), true) => self,
+            (_, true) => Self::GoodSince(now),
+            (Self::GoodSince(_), false) => Self::BadAgainSince(now),
+            (_, false) => self,
+        }
+    }
+}
+
 /// Judges an action that is done: `effective`, `no_effect`, `worse` or `unverified`; `None` while it is
-/// too early. `good_since` is when the run of good looks began.
+/// too early. What was good and is bad again for as long as it should have stayed good is judged before
+/// its time is up.
 pub fn judge(
     action: &Action,
     verify: &Verify,
     measured: Measured,
-    good_since: Option<DateTime<Utc>>,
+    looks: Looks,
     now: DateTime<Utc>,
 ) -> Option<&'static str> {
     if action.verify_from.is_some_and(|from| now < from) {
         return None;
     }
-    if measured.good && good_since.is_some_and(|since| now - since >= verify.hold.delta()) {
+    let hold = verify.hold.delta();
+    if matches!(looks, Looks::GoodSince(since) if measured.good && now - since >= hold) {
         return Some("effective");
     }
-    let is_late = action.verify_until.is_none_or(|until| now >= until);
+    let is_back =
+        matches!(looks, Looks::BadAgainSince(since) if !hold.is_zero() && now - since >= hold);
+    let is_late = is_back || action.verify_until.is_none_or(|until| now >= until);
     if !is_late || measured.good {
         // Good at the end, but not for long enough: it gets the time it needs, and no more.
         let end = action.verify_until.unwrap_or(now) + verify.hold.delta() + TimeDelta::seconds(1);
@@ -250,6 +339,7 @@ program = '/bin/true'
             past,
             dry_run: false,
             probability: 0.9,
+            relapse: TimeDelta::minutes(10),
         };
         let facts = Facts {
             actions: past,
@@ -278,9 +368,24 @@ program = '/bin/true'
         // Once it has helped, it is done again only for a trouble that was seen after that.
         let wait = Step::Wait("it has not been seen bad since it was last good".into());
         check("", &both(), &[past(0, "effective")], wait);
-        let mut before = past(0, "effective");
-        before.ended_at = Some(now() - TimeDelta::seconds(1));
-        check("", &both(), &[before], Step::Act(0, None));
+        let before = |minutes| {
+            let mut it = past(0, "effective");
+            it.ended_at = Some(now() - TimeDelta::minutes(minutes));
+            it.created_at = incident("web", Kind::ServiceDown).opened_at;
+            it
+        };
+        check("", &both(), &[before(30), before(30)], Step::Act(0, None));
+    }
+
+    #[test]
+    fn what_helped_and_did_not_last_counts_as_tried() {
+        let before = |seconds| {
+            let mut it = past(0, "effective");
+            it.ended_at = Some(now() - TimeDelta::seconds(seconds));
+            it
+        };
+        check("", &both(), &[before(20)], Step::Act(0, None));
+        check("", &both(), &[before(20), before(10)], Step::Act(1, None));
     }
 
     #[test]
@@ -348,8 +453,27 @@ program = '/bin/true'
         it.verify_until = Some(now() + TimeDelta::minutes(5));
         let measured = Measured { value, good, higher_is_worse: Some(true) };
         let at = now() + TimeDelta::minutes(minutes);
-        let since = good.then_some(at);
-        assert_eq!(judge(&it, &Verify::default(), measured, since, at), expected, "{minutes}");
+        let looks = Looks::Bad.after(good, at);
+        assert_eq!(judge(&it, &Verify::default(), measured, looks, at), expected, "{minutes}");
+    }
+
+    #[test]
+    fn what_was_good_and_is_bad_again_is_judged_early() {
+        let mut it = action("t", 0, None);
+        (it.before, it.verify_from) = (Some(0.0), Some(now()));
+        it.verify_until = Some(now() + TimeDelta::minutes(5));
+        let verify = Verify { hold: crate::span::Span::seconds(10), ..Verify::default() };
+        let mut looks = Looks::Bad;
+        let mut look = |seconds, value: f64| {
+            let (at, good) = (now() + TimeDelta::seconds(seconds), value > 0.5);
+            looks = looks.after(good, at);
+            let measured = Measured { value: Some(value), good, higher_is_worse: Some(false) };
+            judge(&it, &verify, measured, looks, at)
+        };
+        assert_eq!(look(0, 1.0), None);
+        assert_eq!(look(5, 0.0), None);
+        assert_eq!(look(10, 0.0), None);
+        assert_eq!(look(15, 0.0), Some("no_effect"));
     }
 
     #[test]

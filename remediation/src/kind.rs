@@ -158,6 +158,29 @@ impl Kind {
         }
     }
 
+    /// How near to the cause it is: what is further up explains what is further down.
+    fn depth(self) -> u8 {
+        match self {
+            Self::Silence => 0,
+            Self::HighLatency | Self::ErrorBurst | Self::Anomaly | Self::LimitExceeded => 1,
+            Self::QueueBacklog => 2,
+            Self::QueueStuck | Self::QueueFailures | Self::DatabasePerformance => 3,
+            Self::DatabaseBlocked | Self::ServiceDown => 4,
+            Self::WorkerDead | Self::DependencyDown => 5,
+            Self::CrashLoop
+            | Self::PoisonMessage
+            | Self::IdleTransaction
+            | Self::RunawayStatement
+            | Self::ConnectionsExhausted => 6,
+            _ => 4,
+        }
+    }
+
+    /// Whether it says more of a component's trouble than `other` does.
+    pub fn explains(self, other: Self) -> bool {
+        self.depth() > other.depth()
+    }
+
     /// The key under which symptoms of a component are one incident.
     pub fn dedupe_key(self, component: &str) -> String {
         match self.family() {
@@ -186,6 +209,7 @@ const BY_METRIC: &[(&str, Kind)] = &[
     ("postgresql.deadlocks", Kind::DatabaseBlocked),
     ("postgresql.idle_in_transaction.age", Kind::IdleTransaction),
     ("postgresql.transaction.age", Kind::RunawayStatement),
+    ("postgresql.statement.age", Kind::RunawayStatement),
     ("postgresql.replication.*", Kind::ReplicationLag),
     ("postgresql.database.size", Kind::DiskFilling),
     ("postgresql.*", Kind::DatabasePerformance),
@@ -197,6 +221,7 @@ const BY_METRIC: &[(&str, Kind)] = &[
     ("redis.queue.consumers", Kind::WorkerDead),
     ("redis.queue.pending", Kind::QueueStuck),
     ("redis.queue.oldest_pending_age", Kind::QueueStuck),
+    ("redis.queue.oldest_age", Kind::QueueStuck),
     ("redis.queue.*", Kind::QueueBacklog),
     ("redis.*", Kind::HighLatency),
     ("rabbitmq.up", Kind::DependencyDown),
@@ -216,6 +241,7 @@ const BY_METRIC: &[(&str, Kind)] = &[
     ("system.pressure.*", Kind::HighSystemLoad),
     ("system.cpu.*", Kind::CpuExhaustion),
     ("log.unread", Kind::LogGrowth),
+    ("log.size", Kind::LogGrowth),
     ("log.lines", Kind::ErrorBurst),
     ("pipenotify.delivery.*", Kind::DestinationFailing),
 ];
@@ -265,7 +291,12 @@ pub fn classify(metric: &str, component_kind: &str) -> Kind {
     }
     let lower = metric.to_lowercase();
     let by_word = BY_WORD.iter().find(|(word, _)| lower.contains(word));
-    by_word.map_or(if is_up { Kind::ServiceDown } else { Kind::LimitExceeded }, |(_, kind)| *kind)
+    let otherwise = match component_kind {
+        _ if is_up => Kind::ServiceDown,
+        "queue" => Kind::QueueBacklog,
+        _ => Kind::LimitExceeded,
+    };
+    by_word.map_or(otherwise, |(_, kind)| *kind)
 }
 
 #[cfg(test)]
@@ -289,6 +320,7 @@ mod tests {
         check("system.filesystem.utilization", "host", Kind::DiskFilling);
         check("redis.queue.oldest_pending_age", "queue", Kind::QueueStuck);
         check("shop_orders_failed_total", "", Kind::ErrorBurst);
+        check("jobs.waiting", "queue", Kind::QueueBacklog);
         check("temperature", "", Kind::LimitExceeded);
     }
 
@@ -298,6 +330,15 @@ mod tests {
             assert_eq!(kind.as_str().parse::<Kind>().unwrap(), *kind);
         }
         assert!("nonsense".parse::<Severity>().unwrap_err().contains("known are info, warning"));
+    }
+
+    #[test]
+    fn what_is_nearer_to_the_cause_explains_the_rest() {
+        assert!(Kind::CrashLoop.explains(Kind::WorkerDead));
+        assert!(Kind::IdleTransaction.explains(Kind::DatabaseBlocked));
+        assert!(Kind::WorkerDead.explains(Kind::Silence));
+        assert!(!Kind::QueueBacklog.explains(Kind::QueueStuck));
+        assert!(!Kind::QueueStuck.explains(Kind::QueueStuck));
     }
 
     #[test]

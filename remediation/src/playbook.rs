@@ -41,7 +41,7 @@
 //! ```
 //!
 //! A text may name `{component}`, `{kind}`, `{metric}`, `{label.NAME}` and `{control.NAME}`, a value of
-//! `[health.component.control]`. A rung whose names are not all known is skipped, which is why the
+//! `[health.component.control]`, also with what stands there otherwise: `{control.idle_after|60s}`. A rung whose names are not all known is skipped, which is why the
 //! built-in playbooks do nothing until a component says how it may be handled.
 
 mod load;
@@ -54,6 +54,7 @@ use serde::Deserialize;
 
 pub use load::{Refused, built_in, load};
 pub use names::Names;
+pub(crate) use names::without_defaults;
 
 pub use crate::kind::Risk;
 
@@ -130,7 +131,7 @@ pub struct Verify {
     pub metric: Option<String>,
     /// Labels of its series.
     pub labels: BTreeMap<String, String>,
-    /// mean, min, max, last, sum or rate.
+    /// mean, min, max, last, sum, rate or increase.
     pub aggregation: Option<String>,
     /// Good above this.
     pub above: Option<f64>,
@@ -146,7 +147,7 @@ pub struct Look {
     pub metric: Option<String>,
     /// Labels of its series.
     pub labels: BTreeMap<String, String>,
-    /// mean, min, max, last, sum or rate.
+    /// mean, min, max, last, sum, rate or increase.
     pub aggregation: Option<String>,
     /// Good above this.
     pub above: Option<f64>,

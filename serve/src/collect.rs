@@ -32,7 +32,10 @@ pub(crate) fn start(
     let outbox = outbox.clone();
     let own = source::self_metrics::new(move || {
         let mut all = readings(&own.stats());
-        all.extend(outbox.metrics().readings(&outbox.depths(), clock::now()));
+        let now = clock::now();
+        all.extend(outbox.metrics().readings(&outbox.depths(), now));
+        let names = outbox.registry().all().into_iter().map(|it| it.row.name.clone());
+        all.extend(outbox.metrics().failing_for(names, now));
         all
     });
     let schedule = |source: &Source| Schedule { every: source.every.0, timeout: source.timeout.0 };

@@ -155,6 +155,9 @@ pub(crate) async fn measure(
     Ok(value.and_then(|value| value.iter().next().flatten()).filter(|value| value.is_finite()))
 }
 
+/// Sum of what counters grew by between neighbours; after a reset, what they have reached since.
+const GROWTH: &str = "sum(case when value < before then value else value - before end)";
+
 fn question(check: &Check, from: DateTime<Utc>, to: DateTime<Utc>) -> String {
     let at = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Micros, true);
     let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
@@ -183,11 +186,16 @@ fn question(check: &Check, from: DateTime<Utc>, to: DateTime<Utc>) -> String {
         Aggregation::Last => format!("select last_value(value order by ts) {from_samples}"),
         // What a counter grew by between neighbours; after a reset, what it has reached since.
         Aggregation::Rate => format!(
-            "select sum(case when value < before then value else value - before end) \
-                    / nullif(max(seconds), 0) \
+            "select {GROWTH} / nullif(max(seconds), 0) \
              from (select value, lag(value) over (partition by series order by ts) as before, \
                           cast(to_unixtime(max(ts) over ()) - to_unixtime(min(ts) over ()) \
                                as double) as seconds {from_samples})"
+        ),
+        // One point alone says that it is measured, and that nothing is known to have grown.
+        Aggregation::Increase => format!(
+            "select case when count(*) > 0 then coalesce({GROWTH}, 0.0) end \
+             from (select value, lag(value) over (partition by series order by ts) as before \
+                   {from_samples})"
         ),
     }
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
 pub mod amqp;
+pub mod chaos;
 pub mod client;
 pub mod delta;
 pub mod flaky_store;

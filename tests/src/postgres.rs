@@ -1,6 +1,10 @@
 //! A real PostgreSQL in a temporary folder, for one test.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
@@ -82,6 +86,35 @@ impl Postgres {
         ensure!(status.success(), "{} ended with {status}: {text}", program.display());
         Ok(())
     }
+}
+
+/// Makes a data folder and gives the command that runs a server on it in the foreground, for tests in
+/// which somebody else starts and ends it.
+pub fn command(data: &Path, port: u16, connections: u32) -> Result<Vec<String>> {
+    let bin = binaries().context("PostgreSQL is not installed; run .ci/install once")?;
+    fs::create_dir(data)?;
+    let user: &[&str] = match is_root()? {
+        true => &["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", "--"],
+        false => &[],
+    };
+    if is_root()? {
+        let owner = Command::new("chown").arg("postgres:postgres").arg(data).status()?;
+        ensure!(owner.success(), "the user `postgres` does not exist");
+    }
+    let folder = data.display().to_string();
+    let program = |name: &str| bin.join(name).display().to_string();
+    let words = |words: &[&str]| words.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
+    let make = [words(user), vec![program("initdb")]].concat();
+    let made = Command::new(&make[0])
+        .args(&make[1..])
+        .args(["-D", &folder, "-U", "postgres", "-A", "trust", "--no-sync"])
+        .current_dir("/")
+        .output()?;
+    ensure!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
+    let (port, connections) = (port.to_string(), format!("max_connections={connections}"));
+    let start = [words(user), vec![program("postgres")]].concat();
+    let settings = ["-c", "listen_addresses=127.0.0.1", "-c", &connections, "-k", &folder];
+    Ok([start, words(&["-D", &folder, "-p", &port]), words(&settings)].concat())
 }
 
 impl Drop for Postgres {

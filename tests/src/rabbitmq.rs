@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::SocketAddr,
     path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -23,7 +24,9 @@ pub struct RabbitMq {
     /// The management interface, with user and password.
     pub url: String,
     /// Where clients connect.
-    pub amqp: std::net::SocketAddr,
+    pub amqp: SocketAddr,
+    /// Where it speaks STOMP.
+    pub stomp: SocketAddr,
 }
 
 impl RabbitMq {
@@ -32,11 +35,12 @@ impl RabbitMq {
         let folder = tempfile::Builder::new().prefix("rabbitmq").tempdir()?;
         let port = || crate::process::free_address().map(|it| it.port());
         let (amqp, management, dist, epmd) = (port()?, port()?, port()?, port()?.to_string());
+        let stomp = crate::process::free_address()?;
         let path = |name: &str| folder.path().join(name);
-        fs::write(path("plugins"), "[rabbitmq_management].\n")?;
+        fs::write(path("plugins"), "[rabbitmq_management,rabbitmq_stomp].\n")?;
         let settings = format!(
             "listeners.tcp.1 = 127.0.0.1:{amqp}\nmanagement.tcp.ip = 127.0.0.1\n\
-             management.tcp.port = {management}\n"
+             management.tcp.port = {management}\nstomp.listeners.tcp.1 = {stomp}\n"
         );
         fs::write(path("rabbitmq.conf"), settings)?;
         let server = Path::new("/usr/lib/rabbitmq/bin/rabbitmq-server");
@@ -56,8 +60,8 @@ impl RabbitMq {
             .spawn()
             .context("RabbitMQ is not installed; run .ci/install once")?;
         let url = format!("http://guest:guest@127.0.0.1:{management}/");
-        let amqp = std::net::SocketAddr::from(([127, 0, 0, 1], amqp));
-        let broker = Self { child, folder, epmd, url, amqp };
+        let amqp = SocketAddr::from(([127, 0, 0, 1], amqp));
+        let broker = Self { child, folder, epmd, url, amqp, stomp };
         let begun = Instant::now();
         while broker.call("GET", "overview", None).await.is_err() {
             let said = || fs::read_to_string(broker.folder.path().join("out")).unwrap_or_default();

@@ -8,6 +8,7 @@
 //! |---|---|---|---|
 //! | `log.lines` | {message} | `log`, `level`: trace, debug, info, warn, error, fatal, unknown | counter, since this collector started |
 //! | `log.unread` | By | `log` | gauge, what is left after this round |
+//! | `log.size` | By | `log` | gauge, of all files that the paths match |
 //!
 //! Where each file was read up to is kept in a small file, in two steps. Before a round is handed
 //! over, its ranges are written down; once it is acknowledged they are done. A crash in between
@@ -141,6 +142,7 @@ impl Collector for LogFile {
             batch.add("log.lines", &[("log", name), ("level", level)], *count as f64);
         }
         batch.add("log.unread", &[("log", name)], round.unread as f64);
+        batch.add("log.size", &[("log", name)], round.size as f64);
         Ok(batch.into_request())
     }
 

@@ -15,6 +15,7 @@
 //! | `postgresql.blocked_sessions` | {session} | | gauge, waiting for another session |
 //! | `postgresql.lock_wait.age` | s | | gauge, the longest; 14 and later |
 //! | `postgresql.transaction.age` | s | | gauge, the longest |
+//! | `postgresql.statement.age` | s | | gauge, of the longest that runs and waits for no lock |
 //! | `postgresql.idle_in_transaction.age` | s | | gauge, the longest |
 //! | `postgresql.commits`, `.rollbacks` | {transaction} | `database` | counter |
 //! | `postgresql.rows.returned`, `.fetched`, `.inserted`, `.updated`, `.deleted` | {row} | `database` | counter |

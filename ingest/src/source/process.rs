@@ -132,7 +132,9 @@ impl Process {
     fn pids(&self) -> Result<Vec<u32>, String> {
         if let Choice::PidFile(path) = &self.choice {
             let text = fs::read_to_string(path).unwrap_or_default(); // No file: not running.
-            return Ok(text.trim().parse().into_iter().collect());
+            // Some servers write more below it.
+            let first = text.lines().next().unwrap_or_default();
+            return Ok(first.trim().parse().into_iter().collect());
         }
         let entries = fs::read_dir(&self.proc)
             .map_err(|error| format!("`{}` is not readable: {error}", self.proc.display()))?;

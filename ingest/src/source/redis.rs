@@ -18,7 +18,8 @@
 //! | `redis.connections.rejected` | {connection} | | counter |
 //! | `redis.queue.length` | {message} | `key`, `type`: list, stream, zset, set | gauge |
 //! | `redis.queue.pending` | {message} | `key`, `group` | gauge, delivered and not acknowledged |
-//! | `redis.queue.oldest_pending_age` | s | `key`, `group` | gauge, since the oldest of them was added; absent when nothing is pending |
+//! | `redis.queue.oldest_pending_age` | s | `key`, `group` | gauge, since the oldest of them was added; 0 when nothing is pending |
+//! | `redis.queue.oldest_age` | s | `key`, `group` | gauge, since the oldest entry that is not finished was added, delivered or not; 0 when there is none |
 //! | `redis.queue.consumers` | {consumer} | `key`, `group` | gauge |
 //! | `redis.queue.lag` | {message} | `key`, `group` | gauge, not delivered yet; absent before Redis 7 |
 
@@ -29,7 +30,7 @@ use chrono::{DateTime, Utc};
 use redis::{
     AsyncCommands, Client, Value,
     aio::MultiplexedConnection,
-    streams::{StreamInfoGroupsReply, StreamPendingReply},
+    streams::{StreamInfoGroupsReply, StreamPendingReply, StreamRangeReply},
 };
 use serde::Deserialize;
 
@@ -207,25 +208,45 @@ async fn groups(
         batch.add("redis.queue.pending", &labels, group.pending as f64);
         batch.add("redis.queue.consumers", &labels, group.consumers as f64);
         batch.add_some("redis.queue.lag", &labels, group.lag.map(|lag| lag as f64));
-        if group.pending > 0 {
-            let age = oldest(connection, key, &group.name, now).await?;
-            batch.add_some("redis.queue.oldest_pending_age", &labels, age);
-        }
+        let age = |id: Option<String>| id.and_then(|id| age(&id, now)).unwrap_or(0.0);
+        let pending = match group.pending {
+            0 => None,
+            _ => oldest_pending(connection, key, &group.name).await?,
+        };
+        let pending = age(pending);
+        batch.add("redis.queue.oldest_pending_age", &labels, pending);
+        let waiting = age(first_after(connection, key, &group.last_delivered_id).await?);
+        batch.add("redis.queue.oldest_age", &labels, pending.max(waiting));
     }
     Ok(())
 }
 
-/// Seconds since the oldest pending entry was added, read from its id, which starts with the time.
-async fn oldest(
+/// The oldest entry that was delivered and not acknowledged.
+async fn oldest_pending(
     connection: &mut MultiplexedConnection,
     key: &str,
     group: &str,
-    now: DateTime<Utc>,
-) -> Result<Option<f64>, redis::RedisError> {
+) -> Result<Option<String>, redis::RedisError> {
     let reply: StreamPendingReply = connection.xpending(key, group).await?;
     let StreamPendingReply::Data(data) = reply else { return Ok(None) };
-    let added = data.start_id.split('-').next().and_then(|text| text.parse::<i64>().ok());
-    Ok(added.map(|added| ((now.timestamp_millis() - added) as f64 / 1e3).max(0.0)))
+    Ok(Some(data.start_id))
+}
+
+/// The first entry that was added after `id`.
+async fn first_after(
+    connection: &mut MultiplexedConnection,
+    key: &str,
+    id: &str,
+) -> Result<Option<String>, redis::RedisError> {
+    let after = format!("({id}");
+    let reply: StreamRangeReply = connection.xrange_count(key, after, "+", 1).await?;
+    Ok(reply.ids.into_iter().next().map(|entry| entry.id))
+}
+
+/// Seconds since an entry was added, read from its id, which starts with the time.
+fn age(id: &str, now: DateTime<Utc>) -> Option<f64> {
+    let added = id.split('-').next().and_then(|text| text.parse::<i64>().ok())?;
+    Some(((now.timestamp_millis() - added) as f64 / 1e3).max(0.0))
 }
 
 #[cfg(test)]

@@ -45,6 +45,19 @@ pub(super) struct RestartProcess {
     stop_timeout: Span,
 }
 
+/// Starts one more beside the processes that run already, up to a number.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AddProcess {
+    /// Program and arguments. No shell.
+    start: Vec<String>,
+    /// Where the numbers of further processes are written, with `.1`, `.2` and so on behind it.
+    pid_file: PathBuf,
+    /// Further ones that there may be.
+    #[serde(default = "three")]
+    at_most: usize,
+}
+
 /// Asks a process to end, then makes it.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -126,6 +139,40 @@ impl RestartProcess {
         fs::write(&self.pid_file, format!("{pid}\n"))
             .map_err(|error| failed("its pid file cannot be written", error))?;
         Ok(pid)
+    }
+}
+
+#[async_trait]
+impl Act for AddProcess {
+    fn target(&self) -> String {
+        format!("processes:{}", self.pid_file.display())
+    }
+
+    fn check(&self, _: &Allowed) -> Result<(), String> {
+        if self.start.first().is_none_or(String::is_empty) {
+            return Err("`start` is empty; it is a list of program and arguments".to_owned());
+        }
+        match self.at_most {
+            1..=PROCESSES_MAX => Ok(()),
+            n => Err(format!("`at_most` is {n}; it must lie between 1 and {PROCESSES_MAX}")),
+        }
+    }
+
+    async fn act(&self, _: &Context) -> Result<Done, String> {
+        let numbered = |n: usize| PathBuf::from(format!("{}.{n}", self.pid_file.display()));
+        let free = (1..=self.at_most).find(|n| Running::of_pid_file(&numbered(*n)).is_none());
+        let Some(n) = free else {
+            return Err(format!("{} further processes run already", self.at_most));
+        };
+        let one = RestartProcess {
+            start: self.start.clone(),
+            pid_file: numbered(n),
+            folder: None,
+            log_file: None,
+            environment: BTreeMap::new(),
+            stop_timeout: ten_seconds(),
+        };
+        Ok(Done::new(format!("started further process {n} of {}, {}", self.at_most, one.start()?)))
     }
 }
 
@@ -224,7 +271,9 @@ impl Running {
     }
 
     fn of_pid_file(path: &Path) -> Option<Self> {
-        Self::of_pid(fs::read_to_string(path).ok()?.trim().parse().ok()?)
+        // Some servers write more below it.
+        let text = fs::read_to_string(path).ok()?;
+        Self::of_pid(text.lines().next()?.trim().parse().ok()?)
     }
 
     fn of_command_line(text: &str) -> Result<Vec<Self>, String> {
@@ -282,6 +331,10 @@ async fn signal(process: &Running, name: &str) -> Result<(), String> {
         true => Ok(()),
         false => Err(String::from_utf8_lossy(&sent.stderr).trim().to_owned()),
     }
+}
+
+fn three() -> usize {
+    3
 }
 
 fn ten_seconds() -> Span {
@@ -349,6 +402,25 @@ mod tests {
         assert!(done.summary.contains("was killed"), "{}", done.summary);
         assert!(!stuck.is_there());
         fs::remove_file(file).unwrap();
+    }
+
+    #[tokio::test]
+    async fn further_processes_are_started_up_to_a_number() {
+        let file = pid_file("further");
+        let more =
+            AddProcess { start: vec!["sleep".into(), "60".into()], pid_file: file, at_most: 2 };
+        more.check(&Allowed::default()).unwrap();
+        let first = more.act(&context()).await.unwrap();
+        assert!(first.summary.starts_with("started further process 1 of 2"), "{}", first.summary);
+        more.act(&context()).await.unwrap();
+        let error = more.act(&context()).await.unwrap_err();
+        assert_eq!(error, "2 further processes run already");
+        for n in 1..=2 {
+            let file = PathBuf::from(format!("{}.{n}", more.pid_file.display()));
+            let process = Running::of_pid_file(&file).unwrap();
+            end(&process, Duration::from_secs(5)).await.unwrap();
+            fs::remove_file(file).unwrap();
+        }
     }
 
     #[tokio::test]

@@ -18,6 +18,10 @@ const MESSAGES_MAX: usize = 1_000;
 const RULE_WITHIN: Duration = Duration::from_secs(10);
 /// How often it is looked whether it has.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// How often consumers are made to let go of what they hold.
+const HANDS_MAX: usize = 3;
+/// How long it takes until that is back in the queue.
+const BACK_AFTER: Duration = Duration::from_millis(100);
 /// Bytes of a message that are looked at.
 const PEEK_BYTES: usize = 256;
 
@@ -77,24 +81,54 @@ impl Act for DeadLetter {
         broker.declare(&self.to).await?;
         let rule = broker.rule(&self.queue, &self.to, &context.key).await?;
         let mut moved = vec![];
-        let outcome = async {
-            while moved.len() < self.messages {
-                // Looking marks it as seen, so what was not seen before stays for its consumers.
-                let Some(head) = broker.get(&self.queue, "ack_requeue_true", 1).await?.pop() else {
-                    break;
-                };
-                if head["redelivered"] != true {
-                    break;
-                }
-                moved.extend(broker.get(&self.queue, "reject_requeue_false", 1).await?);
-            }
-            Ok(())
-        };
-        let outcome: Result<(), String> = outcome.await;
+        let outcome = self.free(&broker, &mut moved).await;
         // The rule goes whatever happened.
         broker.remove_rule(&rule).await?;
         outcome?;
         told(&moved, &self.to, "no message at the head of the queue has come back")
+    }
+}
+
+impl DeadLetter {
+    /// What comes back again and again is mostly in the hands of a consumer. So the consumers' connections
+    /// are closed first, and before they are back, it is at the head of the queue.
+    async fn free(&self, broker: &Broker, moved: &mut Vec<Value>) -> Result<(), String> {
+        let mut innocent = vec![];
+        for _ in 0..HANDS_MAX {
+            let n_closed = broker.close_consumers(&self.queue).await?;
+            if n_closed > 0 {
+                tokio::time::sleep(BACK_AFTER).await;
+            }
+            self.take(broker, moved, &mut innocent).await?;
+            if n_closed == 0 || !moved.is_empty() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves what is at the head of the queue and came back. Looking marks a message as seen, so what was
+    /// not seen before is remembered, and stays.
+    async fn take(
+        &self,
+        broker: &Broker,
+        moved: &mut Vec<Value>,
+        innocent: &mut Vec<Value>,
+    ) -> Result<(), String> {
+        while moved.len() < self.messages {
+            let Some(head) = broker.get(&self.queue, "ack_requeue_true", 1).await?.pop() else {
+                break;
+            };
+            if innocent.contains(&head["payload"]) {
+                break;
+            }
+            if head["redelivered"] != true {
+                innocent.push(head["payload"].clone());
+                break;
+            }
+            moved.extend(broker.get(&self.queue, "reject_requeue_false", 1).await?);
+        }
+        Ok(())
     }
 }
 
@@ -129,20 +163,10 @@ impl Act for CloseConsumers {
 
     async fn act(&self, context: &Context) -> Result<Done, String> {
         let broker = Broker::new(&self.url, &self.vhost, context.timeout)?;
-        let consumers = broker.call(Method::GET, &["consumers", &self.vhost], None).await?;
-        let of = |it: &&Value| it["queue"]["name"] == self.queue;
-        let name = |it: &Value| Some(it["channel_details"]["connection_name"].as_str()?.to_owned());
-        let all = consumers.as_array().map(Vec::as_slice).unwrap_or_default();
-        let mut names: Vec<String> = all.iter().filter(of).filter_map(name).collect();
-        names.sort();
-        names.dedup();
-        if names.is_empty() {
-            return Err(format!("`{}` has no consumers", self.queue));
+        match broker.close_consumers(&self.queue).await? {
+            0 => Err(format!("`{}` has no consumers", self.queue)),
+            n => Ok(Done::new(format!("{n} connections closed"))),
         }
-        for name in &names {
-            broker.call(Method::DELETE, &["connections", name], None).await?;
-        }
-        Ok(Done::new(format!("{} connections closed", names.len())))
     }
 }
 
@@ -197,6 +221,21 @@ impl Broker {
             return Err(format!("{}: {status}: {text}", path.join("/")));
         }
         Ok(serde_json::from_str(&text).unwrap_or(Value::Null))
+    }
+
+    /// Closes the connections of a queue's consumers; gives how many there were.
+    async fn close_consumers(&self, queue: &str) -> Result<usize, String> {
+        let consumers = self.call(Method::GET, &["consumers", &self.vhost], None).await?;
+        let of = |it: &&Value| it["queue"]["name"] == queue;
+        let name = |it: &Value| Some(it["channel_details"]["connection_name"].as_str()?.to_owned());
+        let all = consumers.as_array().map(Vec::as_slice).unwrap_or_default();
+        let mut names: Vec<String> = all.iter().filter(of).filter_map(name).collect();
+        names.sort();
+        names.dedup();
+        for name in &names {
+            self.call(Method::DELETE, &["connections", name], None).await?;
+        }
+        Ok(names.len())
     }
 
     async fn declare(&self, queue: &str) -> Result<(), String> {

@@ -86,37 +86,19 @@ impl Act for ClaimPending {
         let mut redis = connect(&self.url).await?;
         let idle = u64::try_from(self.idle.0.as_millis()).unwrap_or(u64::MAX);
         let (mut n_back, mut n_poison) = (0, 0);
+        let is_poison = |n: usize| self.deliveries_max.is_some_and(|max| n > max);
+        let mut from = "-".to_owned();
         while n_back + n_poison < ENTRIES_MAX {
-            let pending: Vec<(String, String, u64, usize)> = redis::cmd("XPENDING")
-                .arg(&self.key)
-                .arg(&self.group)
-                .arg("IDLE")
-                .arg(idle)
-                .arg("-")
-                .arg("+")
-                .arg(CHUNK)
-                .query_async(&mut redis)
-                .await
-                .map_err(told)?;
-            if pending.is_empty() {
-                break;
-            }
-            for (id, _, _, n_deliveries) in pending {
-                let poison = self
-                    .poison_key
-                    .as_ref()
-                    .filter(|_| self.deliveries_max.is_some_and(|max| n_deliveries > max));
-                let to = poison.unwrap_or(&self.key);
-                redis::cmd("EVAL")
-                    .arg(REQUEUE)
-                    .arg(2)
-                    .arg(&self.key)
-                    .arg(to)
-                    .arg(&self.group)
-                    .arg(&id)
-                    .exec_async(&mut redis)
-                    .await
-                    .map_err(told)?;
+            let pending = self.pending(&mut redis, &from).await?;
+            let Some((last, ..)) = pending.last() else { break };
+            from = format!("({last}");
+            for (id, _, unfinished, n_deliveries) in &pending {
+                // Poison is never left alone for long: it comes back to every worker that takes it.
+                let poison = self.poison_key.as_ref().filter(|_| is_poison(*n_deliveries));
+                if poison.is_none() && *unfinished < idle {
+                    continue;
+                }
+                self.requeue(&mut redis, id, poison.unwrap_or(&self.key)).await?;
                 *(if poison.is_some() { &mut n_poison } else { &mut n_back }) += 1;
             }
         }
@@ -124,6 +106,33 @@ impl Act for ClaimPending {
             return Err(format!("nothing of `{}` is pending for so long", self.key));
         }
         Ok(Done::new(format!("{n_back} entries are in line again, {n_poison} are set aside")))
+    }
+}
+
+/// An entry that was delivered: its id, to whom, for how many milliseconds, and how often.
+type Pending = (String, String, u64, usize);
+
+impl ClaimPending {
+    /// What was delivered and not finished, from an id on.
+    async fn pending(
+        &self,
+        redis: &mut MultiplexedConnection,
+        from: &str,
+    ) -> Result<Vec<Pending>, String> {
+        let mut ask = redis::cmd("XPENDING");
+        ask.arg(&self.key).arg(&self.group).arg(from).arg("+").arg(CHUNK);
+        ask.query_async(redis).await.map_err(told)
+    }
+
+    async fn requeue(
+        &self,
+        redis: &mut MultiplexedConnection,
+        id: &str,
+        to: &str,
+    ) -> Result<(), String> {
+        let mut ask = redis::cmd("EVAL");
+        ask.arg(REQUEUE).arg(2).arg(&self.key).arg(to).arg(&self.group).arg(id);
+        ask.exec_async(redis).await.map_err(told)
     }
 }
 

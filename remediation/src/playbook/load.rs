@@ -109,7 +109,7 @@ fn look(place: &str, look: &Look) -> Result<(), String> {
     if look.above.is_none() && look.below.is_none() {
         return Err(format!("`{place}` needs `above` or `below`"));
     }
-    const KNOWN: [&str; 6] = ["mean", "min", "max", "last", "sum", "rate"];
+    const KNOWN: [&str; 7] = ["mean", "min", "max", "last", "sum", "rate", "increase"];
     match look.aggregation.as_deref() {
         Some(name) if !KNOWN.contains(&name) => {
             Err(format!("`{place}.aggregation` is `{name}`; known are {}", KNOWN.join(", ")))

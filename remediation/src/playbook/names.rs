@@ -1,4 +1,5 @@
-//! Names in the texts of a playbook: `{component}`, `{label.queue}`, `{control.pid_file}`.
+//! Names in the texts of a playbook: `{component}`, `{label.queue}`, `{control.pid_file}`; and with what
+//! stands there if nothing is known: `{control.idle_after|60s}`.
 
 use std::collections::BTreeMap;
 
@@ -64,6 +65,13 @@ impl Names {
     }
 
     fn find(&self, name: &str) -> Result<Value, String> {
+        match name.split_once('|') {
+            Some((name, otherwise)) => Ok(self.known(name).unwrap_or_else(|_| value(otherwise))),
+            None => self.known(name),
+        }
+    }
+
+    fn known(&self, name: &str) -> Result<Value, String> {
         let text = |text: &String| Value::String(text.clone());
         let found = match name.split_once('.') {
             None if name == "component" => Some(text(&self.component)),
@@ -82,6 +90,28 @@ impl Names {
     }
 }
 
+/// The settings with every name that says what stands there otherwise replaced by just that.
+pub(crate) fn without_defaults(settings: &Table) -> Table {
+    settings.iter().map(|(key, value)| (key.clone(), otherwise(value))).collect()
+}
+
+fn otherwise(of: &Value) -> Value {
+    match of {
+        Value::String(text) => match whole(text).and_then(|name| name.split_once('|')) {
+            Some((_, otherwise)) => value(otherwise),
+            None => of.clone(),
+        },
+        Value::Array(all) => Value::Array(all.iter().map(otherwise).collect()),
+        Value::Table(table) => Value::Table(without_defaults(table)),
+        other => other.clone(),
+    }
+}
+
+/// A number if it looks like one, else a text.
+fn value(text: &str) -> Value {
+    text.parse().map_or_else(|_| Value::String(text.to_owned()), Value::Integer)
+}
+
 /// The name if the text is nothing else.
 fn whole(text: &str) -> Option<&str> {
     text.strip_prefix('{')?.strip_suffix('}').filter(|name| is_name(name))
@@ -89,8 +119,9 @@ fn whole(text: &str) -> Option<&str> {
 
 /// Letters, digits, `_`, `-` and dots; what else stands in braces, such as JSON, is left alone.
 fn is_name(text: &str) -> bool {
-    text.starts_with(|c: char| c.is_ascii_alphabetic())
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-/".contains(c))
+    let name = text.split('|').next().unwrap_or_default();
+    name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || "._-/".contains(c))
 }
 
 #[cfg(test)]
@@ -110,6 +141,9 @@ mod tests {
             fill("x = '{control.unit}'").unwrap_err(),
             "component `worker` has no `control.unit`"
         );
+        assert_eq!(fill("x = '{control.idle|60s}'").unwrap(), "x = \"60s\"\n");
+        assert_eq!(fill("x = '{control.n|5}'").unwrap(), "x = 5\n");
+        assert_eq!(fill("x = '{label.queue|none}:{kind|k}'").unwrap(), "x = \"orders:\"\n");
         assert_eq!(fill("x = '{nonsense}'").unwrap_err(), "`{nonsense}` is not known here");
     }
 }

@@ -112,6 +112,8 @@ pub enum Aggregation {
     Sum,
     /// Per second, of a counter.
     Rate,
+    /// What a counter grew by.
+    Increase,
 }
 
 impl Check {

@@ -1,8 +1,12 @@
 //! What the outbox counts about itself.
 
 use std::{
+    collections::BTreeMap,
     fmt::Write,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -26,6 +30,8 @@ pub struct Metrics {
     attempts: [AtomicU64; 4],
     duration: Times,
     first: Times,
+    /// Since when each destination fails; `None` when its latest attempt was taken.
+    failing: Mutex<BTreeMap<String, Option<DateTime<Utc>>>>,
 }
 
 #[derive(Debug, Default)]
@@ -70,9 +76,33 @@ impl Metrics {
         let at = OUTCOMES.iter().position(|name| *name == outcome.as_str());
         self.attempts[at.unwrap_or(0)].fetch_add(1, Ordering::Relaxed);
         self.duration.add(took);
+        self.learn(&delivery.destination, outcome.as_str() == OUTCOMES[0], started);
         if delivery.attempts == 0 {
             self.first.add((started - delivery.begun_at).to_std().unwrap_or_default());
         }
+    }
+
+    fn learn(&self, destination: &str, is_taken: bool, at: DateTime<Utc>) {
+        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = failing.entry(destination.to_owned()).or_default();
+        *since = if is_taken { None } else { since.or(Some(at)) };
+    }
+
+    /// For how long each of `destinations` has taken nothing, in seconds: since the first failure after
+    /// it last took something. 0 when its latest attempt was taken, and when there was none.
+    pub fn failing_for(
+        &self,
+        destinations: impl IntoIterator<Item = String>,
+        now: DateTime<Utc>,
+    ) -> Vec<(String, Vec<(String, String)>, f64)> {
+        let failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        let reading = |name: String| {
+            let since = failing.get(&name).copied().flatten();
+            let seconds = since.map_or(0.0, |at| (now - at).as_seconds_f64().max(0.0));
+            let labels = vec![("destination".to_owned(), name)];
+            ("pipenotify.delivery.failing_for".to_owned(), labels, seconds)
+        };
+        destinations.into_iter().map(reading).collect()
     }
 
     /// A turn is on disk.

@@ -176,10 +176,14 @@ async fn histories(
     impact: f64,
     now: DateTime<Utc>,
 ) -> anyhow::Result<Vec<Vec<Watched>>> {
+    if check.aggregation == Aggregation::Increase {
+        // Jumps of a counter within a window are events, not a course that could be foreseen.
+        return Ok(vec![]);
+    }
     let limit = limit_of(check);
     let aggregate = match (check.aggregation, limit.side) {
         (Aggregation::Last, _) => "last_value(value order by ts)",
-        (Aggregation::Max | Aggregation::Rate, _) => "max(value)",
+        (Aggregation::Max | Aggregation::Rate | Aggregation::Increase, _) => "max(value)",
         (Aggregation::Min, _) => "min(value)",
         (Aggregation::Sum, _) => "sum(value)",
         (Aggregation::Mean, _) => "avg(value)",

@@ -6,6 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use data::ledger::{Action, Changes, Incident, Symptom};
 use remediation::{
     action::{self, Context},
+    desk,
     fix::{self, Case, Step},
     incident::event,
     playbook::Playbook,
@@ -18,6 +19,9 @@ use super::{
     look, notify, verify,
 };
 use crate::{clock, http, state::State};
+
+/// The longest that a component with dependencies is left alone for a look at those.
+const SUSPICION: TimeDelta = TimeDelta::seconds(10);
 
 /// Who does what nobody asked for.
 const WHO: &str = "pipenotify";
@@ -77,6 +81,9 @@ async fn brakes(state: &State, known: &mut Known, now: DateTime<Utc>) -> anyhow:
 /// Decides for every open incident what is next, and begins it.
 async fn plan(state: &State, known: &mut Known, now: DateTime<Utc>) -> anyhow::Result<usize> {
     let mut n = 0;
+    if !state.healing.had_time(now).await {
+        return Ok(0);
+    }
     let owned = |(id, all): (&str, Vec<&Symptom>)| {
         (id.to_owned(), all.into_iter().cloned().collect::<Vec<Symptom>>())
     };
@@ -86,6 +93,10 @@ async fn plan(state: &State, known: &mut Known, now: DateTime<Utc>) -> anyhow::R
             continue;
         }
         let Some(symptoms) = own.get(&incident.id) else { continue };
+        if let Some(other) = suspect(state, &incident, now).await? {
+            tracing::debug!(incident.id = incident.id, "waits: `{other}` may be the cause");
+            continue;
+        }
         let mut refusals = vec![];
         let mut is_handled = false;
         for symptom in symptoms {
@@ -107,6 +118,22 @@ async fn plan(state: &State, known: &mut Known, now: DateTime<Utc>) -> anyhow::R
     Ok(n)
 }
 
+/// Something that the incident's component depends on and that may be the cause: one look at it was bad,
+/// which is not believed yet, or there was no time for a look at it since.
+async fn suspect(
+    state: &State,
+    incident: &Incident,
+    now: DateTime<Utc>,
+) -> anyhow::Result<Option<String>> {
+    let below = desk::dependencies(&state.healing.depends_on, &incident.component);
+    let Some(first) = below.first() else { return Ok(None) };
+    if now - incident.opened_at < delta(state.config.health.every).min(SUSPICION) {
+        return Ok(Some(first.clone()));
+    }
+    let looks_bad = |it: &Symptom| !it.bad && it.history & 1 == 1 && below.contains(&it.component);
+    Ok(state.ledger.symptoms().await?.into_iter().find(looks_bad).map(|it| it.component))
+}
+
 /// What became of a symptom in this turn.
 enum Considered {
     Begun,
@@ -121,24 +148,33 @@ async fn consider(
     symptom: &Symptom,
     now: DateTime<Utc>,
 ) -> anyhow::Result<Option<Considered>> {
-    let Some((playbook, rungs)) = choose(state, symptom, now).await? else { return Ok(None) };
+    let chosen = choose(state, symptom, now).await?;
+    if chosen.is_empty() {
+        return Ok(None);
+    }
     let config = &state.config.healing;
     if !config.enabled {
         return Ok(Some(Considered::Refused("`healing.enabled` is false".to_owned())));
     }
     let past = known.past(incident);
-    let case = Case {
-        incident,
-        symptom,
-        playbook,
-        rungs: &rungs,
-        past: &past,
-        dry_run: config.dry_run,
-        probability: config.probability,
-    };
     let so_far =
         known.facts(incident, facts::n_actionable(&state.config, &state.healing.playbooks), now);
-    let step = fix::next(&case, &facts::limits(&state.config), &so_far, now);
+    let cases: Vec<Case<'_>> = chosen
+        .iter()
+        .map(|(playbook, rungs)| Case {
+            incident,
+            symptom,
+            playbook,
+            rungs,
+            past: &past,
+            dry_run: config.dry_run,
+            probability: config.probability,
+            relapse: delta(state.config.incident.reopen_within),
+        })
+        .collect();
+    let limits = facts::limits(&state.config);
+    let Some((n, step)) = fix::climb(&cases, &limits, &so_far, now) else { return Ok(None) };
+    let (playbook, rungs) = (cases[n].playbook, cases[n].rungs);
     let target = |rung: usize| rungs[rung].clone().unwrap_or_default();
     Ok(Some(match step {
         Step::Wait(why) => {
@@ -172,15 +208,14 @@ async fn consider(
     }))
 }
 
-/// The playbook for a symptom: the first that fits and has a rung that can be done, else the first that
-/// fits; with its rungs.
+/// The playbooks for a symptom, with their rungs as they could be done now.
 async fn choose<'a>(
     state: &'a State,
     symptom: &Symptom,
     now: DateTime<Utc>,
-) -> anyhow::Result<Option<(&'a Playbook, Vec<fix::Ready>)>> {
+) -> anyhow::Result<Vec<fix::Fitting<'a>>> {
     let (names, labels) = (facts::names(&state.config, symptom), facts::labels(symptom));
-    let mut first = None;
+    let mut fitting = vec![];
     for playbook in state.healing.playbooks.iter().filter(|it| it.fits(symptom, &labels)) {
         let mut rungs = vec![];
         for (n, rung) in playbook.rungs.iter().enumerate() {
@@ -192,17 +227,9 @@ async fn choose<'a>(
             }
             rungs.push(ready);
         }
-        let can = rungs.iter().any(Result::is_ok);
-        // A playbook that comes with the program and cannot do anything here was not meant for this.
-        if can {
-            return Ok(Some((playbook, rungs)));
-        }
-        if first.is_none() && playbook.is_built_in() {
-            continue;
-        }
-        first = first.or(Some((playbook, rungs)));
+        fitting.push((playbook, rungs));
     }
-    Ok(first)
+    Ok(fix::chosen(fitting))
 }
 
 /// A new action, not kept yet.

@@ -147,19 +147,22 @@ impl<'a> Replay<'a> {
         let ready = |it: &Playbook| -> Vec<fix::Ready> {
             (0..it.rungs.len()).map(|n| it.prepare(n, &names).map(|act| act.target())).collect()
         };
-        let able = |(_, rungs): &(&Playbook, Vec<fix::Ready>)| rungs.iter().any(Result::is_ok);
-        let Some((playbook, rungs)) = fitting.map(|it| (it, ready(it))).find(able) else { return };
+        let chosen = fix::chosen(fitting.map(|it| (it, ready(it))).collect());
         let past: Vec<Action> =
             self.actions.iter().filter(|it| it.incident_id == incident.id).cloned().collect();
-        let case = Case {
-            incident,
-            symptom,
-            playbook,
-            rungs: &rungs,
-            past: &past,
-            dry_run: false,
-            probability: self.config.healing.probability,
-        };
+        let cases: Vec<Case<'_>> = chosen
+            .iter()
+            .map(|(playbook, rungs)| Case {
+                incident,
+                symptom,
+                playbook,
+                rungs,
+                past: &past,
+                dry_run: false,
+                probability: self.config.healing.probability,
+                relapse: delta(self.config.incident.reopen_within),
+            })
+            .collect();
         let so_far = Facts {
             actions: &self.actions,
             brakes: &[],
@@ -167,11 +170,13 @@ impl<'a> Replay<'a> {
             n_components: facts::n_actionable(self.config, self.playbooks),
             in_maintenance: false,
         };
-        let step = fix::next(&case, &facts::limits(self.config), &so_far, at);
+        let limits = facts::limits(self.config);
+        let Some((n, step)) = fix::climb(&cases, &limits, &so_far, at) else { return };
+        let (playbook, rungs) = (cases[n].playbook, cases[n].rungs);
         let line = match &step {
-            Step::Act(rung, _) => format!("would do {}", what(playbook, *rung, &rungs)),
-            Step::DryRun(rung) => format!("would say {}", what(playbook, *rung, &rungs)),
-            Step::Propose(rung) => format!("would ask for {}", what(playbook, *rung, &rungs)),
+            Step::Act(rung, _) => format!("would do {}", what(playbook, *rung, rungs)),
+            Step::DryRun(rung) => format!("would say {}", what(playbook, *rung, rungs)),
+            Step::Propose(rung) => format!("would ask for {}", what(playbook, *rung, rungs)),
             Step::Wait(why) => format!("held back: {why}"),
             Step::Escalate(why) => format!("would hand over to people: {why}"),
         };

@@ -90,6 +90,7 @@ async fn number(
         Some("max") => Aggregation::Max,
         Some("sum") => Aggregation::Sum,
         Some("rate") => Aggregation::Rate,
+        Some("increase") => Aggregation::Increase,
         _ => Aggregation::Last,
     };
     let check = Check {

@@ -19,6 +19,7 @@ pub(crate) use watch::{observe, tell};
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -30,6 +31,7 @@ use ingest::Ingest;
 use remediation::{
     action::Allowed,
     desk::{self, Desk},
+    fix::Looks,
     playbook::{Playbook, Refused},
     symptom::Observation,
 };
@@ -46,6 +48,12 @@ pub const LEASE: &str = "healing";
 
 /// How often a decision is made anew when somebody else was first.
 const CONFLICTS_MAX: u32 = 5;
+
+/// A timer that goes off so late says that this process gets too little time.
+const LATE: Duration = Duration::from_secs(2);
+
+/// How long nothing is begun after that.
+const BREATH: TimeDelta = TimeDelta::seconds(15);
 
 /// Actions that are looked at when the next one is decided.
 const ACTIONS_MAX: u32 = 5_000;
@@ -68,8 +76,10 @@ pub struct Healing {
     hint: Notify,
     /// One decision about incidents at a time within this process.
     turn: Mutex<()>,
-    /// Since when the actions that are being verified look good.
-    good_since: Mutex<HashMap<String, DateTime<Utc>>>,
+    /// When a timer of this process last went off much too late.
+    late_at: Mutex<Option<DateTime<Utc>>>,
+    /// How the looks at the actions that are being verified went.
+    looks: Mutex<HashMap<String, Looks>>,
 }
 
 impl Healing {
@@ -98,8 +108,25 @@ impl Healing {
             holder: Uuid::new_v4().to_string(),
             hint: Notify::new(),
             turn: Mutex::new(()),
-            good_since: Mutex::default(),
+            late_at: Mutex::default(),
+            looks: Mutex::default(),
         }
+    }
+
+    /// Remembers when this process gets so little time that what it measures cannot be trusted: a probe
+    /// that waits for its own process looks just like one whose target does not answer.
+    async fn woke(&self, slept: Duration, every: Duration) {
+        if slept > every + LATE {
+            tracing::warn!(
+                "this process gets too little time ({slept:?} for {every:?}); it does not act for a while"
+            );
+            *self.late_at.lock().await = Some(crate::clock::now());
+        }
+    }
+
+    /// Whether this process had enough time lately to trust what it has measured.
+    async fn had_time(&self, now: DateTime<Utc>) -> bool {
+        self.late_at.lock().await.is_none_or(|at| (now - at).abs() > BREATH)
     }
 
     /// The name of this process in leases.
@@ -212,9 +239,10 @@ pub fn start(state: &State) {
             let started = crate::clock::now();
             let outcome = act::tick(&one, started).await;
             one.tasks.record("healing", started, outcome);
+            let asleep = Instant::now();
             tokio::select! {
                 () = one.healing.hint.notified() => (),
-                () = tokio::time::sleep(every) => (),
+                () = tokio::time::sleep(every) => one.healing.woke(asleep.elapsed(), every).await,
                 () = stop.cancelled() => (),
             }
         }

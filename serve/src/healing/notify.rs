@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use data::ledger::{Action, Changes, Incident, NewDelivery, Symptom};
 use remediation::{
     incident::event,
+    kind::Severity,
     notice::{self, Policy, Why},
 };
 use uuid::Uuid;
@@ -75,6 +76,9 @@ fn is_handled(state: &State, known: &Known, it: &Incident, symptoms: &[&Symptom]
         |it: &Action| it.state != "ended" || it.outcome.as_deref() == Some("effective");
     let fits = |symptom: &&Symptom| {
         let labels = facts::labels(symptom);
+        // One that acts once it is worse is on its way as well.
+        let symptom =
+            &Symptom { severity: Severity::Critical.as_str().to_owned(), ..(*symptom).clone() };
         let names = facts::names(&state.config, symptom);
         let mut fitting = state.healing.playbooks.iter().filter(|book| book.fits(symptom, &labels));
         fitting.any(|book| (0..book.rungs.len()).any(|n| book.prepare(n, &names).is_ok()))

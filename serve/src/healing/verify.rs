@@ -4,7 +4,11 @@ use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
 use data::ledger::{Action, Changes};
-use remediation::{action, fix, incident::event};
+use remediation::{
+    action,
+    fix::{self, Looks},
+    incident::event,
+};
 
 use super::{
     facts::{self, Known},
@@ -90,17 +94,16 @@ async fn judged(
     }
     let symptom = known.symptoms.iter().find(|symptom| symptom.id == it.symptom_id);
     let measured = look::after(state, it, symptom, playbook, now).await?;
-    let since = {
-        let mut all = state.healing.good_since.lock().await;
-        match measured.good {
-            true => Some(*all.entry(it.id.clone()).or_insert(now)),
-            false => all.remove(&it.id).and(None),
-        }
+    let looks = {
+        let mut all = state.healing.looks.lock().await;
+        let looks = all.entry(it.id.clone()).or_insert(Looks::Bad);
+        *looks = looks.after(measured.good, now);
+        *looks
     };
-    let Some(outcome) = fix::judge(it, &playbook.verify, measured, since, now) else {
+    let Some(outcome) = fix::judge(it, &playbook.verify, measured, looks, now) else {
         return Ok(None);
     };
-    state.healing.good_since.lock().await.remove(&it.id);
+    state.healing.looks.lock().await.remove(&it.id);
     let after = measured.value;
     Ok(Some(Action { after, ..ended(it, outcome, &it.detail, now) }))
 }

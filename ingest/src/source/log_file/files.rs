@@ -28,6 +28,8 @@ pub(super) struct Round {
     pub(super) messages: Vec<(String, Message)>,
     /// Bytes that wait for the next round.
     pub(super) unread: u64,
+    /// Bytes of all files that the patterns match.
+    pub(super) size: u64,
 }
 
 /// The files that the patterns match, kept open so that a renamed one can be read to its end.
@@ -59,11 +61,13 @@ impl Files {
     ) -> Result<Round, String> {
         let found = self.discover();
         self.open_all(state, &found);
+        let sizes = found.keys().filter_map(|key| self.open.get(key)?.metadata().ok());
+        let size = sizes.map(|data| data.len()).sum();
         if let Some(intent) = &state.intent {
-            return Ok(self.again(&state.done, intent, reader));
+            return Ok(Round { size, ..self.again(&state.done, intent, reader) });
         }
         self.follow(state, &found)?;
-        let mut round = Round::default();
+        let mut round = Round { size, ..Round::default() };
         let mut intent = BTreeMap::new();
         let share = (max_read / self.open.len().max(1)).max(4 * 1024);
         for (key, file) in &self.open {

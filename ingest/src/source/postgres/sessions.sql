@@ -4,6 +4,10 @@ select
         as "postgresql.blocked_sessions",
     coalesce(max(extract(epoch from clock_timestamp() - xact_start)), 0)::float8
         as "postgresql.transaction.age",
+    -- One that waits for a lock is held up by another, and not long by itself.
+    coalesce(max(extract(epoch from clock_timestamp() - query_start))
+        filter (where state = 'active' and wait_event_type is distinct from 'Lock'), 0)::float8
+        as "postgresql.statement.age",
     coalesce(max(extract(epoch from clock_timestamp() - state_change))
         filter (where state like 'idle in transaction%'), 0)::float8
         as "postgresql.idle_in_transaction.age",
