@@ -19,6 +19,7 @@ pub mod health;
 pub mod kpi;
 mod like;
 pub mod observed;
+pub mod outlier;
 mod prune;
 mod reader;
 pub mod risk;

@@ -5,24 +5,31 @@
 //! the conformal p-value, which needs no assumption about how the data is distributed. The
 //! ranks are combined, the combination is ranked again, and a [`Budget`] decides what is told.
 
+mod joint;
 pub mod nab;
 mod parts;
 mod policy;
+mod pulse;
 mod scale;
 mod season;
 mod shape;
 mod sketch;
 mod window;
 
+pub use joint::{Joint, MEMBERS_MIN, Together};
 pub use parts::Part;
 pub use policy::Budget;
+pub use pulse::Pulse;
 
 use parts::{COUNT, Parts};
-use policy::Policy;
+use policy::{Policy, Strange, Told};
 use sketch::Sketch;
 
 /// A score of at least this is an alarm; one alarm for each event.
 pub const THRESHOLD: f64 = 0.5;
+
+/// A score of at least this is notable: an event begins that is rare, if no reason for an alarm.
+pub const NOTABLE: f64 = 0.25;
 
 /// How much the surprise of each part counts, in the order of [`Part`].
 const WEIGHTS: [f32; COUNT] = [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.1, 0.1, 0.1, 1.0, 0.17];
@@ -36,8 +43,9 @@ const OUTSIDE: f32 = 0.01;
 /// What is said about one value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Verdict {
-    /// From 0, usual, to 1. At least [`THRESHOLD`] where an alarm is raised, below it everywhere
-    /// else, however long the event goes on; within both the larger the stranger.
+    /// From 0, usual, to 1. At least [`THRESHOLD`] where an alarm is raised, at least [`NOTABLE`]
+    /// where something notable begins, below everywhere else, however long the event goes on; within
+    /// each the larger the stranger.
     pub score: f64,
     /// Whether an event begins here that is worth telling.
     pub anomalous: bool,
@@ -87,6 +95,11 @@ impl Detector {
         }
     }
 
+    /// Bytes of memory, all in all.
+    pub fn size(&self) -> usize {
+        size_of::<Self>() + self.parts.heap()
+    }
+
     /// Looks at the next value (`ts` in µs since the epoch) and learns from it. What is not a
     /// finite number is missing: it has no score and is noticed as a gap afterwards.
     pub fn next(&mut self, ts: i64, value: f64) -> Verdict {
@@ -109,10 +122,14 @@ impl Detector {
         let raw: f32 = surprises.iter().zip(WEIGHTS).map(|(it, weight)| it * weight).sum();
         let surprise = self.combined.surprise(raw);
         self.combined.add(raw);
-        // Rare is not enough: among many values of pure noise some are rare.
-        let told = if self.oddity(&look) >= self.budget.oddity { surprise } else { 0.0 };
-        let anomalous = self.policy.alarm(ts, told, &self.budget);
-        let graded = f64::from(surprise / (surprise + self.budget.base)) * 0.5;
+        let told = self.told(ts, surprise, &look);
+        // What goes on is as strange as it is, and still below what is told.
+        let graded = f64::from(surprise / (surprise + self.budget.base));
+        let score = match told {
+            Told::Nothing => NOTABLE * graded,
+            Told::Notable => NOTABLE + (THRESHOLD - NOTABLE) * graded,
+            Told::Alarm => THRESHOLD + (1.0 - THRESHOLD) * graded,
+        };
         let part = Part::ALL
             .into_iter()
             .max_by(|a, b| surprises[*a as usize].total_cmp(&surprises[*b as usize]));
@@ -121,8 +138,8 @@ impl Detector {
         self.errors.add(error);
         let restore = |units| self.parts.scale.restore(units);
         Verdict {
-            score: if anomalous { THRESHOLD + graded } else { graded },
-            anomalous,
+            score,
+            anomalous: told == Told::Alarm,
             expected: restore(look.expected),
             lower: restore(look.expected - band),
             upper: restore(look.expected + band),
@@ -131,12 +148,17 @@ impl Detector {
         }
     }
 
-    /// How many times further from its past than usual the course is.
-    fn oddity(&self, look: &parts::Look) -> f32 {
-        let pairs = self.shapes.iter().zip(look.shape);
-        pairs
-            .map(|(rank, distance)| distance / (rank.quantile(0.5) + 1e-6 * distance))
-            .fold(0.0, f32::max)
+    /// Rare is not enough: among many values of pure noise some are rare. Hence how many times
+    /// further from its past than usual the course is.
+    fn told(&mut self, ts: i64, surprise: f32, look: &parts::Look) -> Told {
+        let further = |above: f32| {
+            let pairs = self.shapes.iter().zip(look.shape);
+            pairs
+                .map(|(rank, distance)| distance / (rank.quantile(above) + 1e-6 * distance))
+                .fold(0.0, f32::max)
+        };
+        let strange = Strange { surprise, odd: further(0.5), far: further(0.05) };
+        self.policy.tell(ts, self.parts.step_us(), strange, &self.budget)
     }
 
     fn surprises(&mut self, look: &parts::Look) -> [f32; COUNT] {

@@ -190,6 +190,16 @@ impl Parts {
         Some(Look { parts, shape, expected, error_scale })
     }
 
+    /// Bytes beside the value itself.
+    pub(super) fn heap(&self) -> usize {
+        self.scale.heap() + self.window.heap() + self.season.heap() + self.shape.heap()
+    }
+
+    /// About how far apart values come.
+    pub(super) fn step_us(&self) -> f32 {
+        self.step_us
+    }
+
     /// How much longer than usual the time since the last value is.
     fn gap(&mut self, ts: i64) -> f32 {
         let past = ts.saturating_sub(self.last_us).max(0) as f32;

@@ -15,6 +15,11 @@ pub(super) struct Scale {
 }
 
 impl Scale {
+    /// Bytes beside the value itself.
+    pub(super) fn heap(&self) -> usize {
+        self.first.capacity() * size_of::<f64>()
+    }
+
     /// `value` in units from the origin; none while the first values are collected.
     pub(super) fn apply(&mut self, value: f64) -> Option<f32> {
         if self.settled.is_none() {

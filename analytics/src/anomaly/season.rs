@@ -33,6 +33,11 @@ impl Season {
         Self { day, week: vec![Phase::default(); WEEK_PHASES], stride: 1 }
     }
 
+    /// Bytes beside the value itself.
+    pub(super) fn heap(&self) -> usize {
+        (self.day.capacity() + self.week.capacity()) * size_of::<Phase>()
+    }
+
     /// Sets the distance of samples, in µs.
     pub(super) fn set_step(&mut self, step_us: i64) {
         self.stride = (step_us / (DAY_US / DAY_PHASES as i64)).clamp(1, 12) as usize;

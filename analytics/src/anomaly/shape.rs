@@ -30,6 +30,12 @@ impl Shape {
         Self { past, squares: std::array::from_fn(|_| vec![0.0; LAGS]), best: None }
     }
 
+    /// Bytes beside the value itself.
+    pub(super) fn heap(&self) -> usize {
+        let squares: usize = self.squares.iter().map(Vec::capacity).sum();
+        (self.past.capacity() + squares) * size_of::<f32>()
+    }
+
     /// The value that came after the past course that is most like the present one.
     pub(super) fn analog(&self) -> Option<f32> {
         let place = self.past.len().checked_sub(self.best? + NEAREST)?;
@@ -49,16 +55,31 @@ impl Shape {
                 let off = value - past;
                 *square = keep * *square + (1.0 - keep) * off * off;
             }
-            let nearest = squares[..n].iter().copied().reduce(f32::min);
-            *least = nearest.unwrap_or(0.0).sqrt();
+            *least = nearest(&squares[..n]);
         }
         let middle = &self.squares[1][..n];
-        let nearest = middle.iter().copied().reduce(f32::min);
-        self.best = nearest.and_then(|nearest| middle.iter().position(|it| *it == nearest));
+        self.best = middle.iter().position(|it| *it == least[1]);
+        let least = least.map(f32::sqrt);
         if self.past.len() == LAGS + NEAREST + SLACK {
             self.past.drain(..SLACK);
         }
         self.past.push(value);
         least
     }
+}
+
+/// The least of values ≥ 0, zero if there are none. Several at a time, since this is where the time
+/// goes: one running minimum would wait for itself at each step.
+fn nearest(squares: &[f32]) -> f32 {
+    const LANES: usize = 8;
+    let mut least = [f32::INFINITY; LANES];
+    let chunks = squares.chunks_exact(LANES);
+    let rest = chunks.remainder().iter().copied().fold(f32::INFINITY, f32::min);
+    for chunk in chunks {
+        for (least, square) in least.iter_mut().zip(chunk) {
+            *least = if *square < *least { *square } else { *least };
+        }
+    }
+    let all = least.into_iter().fold(rest, f32::min);
+    if all.is_finite() { all } else { 0.0 }
 }

@@ -15,6 +15,11 @@ impl Sorted {
         Self { queue: VecDeque::with_capacity(size), sorted: Vec::with_capacity(size), size }
     }
 
+    /// Bytes beside the value itself.
+    pub(super) fn heap(&self) -> usize {
+        (self.queue.capacity() + self.sorted.capacity()) * size_of::<f32>()
+    }
+
     /// Takes in `value`; the oldest leaves when the window is full.
     pub(super) fn push(&mut self, value: f32) {
         if self.queue.len() == self.size

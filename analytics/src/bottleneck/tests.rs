@@ -269,3 +269,54 @@ fn damaged_packets_are_held_against_all() {
     ];
     check(&all, "network", Severity::Warning, "0.50 % of the packets of eth0 are damaged", "eth0");
 }
+
+#[test]
+fn short_memory_names_the_process_that_holds_it() {
+    let host = [("host", "a")];
+    let all = [
+        series("system.memory.utilization", &host, |_| 0.97),
+        series("system.memory.limit", &host, |_| 16e9),
+        series("system.paging.utilization", &host, |_| 0.5),
+        series("process.memory.usage", &[("host", "a"), ("process", "cache")], |_| 12e9),
+    ];
+    let title = "memory of a is 97 % used";
+    let it = check(&all, "memory", Severity::Critical, title, "Limit or restart `cache`");
+    assert_eq!((it.signal, it.evidence.len()), ("saturation", 2));
+    assert_eq!(it.advice[0].expected, "memory in use falls from 97 % towards 22 %");
+}
+
+#[test]
+fn a_disk_on_which_requests_wait_is_saturated() {
+    let device = [("host", "a"), ("system.device", "sda")];
+    let all = [
+        series("system.disk.utilization", &device, |_| 0.95),
+        series("system.disk.pending_operations", &device, |_| 7.0),
+    ];
+    let title = "disk of sda is 95 % used";
+    let it = check(&all, "disk", Severity::Warning, title, "sda or give it a faster disk");
+    assert_eq!((it.signal, it.evidence[1].observed), ("saturation", 7.0));
+}
+
+#[test]
+fn a_process_that_runs_out_of_files_is_named_with_its_limit() {
+    let process = [("host", "a"), ("process", "shop")];
+    let all = [
+        series("process.open_file_descriptor.count", &process, |n| 900.0 + n as f64),
+        series("process.open_file_descriptor.limit", &process, |_| 1_024.0),
+    ];
+    let found = find(&all, NOW);
+    let it = found.iter().find(|it| it.kind == "files").unwrap();
+    assert!(it.title.starts_with("`shop` has ") && it.severity == Severity::Critical, "{it:?}");
+    assert!(it.advice[0].action.contains("Raise the limit of open files of `shop`"), "{it:?}");
+}
+
+#[test]
+fn a_table_full_of_dead_rows_is_named() {
+    let table = [("service", "db"), ("postgresql", "db"), ("schema", "public"), ("table", "jobs")];
+    let all = [
+        series("postgresql.table.dead_ratio", &table, |_| 0.7),
+        series("postgresql.table.rows.dead", &table, |_| 500_000.0),
+    ];
+    let title = "70 % of the rows of public.jobs in db are dead";
+    check(&all, "dead rows", Severity::Critical, title, "Vacuum (analyze) public.jobs of db");
+}

@@ -9,6 +9,7 @@ mod date_trunc;
 mod edge;
 mod forecast;
 mod gap;
+mod outliers;
 mod series;
 mod time_bucket;
 
@@ -38,6 +39,7 @@ pub(crate) fn register(context: &SessionContext) {
     for function in series::all() {
         context.register_udaf(AggregateUDF::from(function));
     }
+    context.register_udaf(AggregateUDF::from(outliers::Outliers::new()));
     context.register_udaf(forecast::udaf());
     context.register_udwf(WindowUDF::from(gap::Locf::new()));
     context.register_udwf(WindowUDF::from(gap::Interpolate::new()));

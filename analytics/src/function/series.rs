@@ -150,7 +150,7 @@ fn anomaly_scores(points: &[(i64, f64)]) -> Vec<ArrayRef> {
         numbers(&rows, |row| row.2.upper),
         Arc::new(alarms),
         numbers(&rows, |row| Some(row.2.one_in)),
-        texts(&rows, |row| format!("{:?}", row.2.part).to_lowercase()),
+        texts(&rows, |row| row.2.part.name().to_owned()),
     ]
 }
 
@@ -373,6 +373,26 @@ mod tests {
         let hours = "select count(*) from (select unnest(baseline(ts, value)) as b
                      from points where host = 'a')";
         assert_eq!(ask(hours).await, "168");
+    }
+
+    #[tokio::test]
+    async fn the_host_that_leaves_its_group_is_named_with_what_is_usual() {
+        let points = "(select n as host, ts, value + case when n = 3 and ts >= \
+                       timestamp '1970-01-20T00:00:00Z' then 50 else n * 0.1 end as value \
+                       from points, (values (1), (2), (3), (4), (5)) as hosts(n) where host = 'a')";
+        let who = format!(
+            "select o['member'], count(*), min(o['ts']), bool_and(o['value'] > o['upper']), \
+                    bool_and(o['lower'] <= o['upper']) \
+             from (select unnest(outliers(ts, value, host)) as o from {points}) group by 1"
+        );
+        let said = ask(&who).await;
+        let said: Vec<_> = said.split('_').filter(|cell| !cell.is_empty()).collect();
+        assert_eq!(said, ["3", "504", "1970-01-20T00:00:00Z", "true", "true"]);
+        let none = format!(
+            "select outliers(ts, value, host) is null from {points} \
+             where ts < timestamp '1970-01-20T00:00:00Z'"
+        );
+        assert_eq!(ask(&none).await, "true");
     }
 
     #[tokio::test]
