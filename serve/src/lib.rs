@@ -65,35 +65,9 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
     let _lock = lock(&config.wal_dir())?;
-    let lake = Arc::new(open_lake(&config).await?);
-    let ledger = Arc::new(open_ledger(&config).await?);
-    if let Some(aside) = ledger.set_aside() {
-        let (path, why) = (aside.path.display().to_string(), format!("ledger: {}", aside.reason));
-        lake.report(Damage { path, why, n_rows: None, at: clock::now() }).await;
-    }
-    let worth = config.health.component.iter().map(|it| (it.name.clone(), it.criticality));
-    ledger.keep_criticality(&worth.collect::<Vec<_>>()).await.context("writing the ledger")?;
-    let ingest = open_ingest(&config, &lake).await?;
-    let beside = LedgerTable::all(&config.ledger_url()).await.context("reading the ledger")?;
-    let engine = Engine::new(Arc::clone(&lake), ingest.recent(), limits(&config))?;
-    let engine = engine.with_ledger(beside)?;
     let tasks = Tasks::default();
-    let decoders = Arc::new(Decoders::new(config.http.body_bytes_max));
-    let outbox = delivery::start(&config, &ledger, &tasks).await?;
-    let config = Arc::new(config);
-    let state = State {
-        config: Arc::clone(&config),
-        lake: Arc::clone(&lake),
-        ledger: Arc::clone(&ledger),
-        ingest: Arc::clone(&ingest),
-        engine,
-        tasks: tasks.clone(),
-        outlook: Arc::default(),
-        outbox: outbox.clone(),
-        decoders,
-        healing: Arc::new(healing::Healing::new(&config, &ledger, &ingest)),
-        answers: Arc::default(),
-    };
+    let state = open(config, &tasks).await?;
+    let State { config, lake, ledger, ingest, outbox, .. } = state.clone();
 
     keep_the_lake(&tasks, &lake, &ingest, &config.ingest);
     healing::start(&state);
@@ -129,6 +103,43 @@ pub async fn run(
     ledger.close().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Everything that requests and looks are answered with, opened and replayed; nothing of it looks at a
+/// clock by itself but deliveries, which begin.
+///
+/// # Errors
+/// When a part cannot start, with what to do about it.
+pub async fn open(config: Config, tasks: &Tasks) -> anyhow::Result<State> {
+    let lake = Arc::new(open_lake(&config).await?);
+    let ledger = Arc::new(open_ledger(&config).await?);
+    if let Some(aside) = ledger.set_aside() {
+        let (path, why) = (aside.path.display().to_string(), format!("ledger: {}", aside.reason));
+        lake.report(Damage { path, why, n_rows: None, at: clock::now() }).await;
+    }
+    let worth = config.health.component.iter().map(|it| (it.name.clone(), it.criticality));
+    ledger.keep_criticality(&worth.collect::<Vec<_>>()).await.context("writing the ledger")?;
+    let ingest = open_ingest(&config, &lake).await?;
+    let beside = LedgerTable::all(&config.ledger_url()).await.context("reading the ledger")?;
+    let engine = Engine::new(Arc::clone(&lake), ingest.recent(), limits(&config))?;
+    let engine = engine.with_ledger(beside)?;
+    let decoders = Arc::new(Decoders::new(config.http.body_bytes_max));
+    let outbox = delivery::start(&config, &ledger, tasks).await?;
+    let config = Arc::new(config);
+    Ok(State {
+        healing: Arc::new(healing::Healing::new(&config, &ledger, &ingest)),
+        config,
+        lake,
+        ledger,
+        ingest,
+        engine,
+        tasks: tasks.clone(),
+        outlook: Arc::default(),
+        outbox,
+        decoders,
+        answers: Arc::default(),
+        watch: Arc::default(),
+    })
 }
 
 /// One process per write-ahead log: a second one would give the same positions to other rows.

@@ -12,8 +12,13 @@ use ingest::{
 };
 
 use crate::{
-    clock, config::Config, delivery::Outbox, forecast::Outlook, foresight::cache::Cache,
-    healing::Healing, tasks::Tasks,
+    clock,
+    config::Config,
+    delivery::Outbox,
+    forecast::Outlook,
+    foresight::{anomaly::Watch, cache::Cache},
+    healing::Healing,
+    tasks::Tasks,
 };
 
 /// Everything a handler may ask for; each takes its part.
@@ -41,6 +46,8 @@ pub struct State {
     pub healing: Arc<Healing>,
     /// Answers that took long to work out.
     pub answers: Arc<Cache>,
+    /// Series that are followed, to notice what is unlike before.
+    pub watch: Arc<Watch>,
 }
 
 /// Decoders that remember series between requests.

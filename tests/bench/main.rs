@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, reason = "the figures are what it is for")]
 
 mod delivery;
+mod anomalies;
 mod ingest;
 mod query;
 mod soak;
@@ -14,16 +15,18 @@ use anyhow::{Result, bail};
 #[tokio::main]
 async fn main() -> Result<()> {
     match std::env::args().nth(1).as_deref() {
+        Some("anomalies") => anomalies::run(),
         Some("ingest") => ingest::run().await,
         Some("delivery") => delivery::run().await,
         Some("query") => query::run().await,
         Some("soak") => soak::run().await,
         Some("all") | None => {
             ingest::run().await?;
-            query::run().await
+            query::run().await?;
+            anomalies::run()
         }
         Some(other) => {
-            bail!("`{other}` is no bench; there are: delivery, ingest, query, soak, all")
+            bail!("`{other}` is no bench; there are: anomalies, delivery, ingest, query, soak, all")
         }
     }
 }

@@ -369,7 +369,15 @@ async fn a_bad_question_is_answered_with_what_to_do() {
             reply.text
         );
     };
-    check("predictions/risks?horizon=1y", "6h, 24h or 7d").await;
+    check("predictions/risks?horizon=1y", "6h, 24h, 7d").await;
+    check("predictions/risks?cursor=y", "`next`").await;
+    check("predictions/alerts?state=open", "raised, confirmed, withdrawn").await;
+    check("predictions/alerts?cursor=y", "`next`").await;
+    check("performance/bottlenecks?state=new", "open, resolved").await;
+    check("performance/recommendations?state=new", "open, done, dismissed").await;
+    check("performance/recommendations?cursor=y", "`next`").await;
+    check("findings?severity=bad", "info, warning, critical").await;
+    check("findings?cursor=y", "`next`").await;
     check("predictions/alerts?limit=0", "1 to 1000").await;
     check("findings?from=-1h&to=-2h", "swap").await;
     check("performance/metrics?category=gpu", "cpu, memory").await;

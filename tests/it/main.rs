@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
 mod actions;
+mod anomaly;
 mod architecture;
 mod bad_input;
 mod bit_rot;
@@ -18,6 +19,7 @@ mod full_disk;
 mod healing;
 mod hostile;
 mod idle_day;
+mod idle;
 mod import;
 mod journey;
 mod ledger;

@@ -4,6 +4,7 @@
 //! `PIPENOTIFY_INGEST__BUFFER_ROWS=5`, and for a few keys a flag. A key that nobody knows is an error
 //! that names the nearest one: a setting with a typo must not be a setting without effect.
 
+mod anomaly;
 mod collect;
 mod delivery;
 mod error;
@@ -23,6 +24,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+pub use anomaly::Anomaly;
 pub use collect::{Collect, Source};
 pub use delivery::{Delivery, Destination};
 pub use error::Error;
@@ -71,6 +73,8 @@ pub struct Config {
     pub file: Option<PathBuf>,
     /// How far and how often we look ahead.
     pub foresight: Foresight,
+    /// What is unlike before.
+    pub anomaly: Anomaly,
     /// `[[slo]]`: what was promised.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub slo: Vec<Slo>,
@@ -138,6 +142,7 @@ impl Config {
         for check in checks {
             check.check().map_err(Error::Invalid)?;
         }
+        self.anomaly.check(&names).map_err(Error::Invalid)?;
         self.check_foresight()?;
         self.delivery.check().map_err(Error::Invalid)?;
         if self.ingest.buffer_rows == 0 || self.ingest.flush_rows == 0 {

@@ -1,9 +1,10 @@
 //! Looking ahead and into causes, on a schedule: risks with early warnings, bottlenecks with
-//! recommendations, error budgets. What is found goes to the ledger and, as findings, to the lake.
+//! recommendations, anomalies, error budgets. What is found goes to the ledger and, as findings, to the lake.
 //!
 //! Reading is done by the query engine within its limits, arithmetic on threads for blocking work,
 //! and one look never takes longer than its budget: neither ingest nor queries wait for it.
 
+pub mod anomaly;
 pub mod bottleneck;
 pub mod cache;
 pub mod explain;
@@ -26,6 +27,11 @@ pub(crate) fn start(tasks: &Tasks, state: &State) {
     tasks.every("bottlenecks", every, move |now| {
         let state = looked.clone();
         async move { bottleneck::look(&state, now).await }
+    });
+    let looked = state.clone();
+    tasks.every("anomalies", state.config.anomaly.every.0, move |now| {
+        let state = looked.clone();
+        async move { anomaly::look(&state, now).await }
     });
     if !state.config.slo.is_empty() {
         let looked = state.clone();

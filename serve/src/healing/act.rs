@@ -27,7 +27,10 @@ const SUSPICION: TimeDelta = TimeDelta::seconds(10);
 const WHO: &str = "pipenotify";
 
 /// One turn.
-pub(super) async fn tick(state: &State, now: DateTime<Utc>) -> anyhow::Result<String> {
+///
+/// # Errors
+/// When ledger or lake cannot be reached; the next turn tries again.
+pub async fn tick(state: &State, now: DateTime<Utc>) -> anyhow::Result<String> {
     let healing = &state.healing;
     let length = delta(state.config.healing.lease);
     if !state.ledger.take_lease(LEASE, &healing.holder, length, now).await? {

@@ -14,7 +14,9 @@ pub mod playbooks;
 mod verify;
 mod watch;
 
-pub(crate) use watch::{observe, tell};
+pub use act::tick;
+pub use watch::observe;
+pub(crate) use watch::tell;
 
 use std::{
     collections::{BTreeMap, HashMap},

@@ -24,11 +24,7 @@ pub(super) const SILENCE: &str = "silence";
 ///
 /// # Errors
 /// When the ledger cannot be reached.
-pub(crate) async fn observe(
-    state: &State,
-    all: &[Examined],
-    now: DateTime<Utc>,
-) -> anyhow::Result<()> {
+pub async fn observe(state: &State, all: &[Examined], now: DateTime<Utc>) -> anyhow::Result<()> {
     let holder = state.ledger.lease_holder(super::LEASE, now).await?;
     if holder.as_deref() != Some(state.healing.holder()) {
         return Ok(());

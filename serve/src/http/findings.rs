@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::{
     auth::Viewer,
     error::Problem,
-    page::{Range, limit, page},
+    page::{Range, id_cursor, limit, one_of, page},
     performance::version,
     sql::{Format, ask},
 };
@@ -42,6 +42,7 @@ struct Params {
     severity: Option<String>,
     component: Option<String>,
     metric: Option<String>,
+    series: Option<i64>,
     from: Option<String>,
     to: Option<String>,
     cursor: Option<String>,
@@ -56,6 +57,7 @@ async fn list_findings(
 ) -> Result<Json<Value>, Problem> {
     let range = Range::of(params.from.as_deref(), params.to.as_deref(), "-24h", clock::now())?;
     let limit = limit(params.limit)?;
+    one_of("severity", params.severity.as_deref(), &["info", "warning", "critical", "ok"])?;
     let mut condition = format!(
         "ts >= {} and ts <= {} and date between date '{}' and date '{}'",
         literal(range.from),
@@ -74,7 +76,10 @@ async fn list_findings(
         let value = value.as_ref().map(|value| format!(" and {column} = {}", quoted(value)));
         condition.push_str(&value.unwrap_or_default());
     }
-    if let Some(cursor) = &params.cursor {
+    if let Some(series) = params.series {
+        condition.push_str(&format!(" and series = {series}"));
+    }
+    if let Some(cursor) = id_cursor(params.cursor.as_deref())? {
         // Identifiers are sorted by time, so one says where a page ended.
         condition.push_str(&format!(" and finding_id < {}", quoted(cursor)));
     }

@@ -3,6 +3,7 @@
 use axum::Json;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::{error::Problem, samples::time};
 
@@ -47,6 +48,42 @@ pub(super) fn limit(asked: Option<u32>) -> Result<u32, Problem> {
     }
 }
 
+/// Says so when `value` is given and none of `words`.
+pub(super) fn one_of(name: &str, value: Option<&str>, words: &[&str]) -> Result<(), Problem> {
+    match value.filter(|value| !words.contains(value)) {
+        Some(value) => {
+            let known = words.join(", ");
+            Err(Problem::bad_request(format!("`{name}={value}` is unknown; ask for {known}")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Says so when a cursor is given that was never an identifier.
+pub(super) fn id_cursor(cursor: Option<&str>) -> Result<Option<&str>, Problem> {
+    match cursor {
+        Some(cursor) if Uuid::try_parse(cursor).is_err() => Err(no_cursor()),
+        cursor => Ok(cursor),
+    }
+}
+
+/// What comes behind the item that `cursor` names, or all without it.
+pub(super) fn behind<T>(
+    all: Vec<T>,
+    cursor: Option<&str>,
+    name: impl Fn(&T) -> String,
+) -> Result<Vec<T>, Problem> {
+    let Some(cursor) = cursor else { return Ok(all) };
+    let place = all.iter().position(|it| name(it) == cursor).ok_or_else(no_cursor)?;
+    Ok(all.into_iter().skip(place + 1).collect())
+}
+
+fn no_cursor() -> Problem {
+    Problem::bad_request(
+        "`cursor` must be the `next` of an earlier answer to the same question; begin anew without it",
+    )
+}
+
 /// A page of `items`, of which one more than `limit` was asked for, to know whether there is a next.
 pub(super) fn page(
     mut items: Vec<Value>,
@@ -72,6 +109,18 @@ mod tests {
         assert_eq!(of(3)["items"].as_array().unwrap().len(), 2);
         assert_eq!(of(2)["next"], Value::Null);
         assert_eq!(of(0)["items"], json!([]));
+    }
+
+    #[test]
+    fn what_no_answer_said_is_no_cursor() {
+        let name = |n: &i32| n.to_string();
+        assert_eq!(behind(vec![1, 2, 3], Some("2"), name).unwrap(), [3]);
+        assert_eq!(behind(vec![1, 2, 3], None, name).unwrap().len(), 3);
+        behind(vec![1, 2, 3], Some("9"), name).unwrap_err();
+        id_cursor(Some("x")).unwrap_err();
+        id_cursor(Some("0190a0b0-0000-7000-8000-000000000000")).unwrap();
+        one_of("state", Some("opened"), &["open", "resolved"]).unwrap_err();
+        one_of("state", Some("open"), &["open", "resolved"]).unwrap();
     }
 
     #[test]

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::{
     auth::{Operator, Viewer},
     error::Problem,
-    page::{Range, limit, page},
+    page::{Range, behind, id_cursor, limit, one_of, page},
     sql::{Format, ask},
 };
 use crate::{
@@ -169,8 +169,10 @@ async fn list_bottlenecks(
     let now = clock::now();
     let range = Range::of(params.from.as_deref(), params.to.as_deref(), "-24h", now)?;
     let limit = limit(params.limit)?;
-    let all =
-        state.ledger.bottlenecks(range.from, range.to, params.cursor.as_deref(), u32::MAX).await?;
+    one_of("state", params.state.as_deref(), &["open", "resolved"])?;
+    one_of("severity", params.severity.as_deref(), &["warning", "critical"])?;
+    let cursor = id_cursor(params.cursor.as_deref())?;
+    let all = state.ledger.bottlenecks(range.from, range.to, cursor, u32::MAX).await?;
     let is = |wanted: &Option<String>, it: &str| wanted.as_ref().is_none_or(|wanted| wanted == it);
     let wanted = all.iter().filter(|it| {
         let open = if it.resolved_at.is_some() { "resolved" } else { "open" };
@@ -215,6 +217,10 @@ fn bottleneck(it: &Bottleneck) -> Value {
 struct AdviceParams {
     /// open, done or dismissed.
     state: Option<String>,
+    /// The identifier of what it would help against.
+    bottleneck: Option<String>,
+    /// What its effect is measured by.
+    metric: Option<String>,
     from: Option<String>,
     to: Option<String>,
     cursor: Option<String>,
@@ -229,16 +235,16 @@ async fn list_recommendations(
 ) -> Result<Json<Value>, Problem> {
     let range = Range::of(params.from.as_deref(), params.to.as_deref(), "-30d", clock::now())?;
     let limit = limit(params.limit)?;
-    let all = state.ledger.recommendations(params.state.as_deref(), u32::MAX).await?;
-    let here = all.iter().filter(|it| (range.from..=range.to).contains(&it.created_at));
-    let from = params.cursor.as_deref();
-    let mut found = from.is_none();
-    let rest = here.filter(|it| {
-        let take = found;
-        found |= from == Some(it.id.as_str());
-        take
+    one_of("state", params.state.as_deref(), &["open", "done", "dismissed"])?;
+    let mut all = state.ledger.recommendations(params.state.as_deref(), u32::MAX).await?;
+    all.retain(|it| {
+        let wanted = |wanted: &Option<String>, it: &str| wanted.as_ref().is_none_or(|of| of == it);
+        (range.from..=range.to).contains(&it.created_at)
+            && wanted(&params.bottleneck, &it.bottleneck_id)
+            && wanted(&params.metric, &it.metric)
     });
-    let items = rest.take(limit as usize + 1).map(recommendation).collect();
+    let rest = behind(all, params.cursor.as_deref(), |it| it.id.clone())?;
+    let items = rest.iter().take(limit as usize + 1).map(recommendation).collect();
     Ok(page(items, limit, |it| it["id"].as_str().unwrap_or_default().to_owned()))
 }
 

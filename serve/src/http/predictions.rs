@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use super::{
     auth::Viewer,
     error::Problem,
-    page::{Range, limit, page},
+    page::{Range, behind, id_cursor, limit, one_of, page},
 };
 use crate::{clock, foresight::risk::HORIZONS, state};
 
@@ -49,12 +49,7 @@ async fn list_risks(
 ) -> Result<Json<Value>, Problem> {
     let now = clock::now();
     let range = Range::of(params.from.as_deref(), params.to.as_deref(), "-7d", now)?;
-    if let Some(horizon) = &params.horizon
-        && !HORIZONS.iter().any(|(name, _)| name == horizon)
-    {
-        let detail = format!("`horizon={horizon}` is unknown; ask for 6h, 24h or 7d");
-        return Err(Problem::bad_request(detail));
-    }
+    one_of("horizon", params.horizon.as_deref(), &HORIZONS.map(|(name, _)| name))?;
     let limit = limit(params.limit)?;
     let is = |wanted: &Option<String>, it: &str| wanted.as_ref().is_none_or(|wanted| wanted == it);
     let all = state.ledger.risks().await?;
@@ -65,13 +60,8 @@ async fn list_risks(
             && (range.from..=range.to).contains(&it.assessed_at)
     });
     let name = |it: &Risk| format!("{}|{}", it.key, it.horizon);
-    let items: Vec<Value> = match &params.cursor {
-        None => wanted.map(|it| risk(&it)).collect(),
-        Some(cursor) => {
-            wanted.skip_while(|it| name(it) != *cursor).skip(1).map(|it| risk(&it)).collect()
-        }
-    };
-    let items: Vec<_> = items.into_iter().take(limit as usize + 1).collect();
+    let rest = behind(wanted.collect(), params.cursor.as_deref(), name)?;
+    let items = rest.iter().take(limit as usize + 1).map(risk).collect();
     let cursor = |it: &Value| {
         format!("{}|{}", it["key"].as_str().unwrap_or(""), it["horizon"].as_str().unwrap_or(""))
     };
@@ -167,7 +157,8 @@ async fn list_alerts(
 ) -> Result<Json<Value>, Problem> {
     let range = Range::of(params.from.as_deref(), params.to.as_deref(), "-7d", clock::now())?;
     let limit = limit(params.limit)?;
-    let cursor = params.cursor.as_deref();
+    one_of("state", params.state.as_deref(), &["raised", "confirmed", "withdrawn"])?;
+    let cursor = id_cursor(params.cursor.as_deref())?;
     // One more than a page holds: filters are applied afterwards, so all are read.
     let all = state.ledger.alerts(range.from, range.to, cursor, u32::MAX).await?;
     let is = |wanted: &Option<String>, it: &str| wanted.as_ref().is_none_or(|wanted| wanted == it);
