@@ -8,8 +8,8 @@ test: ## everything CI runs; installs what the tests need
 	cargo build --workspace --bins # the tests start them; `cargo test` alone would not build them anew
 	cargo test --workspace --no-fail-fast
 
-bench: ## figures beside VictoriaMetrics and DuckDB
-	.ci/install
+bench: ## figures beside VictoriaMetrics, DuckDB and statsforecast; BENCH_DATA=FOLDER for real series
+	.ci/install bench
 	cargo build --release --bins # with the same features as `make run`, so that nothing is built twice
 	cargo run --release --bin bench
 

@@ -1,8 +1,11 @@
 //! When a series changed its level for good: PELT (Killick, Fearnhead and Eckley 2012) with the
 //! cost of a shifted mean.
 //!
-//! The noise is measured from the differences of neighbours, which a change of level hardly
+//! What repeats with the day or the week is taken away first: a season is no change, and a smooth
+//! one would be taken for a change every half of it. The noise is measured from the differences of neighbours, which a change of level hardly
 //! touches, and single outliers are drawn in to three times of it, so that a spike is no change.
+
+use crate::{forecast::Series, seasonality};
 
 /// Fewest values of a stretch.
 pub const MIN_STRETCH: usize = 5;
@@ -35,7 +38,7 @@ pub struct Change {
 
 /// The changes of `points` (µs, value) in the order of time; none in fewer than two stretches.
 pub fn points(points: &[(i64, f64)]) -> Vec<Change> {
-    let points = coarser(points);
+    let points = without_seasons(coarser(points));
     let n = points.len();
     let Some(noise) = noise(&points).filter(|_| n >= 2 * MIN_STRETCH) else { return vec![] };
     let drawn_in = drawn_in(&points, noise);
@@ -63,6 +66,50 @@ fn coarser(points: &[(i64, f64)]) -> Vec<(i64, f64)> {
     points.chunks(width).map(mean).collect()
 }
 
+/// The points less what repeats with the seasons that the series shows.
+fn without_seasons(mut points: Vec<(i64, f64)>) -> Vec<(i64, f64)> {
+    let Ok(series) = Series::regular(&points) else { return points };
+    let last = series.time_after(0);
+    let place = |ts: i64| usize::try_from((last - ts + series.step_us / 2) / series.step_us);
+    for season in seasonality::of(&series) {
+        let mut values: Vec<f64> = points.iter().map(|point| point.1).collect();
+        let levels = levels(&values, season.steps);
+        let mut phases: Vec<Vec<f64>> = vec![vec![]; season.steps];
+        for ((ts, value), level) in points.iter().zip(&levels) {
+            phases[place(*ts).unwrap_or(0) % season.steps].push(value - level);
+        }
+        let mut usual: Vec<f64> = phases.iter_mut().map(|phase| median(phase)).collect();
+        let centre = usual.iter().sum::<f64>() / usual.len() as f64;
+        usual.iter_mut().for_each(|value| *value -= centre);
+        for ((ts, _), value) in points.iter().zip(&mut values) {
+            *value -= usual[place(*ts).unwrap_or(0) % season.steps];
+        }
+        points.iter_mut().zip(values).for_each(|(point, value)| point.1 = value);
+    }
+    points
+}
+
+/// The mean of the `width` values around each; those at the ends have the first and the last one.
+fn levels(values: &[f64], width: usize) -> Vec<f64> {
+    let (width, n) = (width.clamp(1, values.len()), values.len());
+    let base = values[0];
+    let mut sums = vec![0.0; n + 1];
+    for (at, value) in values.iter().enumerate() {
+        sums[at + 1] = sums[at] + (value - base);
+    }
+    let level = |at: usize| {
+        let from = at.saturating_sub(width / 2).min(n - width);
+        base + (sums[from + width] - sums[from]) / width as f64
+    };
+    (0..n).map(level).collect()
+}
+
+/// The middle one; 0 of none.
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(0.0)
+}
+
 /// Standard deviation of the noise; of a series that mostly stands still, that of what moves.
 fn noise(points: &[(i64, f64)]) -> Option<f64> {
     let mut steps: Vec<_> = points.windows(2).map(|pair| (pair[1].1 - pair[0].1).abs()).collect();
@@ -81,9 +128,7 @@ fn drawn_in(points: &[(i64, f64)], noise: f64) -> Vec<f64> {
     let scaled: Vec<_> = points.iter().map(|point| (point.1 - base) / noise).collect();
     let local = |at: usize| {
         let (from, to) = (at.saturating_sub(MIN_STRETCH), (at + MIN_STRETCH + 1).min(scaled.len()));
-        let mut near = scaled[from..to].to_vec();
-        near.sort_by(f64::total_cmp);
-        near[near.len() / 2]
+        median(&mut scaled[from..to].to_vec())
     };
     let drawn = scaled.iter().enumerate().map(|(at, value)| {
         let local = local(at);

@@ -26,6 +26,8 @@ pub mod risk;
 pub mod seasonality;
 pub mod slo;
 mod table;
+#[cfg(test)]
+mod traps;
 pub mod trend;
 mod view;
 

@@ -10,8 +10,9 @@ use futures::FutureExt;
 use crate::kpi;
 
 /// Name and text of each view.
-const VIEWS: [(&str, &str); 2] = [
+const VIEWS: [(&str, &str); 3] = [
     ("forecast_accuracy", include_str!("../../sql/forecast_accuracy.sql")),
+    ("forecast_accuracy_by_series", include_str!("../../sql/forecast_accuracy_by_series.sql")),
     ("forecast_demotions", include_str!("../../sql/forecast_demotions.sql")),
 ];
 

@@ -8,10 +8,13 @@ pub mod score;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use analytics::{Engine, forecast};
+use analytics::{
+    Engine,
+    forecast::{self, ENSEMBLE, Method, Options, Refusal},
+};
 use anyhow::Context;
 use arrow::array::AsArray;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -19,6 +22,7 @@ use data::Table;
 use serde::Serialize;
 
 use crate::state::State;
+pub use history::is_counter;
 use history::{Subject, subjects};
 
 /// Name of the metric under which forecasts of health scores are kept; the component is the service.
@@ -32,6 +36,12 @@ const LEVELS: [f64; 2] = [0.8, 0.95];
 
 /// What the lake calls the position of this work.
 const TASK: &str = "forecasts";
+
+/// Series of one metric that are forecast together.
+const GROUP: usize = 25;
+
+/// A series that was silent for more steps than this has no forecast.
+const STALE_STEPS: i64 = 4;
 
 /// What is put behind the name of a model that lost to the naive one lately.
 pub const DEMOTED: &str = " (demoted)";
@@ -104,7 +114,8 @@ struct Issued {
     model: String,
 }
 
-/// Forecasts and keeps, once per period however many processes share the lake.
+/// Forecasts and keeps, once per period however many processes share the lake. Each horizon may
+/// use its share of the budget, and what the nearer ones left of theirs.
 ///
 /// # Errors
 /// When the lake cannot be read or written; the next call tries again.
@@ -114,18 +125,24 @@ pub async fn issue(state: &State, now: DateTime<Utc>) -> anyhow::Result<String> 
     if state.lake.snapshot(Table::Forecasts).txn(TASK) >= position {
         return Ok("the round of this period is done".to_owned());
     }
+    let started = Instant::now();
     let demoted = demoted(&state.engine).await?;
     let (mut issued, mut refused) = (vec![], vec![]);
-    for horizon in Horizon::ALL {
+    for (horizon, share) in Horizon::ALL.into_iter().zip(1..) {
+        let until = started + state.config.forecast.budget.0 * share / Horizon::ALL.len() as u32;
         let found = subjects(state, horizon, now).await?;
         refused.extend(found.refused);
-        for subject in found.subjects {
-            let excluded = demoted.get(&(subject.metric.clone(), horizon.name.to_owned()));
-            let no_model = BTreeSet::new();
-            match foresee(&subject, horizon, excluded.unwrap_or(&no_model), now).await? {
-                Ok(done) => issued.push(done),
-                Err(reason) => refused.push(subject.refused(horizon, reason)),
+        for group in groups(found.subjects) {
+            if Instant::now() >= until {
+                let late = "the budget of this round ended before it; raise `forecast.budget`";
+                refused.extend(group.iter().map(|it| it.refused(horizon, late.to_owned())));
+                continue;
             }
+            let key = (group[0].metric.clone(), horizon.name.to_owned());
+            let lost = demoted.get(&key).is_some_and(|models| models.contains(ENSEMBLE));
+            let (done, not) = foresee(state, group, horizon, lost, now).await?;
+            issued.extend(done);
+            refused.extend(not);
         }
     }
     let n_refused = refused.len();
@@ -142,33 +159,99 @@ pub async fn issue(state: &State, now: DateTime<Utc>) -> anyhow::Result<String> 
     }
 }
 
-/// One forecast, beside the threads that serve; the reason if there can be none. A model in
-/// `excluded` has lost to the naive one lately: what it says is kept under a name that tells.
+/// Subjects of one metric, which are forecast together and learn from each other.
+fn groups(subjects: Vec<Subject>) -> Vec<Vec<Subject>> {
+    let alike = subjects.chunk_by(|a, b| a.metric == b.metric);
+    alike.flat_map(|same| same.chunks(GROUP)).map(<[_]>::to_vec).collect()
+}
+
+/// Threads that may forecast: one core is left to those who write and ask.
+pub fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get() - 1).max(1)
+}
+
+/// Forecasts of one metric's subjects, beside the threads that serve, and why others have none.
+///
+/// Where the combination `lost` to the seasonal naive method, that method is what is foreseen; the
+/// combination is tried on under a name that tells, so that it comes back when it is better again.
 async fn foresee(
-    subject: &Subject,
+    state: &State,
+    group: Vec<Subject>,
     horizon: Horizon,
-    excluded: &BTreeSet<String>,
+    lost: bool,
     now: DateTime<Utc>,
-) -> anyhow::Result<Result<Issued, String>> {
-    let subject = subject.clone();
-    let stale = subject.points.last().is_none_or(|(ts, _)| {
-        let silent = now.timestamp_micros() - ts;
-        silent > 4 * horizon.step * 1_000_000
-    });
-    if stale && !subject.points.is_empty() {
-        return Ok(Err("nothing was measured lately".to_owned()));
-    }
-    let work = move || {
-        let series = forecast::Series::regular(&subject.points).map_err(|it| it.to_string())?;
-        let run = forecast::run(&series, horizon.n_steps, &LEVELS, subject.bounds);
-        run.map(|forecast| (subject, series, forecast)).map_err(|it| it.to_string())
+) -> anyhow::Result<(Vec<Issued>, Vec<Refused>)> {
+    let options = Options {
+        threads: threads(),
+        zone: Some(state.config.forecast.zone()),
+        ..Options::default()
     };
-    let done = tokio::task::spawn_blocking(work).await.context("forecasting")?;
-    Ok(done.map(|(subject, series, forecast)| {
-        let suffix = if excluded.contains(forecast.model) { DEMOTED } else { "" };
-        let model = format!("{}{suffix}", forecast.model);
-        Issued { subject, horizon, series, forecast, model }
-    }))
+    let work = move || all(&group, horizon, &options, lost, now);
+    let answers = tokio::task::spawn_blocking(work).await.context("forecasting")?;
+    let (done, not): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
+    Ok((
+        done.into_iter().filter_map(Result::ok).collect(),
+        not.into_iter().filter_map(Result::err).collect(),
+    ))
+}
+
+type Answers = Vec<Result<Issued, Refused>>;
+
+/// What is foreseen of each subject, and where the combination `lost`, that too, by another name.
+fn all(
+    group: &[Subject],
+    horizon: Horizon,
+    options: &Options,
+    lost: bool,
+    now: DateTime<Utc>,
+) -> Answers {
+    let combined = tried(group, horizon, options, now);
+    if !lost {
+        return combined;
+    }
+    let trial = |it: Issued| Ok(Issued { model: format!("{}{DEMOTED}", it.model), ..it });
+    let trials = combined.into_iter().filter_map(Result::ok).map(trial);
+    trials.chain(naive(group, horizon, options, now)).collect()
+}
+
+/// What was a day before, or where there is no day of history yet, the last value.
+fn naive(group: &[Subject], horizon: Horizon, options: &Options, now: DateTime<Utc>) -> Answers {
+    let by = |method, group: &[Subject]| {
+        tried(group, horizon, &Options { method: Some(method), ..options.clone() }, now)
+    };
+    let seasonal = by(Method::SeasonalNaive, group).into_iter().zip(group);
+    let each = seasonal.map(|(answer, subject)| match answer {
+        Err(_) => by(Method::Naive, std::slice::from_ref(subject)).remove(0),
+        done => done,
+    });
+    each.collect()
+}
+
+/// The answer for each subject, in their order.
+fn tried(group: &[Subject], horizon: Horizon, options: &Options, now: DateTime<Utc>) -> Answers {
+    let step_us = horizon.step * 1_000_000;
+    let series = |subject: &Subject| {
+        let last = subject.points.last().map(|(ts, _)| now.timestamp_micros() - ts);
+        if last.is_some_and(|silent| silent > STALE_STEPS * step_us) {
+            return Err("nothing was measured lately".to_owned());
+        }
+        forecast::Series::with_step(&subject.points, step_us).map_err(|why| why.to_string())
+    };
+    let all: Vec<_> = group.iter().map(series).collect();
+    let known: Vec<_> = all.iter().filter_map(|it| it.as_ref().ok()).cloned().collect();
+    let bounds = group.first().and_then(|subject| subject.bounds);
+    let run = forecast::run_many(&known, horizon.n_steps, &LEVELS, bounds, options);
+    let mut forecasts = run.unwrap_or_else(|why| vec![Err(why); known.len()]).into_iter();
+    let answer = |(subject, series): (&Subject, Result<forecast::Series, String>)| {
+        let done = series.and_then(|series| {
+            let forecast = forecasts.next().unwrap_or(Err(Refusal::Excluded));
+            forecast.map(|it| (series, it)).map_err(|why| why.to_string())
+        });
+        let (series, forecast) = done.map_err(|reason| subject.refused(horizon, reason))?;
+        let model = forecast.model.to_owned();
+        Ok(Issued { subject: subject.clone(), horizon, series, forecast, model })
+    };
+    group.iter().zip(all).map(answer).collect()
 }
 
 /// Models that lost to the naive one lately, by metric and horizon.
@@ -184,4 +267,54 @@ async fn demoted(engine: &Engine) -> anyhow::Result<BTreeMap<(String, String), B
         }
     }
     Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR_US: i64 = 3_600_000_000;
+
+    /// A metric whose hours show the hour of the day, up to hour `n`.
+    fn subject(metric: &str, n: i64) -> Subject {
+        Subject {
+            metric: metric.to_owned(),
+            service: None,
+            host: None,
+            series: 1,
+            bounds: None,
+            points: (0..n).map(|hour| (hour * HOUR_US, (hour % 24) as f64)).collect(),
+        }
+    }
+
+    fn models(group: &[Subject], lost: bool, hours: i64) -> Vec<String> {
+        let now = DateTime::UNIX_EPOCH + TimeDelta::hours(hours);
+        let answers = all(group, Horizon::ALL[2], &Options::default(), lost, now);
+        let name = |it: Result<Issued, Refused>| it.map_or_else(|not| not.reason, |it| it.model);
+        answers.into_iter().map(name).collect()
+    }
+
+    #[test]
+    fn a_combination_that_lost_gives_way_to_the_naive_one_and_is_tried_on() {
+        let group = [subject("load", 240)];
+        assert_eq!(models(&group, false, 240), ["ensemble"]);
+        assert_eq!(models(&group, true, 240), ["ensemble (demoted)", "seasonal naive"]);
+        // Without a whole day there is but the last value.
+        assert_eq!(models(&[subject("load", 20)], true, 20), ["ensemble (demoted)", "naive"]);
+    }
+
+    #[test]
+    fn what_cannot_be_foreseen_has_a_reason() {
+        let group = [subject("load", 5), subject("load", 240)];
+        let said = models(&group, false, 240);
+        assert!(said[0].contains("lately") && said[1] == "ensemble", "{said:?}");
+        assert!(models(&group[..1], false, 5)[0].contains("needs 10 points"));
+    }
+
+    #[test]
+    fn only_subjects_of_one_metric_are_forecast_together() {
+        let all: Vec<_> = (0..60).map(|n| subject(if n < 55 { "a" } else { "b" }, 0)).collect();
+        let sizes: Vec<_> = groups(all).iter().map(Vec::len).collect();
+        assert_eq!(sizes, [25, 25, 5, 5]);
+    }
 }

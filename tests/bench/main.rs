@@ -1,10 +1,11 @@
 //! Measures the built program beside others, on this machine, in one run.
 //!
-//! `cargo build --release -p serve && cargo run --release -p tests --bin bench -- all`
+//! `cargo build --release --bins && cargo run --release --bin bench -- all`
 #![allow(clippy::print_stdout, reason = "the figures are what it is for")]
 
-mod delivery;
 mod anomalies;
+mod delivery;
+mod forecast;
 mod ingest;
 mod query;
 mod soak;
@@ -15,19 +16,23 @@ use anyhow::{Result, bail};
 #[tokio::main]
 async fn main() -> Result<()> {
     match std::env::args().nth(1).as_deref() {
-        Some("anomalies") => anomalies::run(),
         Some("ingest") => ingest::run().await,
-        Some("delivery") => delivery::run().await,
         Some("query") => query::run().await,
+        Some("forecast") => forecast::run().await,
+        Some("anomalies") => anomalies::run(),
+        Some("delivery") => delivery::run().await,
         Some("soak") => soak::run().await,
         Some("all") | None => {
             ingest::run().await?;
             query::run().await?;
-            anomalies::run()
+            forecast::run().await?;
+            anomalies::run()?;
+            delivery::run().await
         }
-        Some(other) => {
-            bail!("`{other}` is no bench; there are: anomalies, delivery, ingest, query, soak, all")
-        }
+        Some(other) => bail!(
+            "`{other}` is no bench; there are: ingest, query, forecast, anomalies, delivery, \
+             soak, all"
+        ),
     }
 }
 

@@ -62,6 +62,26 @@ fn a_method_is_chosen_by_its_name() {
 }
 
 #[test]
+fn a_counter_is_forecast_by_its_growth_and_a_zone_by_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut csv = "timestamp,value\n".to_owned();
+    // A hundred a second; the process began again at hour 50.
+    (0..72).for_each(|hour| {
+        let (at, seconds) = (1_767_225_600 + hour * 3_600, hour % 50 * 3_600);
+        writeln!(csv, "{at},{}", seconds * 100).unwrap();
+    });
+    fs::write(dir.path().join("requests.csv"), csv).unwrap();
+    let args = ["forecast", "requests.csv", "--horizon", "3", "--counter", "--model", "naive"];
+    let output = pipenotify(dir.path(), &[&args[..], &["--zone", "Europe/Berlin"]].concat());
+    let table = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mean: f64 = table.lines().nth(1).unwrap().split(',').nth(3).unwrap().parse().unwrap();
+    assert!((mean - 100.0).abs() < 1e-6, "{table}");
+    let output = pipenotify(dir.path(), &[&args[..], &["--zone", "Atlantis"]].concat());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("Europe/Berlin"));
+}
+
+#[test]
 fn accuracy_is_printed_for_both_kinds_of_folders() {
     let dir = tempfile::tempdir().unwrap();
     let numbers = |from: usize, to: usize| {
@@ -82,4 +102,5 @@ fn accuracy_is_printed_for_both_kinds_of_folders() {
     let output = pipenotify(folder.path(), &["evaluate", "forecast", "."]);
     let table = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(table.contains("1 h     24 h"), "{table}");
+    assert!(table.contains("worse than the seasonal naive method on: no horizon"), "{table}");
 }

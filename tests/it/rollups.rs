@@ -146,9 +146,53 @@ async fn what_is_checked_is_foreseen_and_kept() {
     assert_eq!(check["metric"], "shop_load");
     assert!(check["slope_per_hour"].is_number() && check["p_value"].is_number(), "{check}");
     assert!(check["baseline"]["median"].is_number(), "{check}");
-    json(&client, "forecasts/accuracy").await;
+    assert!(check["last_week"]["n_points"].is_number(), "{check}");
+    assert!(check["limits"][1]["reached_at"].is_object(), "{check}");
+    for by in ["", "?by=series&metric=shop_load"] {
+        let accuracy = json(&client, &format!("forecasts/accuracy{by}")).await;
+        assert!(accuracy["accuracy"].is_array() && accuracy["demoted"].is_array(), "{accuracy}");
+    }
+    now_by_every_method(&client).await;
     json(&client, "events?severity_min=9&contains=x").await;
     let far = Utc::now() + TimeDelta::days(9);
     let beyond = client.get(&format!("/api/v1/forecasts?from={}", far.timestamp())).await.unwrap();
     assert_eq!(beyond.status, 400, "a number is no time: {}", beyond.text);
+}
+
+/// Any metric is forecast when asked, by each of the methods, or refused with a reason.
+async fn now_by_every_method(client: &Client) {
+    let ask =
+        async |rest: &str| json(client, &format!("forecasts/now?metric=shop_load{rest}")).await;
+    for (method, model) in [
+        ("", "ensemble"),
+        ("&method=linear%20regression", "linear regression"),
+        ("&method=ets&zone=Europe/Berlin", "exponential smoothing"),
+        ("&method=mstl&horizon=24h", "seasonal decomposition"),
+    ] {
+        let answer = ask(method).await;
+        let item = &answer["items"][0];
+        assert_eq!(item["model"], model, "{answer}");
+        let steps = item["steps"].as_array().unwrap();
+        assert_eq!(steps.len(), if method.contains("24h") { 96 } else { 72 });
+        for step in steps {
+            let of = |name: &str| step[name].as_f64().unwrap();
+            let all = ["lower_95", "lower_80", "mean", "upper_80", "upper_95"].map(of);
+            assert!(all.is_sorted(), "{step}");
+        }
+    }
+    let none = json(client, "forecasts/now?metric=nothing").await;
+    assert_eq!(
+        (&none["state"], none["items"].as_array().map(Vec::len)),
+        (&"unknown".into(), Some(0))
+    );
+    for (rest, says) in [
+        ("metric=shop_load&method=magic", "there is no method `magic`"),
+        ("metric=shop_load&zone=Nowhere", "Europe/Berlin"),
+        ("metric=shop_load&horizon=soon", "'6 hours'"),
+        ("metric=shop_load&horizon=900d", "coarser step"),
+        ("horizon=6h", "`metric` is missing"),
+    ] {
+        let reply = client.get(&format!("/api/v1/forecasts/now?{rest}")).await.unwrap();
+        assert!(reply.status == 400 && reply.text.contains(says), "{rest}: {}", reply.text);
+    }
 }

@@ -10,7 +10,7 @@ use super::{
         regression, smoothing,
     },
     parallel,
-    scale::Log,
+    scale::Bend,
 };
 
 /// Moments of the past from which is forecast at most.
@@ -19,6 +19,9 @@ const MAX_ORIGINS: usize = 12;
 /// From this many steps an hour on, the candidates that cost much or suffer from noise look at
 /// the medians of hours instead.
 const FINE: usize = 4;
+
+/// Ends the names of such candidates.
+pub(super) const HOURLY: &str = " by hours";
 
 const fn variant(penalty: f64, half_life: Option<f64>) -> Variant {
     Variant { penalty, half_life }
@@ -147,7 +150,7 @@ fn coarse(past: &Past<'_>, origins: &[Origin], options: &Options, threads: usize
     let coarse = Past { values: &hours, hour: 1, day: whole(past.day), week: whole(past.week) };
     let mut members = ask(&coarse, &coarse_origins, options, threads);
     for member in &mut members {
-        member.name.push_str(" by hours");
+        member.name.push_str(HOURLY);
         for (course, origin) in member.forecasts.iter_mut().zip(origins) {
             if let Some(course) = course {
                 *course = (0..origin.n_steps).map(|step| course[step / hour]).collect();
@@ -198,15 +201,20 @@ fn usual(past: &Past<'_>, origins: &[Origin], _: &Options) -> Vec<Member> {
 
 fn smoothed(past: &Past<'_>, origins: &[Origin], options: &Options) -> Vec<Member> {
     let trend = options.trend();
-    vec![
-        Member::each(Method::ExponentialSmoothing, "smoothing", past, origins, |past, n| {
-            trend(past.values, n)
-        }),
+    let smoothing = |past: &Past<'_>| {
+        let predict = |past: &Past<'_>, n: usize| trend(past.values, n);
+        vec![Member::each(Method::ExponentialSmoothing, "smoothing", past, origins, predict)]
+    };
+    let mut found = vec![
         Member::each(Method::Theta, "theta", past, origins, |past, n| {
             smoothing::theta(past.values, n)
         }),
         Member::each(Method::LinearRegression, "regression", past, origins, regression::predict),
-    ]
+    ];
+    if options.allows(Method::ExponentialSmoothing) {
+        found.extend(smoothing(past).into_iter().chain(bent(past, smoothing)));
+    }
+    found
 }
 
 fn decomposed(past: &Past<'_>, origins: &[Origin], options: &Options) -> Vec<Member> {
@@ -228,10 +236,18 @@ fn decomposed(past: &Past<'_>, origins: &[Origin], options: &Options) -> Vec<Mem
         }
         found
     };
-    let log = Log::of(past.values);
-    let logarithms: Vec<f64> = past.values.iter().map(|value| log.apply(*value)).collect();
-    let bent = of(&Past { values: &logarithms, ..*past });
-    of(past).into_iter().chain(bent.into_iter().map(|member| member.undo(&log))).collect()
+    of(past).into_iter().chain(bent(past, of)).collect()
+}
+
+/// The candidates of `of` for the logarithms and for the powers of the values.
+fn bent(past: &Past<'_>, of: impl Fn(&Past<'_>) -> Vec<Member>) -> Vec<Member> {
+    let bends = [Bend::log(past.values), Bend::power(past.values, past.day.unwrap_or(10))];
+    let each = bends.into_iter().flat_map(|bend| {
+        let values: Vec<f64> = past.values.iter().map(|value| bend.apply(*value)).collect();
+        let members = of(&Past { values: &values, ..*past });
+        members.into_iter().map(move |member| member.undo(bend))
+    });
+    each.collect()
 }
 
 fn regressed(past: &Past<'_>, origins: &[Origin], options: &Options) -> Vec<Member> {
@@ -259,12 +275,12 @@ fn regressed_logarithms(past: &Past<'_>, origins: &[Origin], options: &Options) 
     if past.hour >= FINE || !options.allows(Method::Autoregression) {
         return vec![];
     }
-    let log = Log::of(past.values);
+    let log = Bend::log(past.values);
     let logarithms: Vec<f64> = past.values.iter().map(|value| log.apply(*value)).collect();
     let past = Past { values: &logarithms, ..*past };
     let form = Form::seasonal(&past, origins.first().map_or(0, |origin| origin.cut));
     let found = autoregression::members("autoregression", &form, &past, origins, &AUTOREGRESSIONS);
-    found.into_iter().map(|member| member.undo(&log)).collect()
+    found.into_iter().map(|member| member.undo(log)).collect()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, ops::Range};
 
 use super::{
     Method,
-    bank::Bank,
+    bank::{Bank, HOURLY},
     model::{Member, Origin},
 };
 
@@ -20,6 +20,21 @@ const NEAR_SHARE: f64 = 0.8;
 
 /// Ends of the parts of a horizon that have weights of their own, in hours.
 const PARTS_HOURS: [usize; 2] = [6, 24];
+
+/// The latest hours, of which one stretch lies beyond all that was before when the level has moved.
+const SHIFT_HOURS: [usize; 5] = [2, 4, 8, 16, 32];
+
+/// Share of such a stretch that must lie beyond.
+const SHIFT_SHARE: f64 = 0.8;
+
+/// Share of what was before, at each end, that does not count as its range.
+const SHIFT_TAIL: f64 = 0.02;
+
+/// A stretch is compared with at least so many times its length.
+const SHIFT_BEFORE: usize = 4;
+
+/// What candidates that hold on to the old level keep of their weight after a shift.
+const AFTER_SHIFT: f64 = 1e-3;
 
 /// How much the weights of other series count.
 const FLEET_POWER: f64 = 0.5;
@@ -178,15 +193,49 @@ fn weights(bank: &Bank, errors: &Errors, left_out: Option<usize>, fleet: &Fleet)
     };
     let means: Vec<Option<f64>> = errors.iter().map(mean).collect();
     let least = means.iter().flatten().copied().fold(f64::INFINITY, f64::min).max(1e-9);
+    // Past origins say nothing yet about who copes with a new level; they are judged as they were.
+    let shifted = left_out.is_none() && is_shifted(&bank.values, bank.hour);
     let weight = |(member, mean): (&Member, &Option<f64>)| {
         let excess = (*mean)? / least - 1.0;
-        Some((-STRENGTH * excess).exp() * prior(member) * fleet.weight(member))
+        let kept = if shifted && !follows(member) { AFTER_SHIFT } else { 1.0 };
+        Some((-STRENGTH * excess).exp() * prior(member) * fleet.weight(member) * kept)
     };
     let known = means.iter().any(Option::is_some);
     let raw = bank.members.iter().zip(&means).map(|pair| weight(pair).unwrap_or(0.0));
     let raw: Vec<f64> = if known { raw.collect() } else { vec![1.0; bank.members.len()] };
     let total: f64 = raw.iter().sum();
     raw.iter().map(|weight| weight / total).collect()
+}
+
+/// Whether a candidate takes a new level for what it is within a few hours.
+fn follows(member: &Member) -> bool {
+    let name = member.name.trim_end_matches(HOURLY);
+    match member.method {
+        Method::Naive => ["naive", "level of an hour", "level of six hours"].contains(&name),
+        Method::ExponentialSmoothing | Method::Theta => true,
+        _ => false,
+    }
+}
+
+/// Whether some stretch of the latest values lies outside of what was before, by more than its
+/// whole range.
+fn is_shifted(values: &[f64], hour: usize) -> bool {
+    let beyond = |hours: usize| {
+        let width = (hours * hour).max(2);
+        let Some(cut) = values.len().checked_sub(width) else { return false };
+        if cut < SHIFT_BEFORE * width {
+            return false;
+        }
+        let mut before = values[..cut].to_vec();
+        before.sort_by(f64::total_cmp);
+        let end = |share: f64| before[((cut - 1) as f64 * share) as usize];
+        let (low, high) = (end(SHIFT_TAIL), end(1.0 - SHIFT_TAIL));
+        let count = |is: &dyn Fn(f64) -> bool| values[cut..].iter().filter(|v| is(**v)).count();
+        let above = count(&|value| value > high + (high - low));
+        let below = count(&|value| value < low - (high - low));
+        above.max(below) as f64 >= SHIFT_SHARE * width as f64
+    };
+    SHIFT_HOURS.into_iter().any(beyond)
 }
 
 #[cfg(test)]
@@ -216,6 +265,25 @@ mod tests {
         let far = [(&[1.0][..], 1.0), (&[1.0][..], 1.0), (&[1e6][..], 1e-7)];
         assert!((centre(&far, 0) - 1.0).abs() < 0.02);
         assert_eq!(centre(&[], 0), 0.0);
+    }
+
+    #[test]
+    fn a_new_level_is_told_from_a_season_and_from_a_spike() {
+        let wave = |n: usize| (n % 24) as f64;
+        let check = |value: &dyn Fn(usize) -> f64, expected: bool| {
+            let values: Vec<f64> = (0..400).map(value).collect();
+            assert_eq!(is_shifted(&values, 1), expected);
+        };
+        check(&wave, false);
+        check(&|n| wave(n) + if n >= 399 { 90.0 } else { 0.0 }, false);
+        check(&|n| wave(n) + if n >= 390 { 10.0 } else { 0.0 }, false);
+        for since in [398, 390, 370] {
+            check(&|n| wave(n) + if n >= since { 90.0 } else { 0.0 }, true);
+            check(&|n| wave(n) - if n >= since { 90.0 } else { 0.0 }, true);
+        }
+        check(&|n| wave(n) + if n >= 200 { 90.0 } else { 0.0 }, false);
+        check(&|_| 7.0, false);
+        assert!(!is_shifted(&[0.0, 9.0], 1));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! each time without looking at the moment in question. Nothing is random.
 
 mod bank;
+mod calendar;
 mod combine;
 mod conformal;
 pub mod evaluate;
@@ -17,11 +18,13 @@ mod refusal;
 mod scale;
 mod series;
 
+pub use calendar::{Tz, ahead_us, zone};
 pub use method::{Method, UnknownMethod};
 pub use refusal::Refusal;
 pub use series::{MAX_GAP_US, MAX_HISTORY, MIN_POINTS, Series, rates, resample};
 
 use bank::Bank;
+use calendar::Wall;
 use combine::Fleet;
 use conformal::Errors;
 use model::{Past, decomposition::Trend, smoothing};
@@ -75,6 +78,8 @@ pub struct Options {
     pub excluded: Vec<Method>,
     /// Threads that are used at most; one per core when 0.
     pub threads: usize,
+    /// The zone by whose clock days and weeks are counted; UTC when none.
+    pub zone: Option<Tz>,
 }
 
 impl Options {
@@ -154,6 +159,7 @@ struct Request<'a> {
 struct Prepared {
     scale: Scale,
     bank: Bank,
+    wall: Wall,
 }
 
 impl<'a> Request<'a> {
@@ -174,25 +180,24 @@ impl<'a> Request<'a> {
     }
 
     fn prepare(&self, series: &Series, threads: usize) -> Result<Prepared, Refusal> {
-        let series = series.recent()?;
+        let wall = Wall::of(series.recent()?, self.n_steps, self.options.zone);
+        let series = &wall.series;
         let scale = Scale::of(&series.values)?;
-        let values: Vec<_> = series.values.iter().map(|value| scale.apply(*value)).collect();
+        let hour = series::steps_of_an_hour(series.step_us);
+        let mut values: Vec<_> = series.values.iter().map(|value| scale.apply(*value)).collect();
+        series::tame(&mut values, hour);
         let seasons = series::Seasons::of(series.step_us);
-        let past = Past {
-            values: &values,
-            hour: series::steps_of_an_hour(series.step_us),
-            day: seasons.day,
-            week: seasons.week,
-        };
+        let past = Past { values: &values, hour, day: seasons.day, week: seasons.week };
         // All candidates agree on a constant.
         let naive = Options { method: Some(Method::Naive), ..Options::default() };
         let constant = scale.is_constant();
         let options = if constant && self.options.method.is_none() { &naive } else { self.options };
-        Ok(Prepared { scale, bank: Bank::of(&past, self.n_steps, options, threads) })
+        let bank = Bank::of(&past, wall.n_steps, options, threads);
+        Ok(Prepared { scale, bank, wall })
     }
 
     fn finish(&self, prepared: &Prepared, fleet: &Fleet) -> Result<Forecast, Refusal> {
-        let Prepared { scale, bank } = prepared;
+        let Prepared { scale, bank, wall } = prepared;
         // Without a past forecast nothing is known about the errors.
         if bank.members.is_empty() || bank.tried().is_empty() {
             return Err(match self.options.method {
@@ -204,18 +209,16 @@ impl<'a> Request<'a> {
         let errors = Errors::of(&combined);
         let real = |value: f64| scale.undo(value).clamp(self.limits.0, self.limits.1);
         let end = |widths: &[f64], sign: f64| {
-            combined
-                .mean
-                .iter()
-                .zip(widths)
-                .map(|(mean, width)| real(mean + sign * width))
-                .collect()
+            let ends = combined.mean.iter().zip(widths);
+            wall.in_utc(&ends.map(|(mean, width)| real(mean + sign * width)).collect::<Vec<_>>())
         };
         let interval = |level: &f64| {
             let widths = errors.widths(*level);
             (*level, end(&widths, -1.0), end(&widths, 1.0))
         };
-        let paths = errors.paths().into_iter();
+        let path = |path: &Vec<f64>| {
+            wall.in_utc(&path.iter().map(|error| error * scale.factor).collect::<Vec<_>>())
+        };
         let mut weights: Vec<(String, f64)> = bank
             .members
             .iter()
@@ -225,9 +228,9 @@ impl<'a> Request<'a> {
         weights.sort_by(|a, b| b.1.total_cmp(&a.1));
         Ok(Forecast {
             model: self.options.method.map_or(ENSEMBLE, Method::name),
-            mean: combined.mean.iter().map(|mean| real(*mean)).collect(),
+            mean: wall.in_utc(&combined.mean.iter().map(|mean| real(*mean)).collect::<Vec<_>>()),
             intervals: self.levels.iter().map(interval).collect(),
-            residuals: paths.map(|path| path.iter().map(|r| r * scale.factor).collect()).collect(),
+            residuals: errors.paths().iter().map(path).collect(),
             weights,
             limits: self.limits,
         })

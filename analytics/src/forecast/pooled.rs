@@ -6,7 +6,7 @@ use super::{
     linear::{cholesky, dot, lower, square, substitute},
     model::{Member, Origin},
     parallel,
-    scale::Log,
+    scale::Bend,
 };
 
 /// Fewest series that are worth pooling.
@@ -36,7 +36,10 @@ pub(super) fn extend(banks: &mut [&mut Bank], threads: usize) {
     let (Some(week), Some(ahead)) = (first.week, first.origins.last()) else { return };
     let (n_origins, n_steps, hour) = (first.origins.len(), ahead.n_steps, first.hour);
     let alike = |bank: &&mut &mut Bank| {
-        bank.week == Some(week) && bank.hour == hour && bank.origins.len() == n_origins
+        bank.week == Some(week)
+            && bank.hour == hour
+            && bank.origins.len() == n_origins
+            && bank.origins.iter().all(|origin| origin.n_steps <= n_steps)
     };
     if week > MAX_INPUT || n_steps > week {
         return;
@@ -73,13 +76,13 @@ pub(super) fn extend(banks: &mut [&mut Bank], threads: usize) {
 /// A series' logarithms and origins.
 struct Course {
     values: Vec<f64>,
-    log: Log,
+    log: Bend,
     origins: Vec<Origin>,
 }
 
 impl Course {
     fn of(bank: &Bank) -> Self {
-        let log = Log::of(&bank.values);
+        let log = Bend::log(&bank.values);
         let values = bank.values.iter().map(|value| log.apply(*value)).collect();
         Self { values, log, origins: bank.origins.clone() }
     }

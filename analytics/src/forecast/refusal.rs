@@ -38,6 +38,9 @@ pub enum Refusal {
         "a horizon is a positive whole number and a unit, such as '90 minutes', '6 hours' or '7 days'"
     )]
     Horizon,
+    /// The name of a time zone is not known.
+    #[error("there is no such time zone; names are like 'Europe/Berlin' or 'UTC'")]
+    Zone,
     /// The method that was asked for cannot forecast this series.
     #[error("{method} has too little history for this series; it needs {needs}")]
     Unsuited {

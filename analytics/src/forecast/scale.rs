@@ -1,6 +1,6 @@
 //! Shift and factor that bring a series near zero.
 
-use super::Refusal;
+use super::{Refusal, model::past::median};
 
 /// Standardised values are rounded to this share of their spread, so that a series in other
 /// units, whose last binary digits differ, gives the same forecast.
@@ -49,31 +49,76 @@ impl Scale {
     }
 }
 
-/// A logarithm of the distance from the lowest value: neither offset nor unit of the series
-/// changes it, and it is defined everywhere.
+/// A power (Box and Cox, 1964) or the logarithm of the distance from the lowest value: neither
+/// offset nor unit of the series changes it, and it is defined everywhere.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Log {
+pub(super) struct Bend {
     low: f64,
     unit: f64,
+    /// 0 is the logarithm, 1 would be the value itself.
+    power: f64,
 }
 
-impl Log {
+impl Bend {
     /// How far above the lowest value the curve is half bent, as a share of the median's distance.
-    const BEND: f64 = 0.3;
+    const SHARE: f64 = 0.3;
 
-    pub(super) fn of(values: &[f64]) -> Self {
+    /// Powers that are tried.
+    const POWERS: [f64; 3] = [0.25, 0.5, 0.75];
+
+    /// The logarithm.
+    pub(super) fn log(values: &[f64]) -> Self {
         let low = values.iter().copied().fold(f64::INFINITY, f64::min);
-        let middle = super::model::past::median(&mut values.to_vec());
-        Self { low, unit: Self::BEND * (middle - low).max(1e-6) }
+        let middle = median(&mut values.to_vec());
+        Self { low, unit: Self::SHARE * (middle - low).max(1e-6), power: 0.0 }
     }
 
-    pub(super) fn apply(&self, value: f64) -> f64 {
-        ((value - self.low) / self.unit).max(-0.5).ln_1p()
+    /// The power that makes the spread of stretches of `width` values depend least on their level
+    /// (Guerrero, 1993).
+    pub(super) fn power(values: &[f64], width: usize) -> Self {
+        let log = Self::log(values);
+        let stretches = values.chunks_exact(width.max(2)).map(|stretch| {
+            let n = stretch.len() as f64;
+            let mean = stretch.iter().sum::<f64>() / n;
+            let spread = stretch.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n;
+            (1.0 + (mean - log.low) / log.unit, spread.sqrt())
+        });
+        let stretches: Vec<(f64, f64)> = stretches.collect();
+        let unevenness = |power: &f64| {
+            let ratios = stretches.iter().map(|(level, spread)| spread / level.powf(1.0 - power));
+            let (sum, squares) = ratios.fold((0.0, 0.0), |(s, q), r| (s + r, q + r * r));
+            let n = stretches.len().max(1) as f64;
+            if sum > 0.0 { squares * n / (sum * sum) } else { 1.0 }
+        };
+        let least = Self::POWERS.into_iter();
+        let power = least.min_by(|a, b| unevenness(a).total_cmp(&unevenness(b))).unwrap_or(0.5);
+        Self { power, ..log }
+    }
+
+    /// What the values of this scale are called.
+    pub(super) fn name(self) -> &'static str {
+        if self.power == 0.0 { "logarithms" } else { "powers" }
+    }
+
+    pub(super) fn apply(self, value: f64) -> f64 {
+        let above = ((value - self.low) / self.unit).max(-0.5);
+        match self.power {
+            0.0 => above.ln_1p(),
+            power => ((1.0 + above).powf(power) - 1.0) / power,
+        }
     }
 
     /// The inverse, held within what a history can have taught.
-    pub(super) fn undo(&self, value: f64) -> f64 {
-        self.low + self.unit * value.clamp(-0.7, 20.0).exp_m1()
+    pub(super) fn undo(self, value: f64) -> f64 {
+        let above = match self.power {
+            0.0 => value.clamp(-0.7, 20.0).exp_m1(),
+            power => {
+                let (least, most) = ((0.5f64.powf(power) - 1.0) / power, 20f64.exp());
+                let above = (1.0 + power * value.max(least)).powf(1.0 / power) - 1.0;
+                above.min(most)
+            }
+        };
+        self.low + self.unit * above
     }
 }
 
@@ -106,15 +151,31 @@ mod tests {
     }
 
     #[test]
-    fn the_logarithm_is_undone_and_takes_any_number() {
+    fn a_bend_is_undone_and_takes_any_number() {
         let values = [0.0, 0.0, 3.0, 10.0, 4.0];
-        let log = Log::of(&values);
-        for value in values {
-            assert!((log.undo(log.apply(value)) - value).abs() < 1e-12);
+        for bend in [Bend::log(&values), Bend::power(&values, 2)] {
+            for value in values {
+                assert!((bend.undo(bend.apply(value)) - value).abs() < 1e-12);
+            }
+            for value in [-1e300, -5.0, 1e300] {
+                assert!(bend.apply(value).is_finite());
+                assert!(bend.undo(value).is_finite());
+            }
         }
-        for value in [-1e300, -5.0, 1e300] {
-            assert!(log.apply(value).is_finite());
-            assert!(log.undo(value).is_finite());
-        }
+    }
+
+    #[test]
+    fn the_power_follows_how_the_spread_grows_with_the_level() {
+        // The spread of each stretch is its level to this power.
+        let power = |share: f64| {
+            let value = |n: usize| {
+                let level = 10.0 + 5.0 * (n / 10) as f64;
+                level + 0.2 * level.powf(share) * if n % 2 == 0 { 1.0 } else { -1.0 }
+            };
+            Bend::power(&(0..200).map(value).collect::<Vec<_>>(), 10).power
+        };
+        assert!(power(0.0) > power(1.0), "{} {}", power(0.0), power(1.0));
+        assert_eq!(Bend::power(&[3.0; 9], 3).power, Bend::POWERS[0]);
+        assert_eq!(Bend::power(&[], 3).name(), "powers");
     }
 }

@@ -13,6 +13,16 @@ pub const MIN_POINTS: usize = 10;
 /// The longest gap that is bridged by a straight line, in µs: two hours.
 pub const MAX_GAP_US: i64 = 2 * 3_600_000_000;
 
+/// How far beyond the usual range a value may lie, in ranges.
+const FAR: f64 = 2.0;
+
+/// A series has a beat when so many of its distances are about the usual one.
+const BEAT: f64 = 0.6;
+
+/// Steps of series without a beat, in seconds: all divide a day.
+const EVEN_SECONDS: [i64; 16] =
+    [1, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 10_800, 21_600, 86_400];
+
 const SECOND_US: i64 = 1_000_000;
 const HOUR_US: i64 = 3_600 * SECOND_US;
 const DAY_US: i64 = 86_400 * SECOND_US;
@@ -30,34 +40,45 @@ pub struct Series {
 }
 
 impl Series {
-    /// Brings `points` (µs since the epoch, value) to a grid whose step is their median distance.
+    /// Brings `points` (µs since the epoch, value) to a grid whose step is their usual distance.
     ///
-    /// Their order does not matter; of several for one time, the last counts. Values that are not
-    /// finite are missing. What is missing is filled: gaps up to [`MAX_GAP_US`] by a straight
+    /// Their order does not matter; of several for one time, the last counts, of several within one
+    /// step their mean. Values that are not finite are missing. What is missing is filled: gaps up to [`MAX_GAP_US`] by a straight
     /// line, longer ones with what was at the same time a day (or else a week) before. Only the
     /// last [`MAX_HISTORY`] steps are kept.
     pub fn regular(points: &[(i64, f64)]) -> Result<Self, Refusal> {
-        let points: BTreeMap<i64, f64> =
-            points.iter().copied().filter(|(_, value)| value.is_finite()).collect();
-        let too_few = |found| Refusal::TooFew { found };
-        let (Some((last, _)), true) = (points.last_key_value(), points.len() >= MIN_POINTS) else {
-            return Err(too_few(points.len()));
-        };
+        let points = finite(points)?;
         let step_us = step(points.keys().copied())?;
+        Self::on(&points, step_us)
+    }
+
+    /// As [`Series::regular`], with a step that is known.
+    pub fn with_step(points: &[(i64, f64)], step_us: i64) -> Result<Self, Refusal> {
+        if step_us <= 0 {
+            return Err(Refusal::Step);
+        }
+        Self::on(&finite(points)?, step_us)
+    }
+
+    fn on(points: &BTreeMap<i64, f64>, step_us: i64) -> Result<Self, Refusal> {
+        let last = points.last_key_value().map_or(0, |(last, _)| *last);
         // Counted back from the last point, whose time a forecast continues.
-        let mut slots: BTreeMap<usize, f64> = BTreeMap::new();
-        for (ts, value) in &points {
+        let mut slots: BTreeMap<usize, (f64, f64)> = BTreeMap::new();
+        for (ts, value) in points {
             let back = last.abs_diff(*ts).saturating_add(step_us.unsigned_abs() / 2);
             let back = usize::try_from(back / step_us.unsigned_abs()).unwrap_or(usize::MAX);
             if back < MAX_HISTORY {
-                slots.insert(back, *value);
+                // A running mean cannot overflow where a sum could.
+                let (mean, count) = slots.entry(back).or_default();
+                *count += 1.0;
+                *mean += value / *count - *mean / *count;
             }
         }
         let oldest = slots.keys().last().copied().unwrap_or(0);
         if slots.len() < MIN_POINTS {
-            return Err(too_few(slots.len()));
+            return Err(Refusal::TooFew { found: slots.len() });
         }
-        let values: Vec<_> = (0..=oldest).rev().map(|n| slots.get(&n).copied()).collect();
+        let values: Vec<_> = (0..=oldest).rev().map(|n| Some(slots.get(&n)?.0)).collect();
         let start_us = last.saturating_sub(step_us.saturating_mul(oldest as i64));
         Ok(Self { start_us, step_us, values: fill(&values, step_us) })
     }
@@ -84,6 +105,14 @@ impl Series {
         let start_us = self.start_us.saturating_add(self.step_us.saturating_mul(skip as i64));
         Ok(Self { start_us, step_us: self.step_us, values: self.values[skip..].to_vec() })
     }
+}
+
+/// The finite values by time, of which there must be some.
+fn finite(points: &[(i64, f64)]) -> Result<BTreeMap<i64, f64>, Refusal> {
+    let points: BTreeMap<i64, f64> =
+        points.iter().copied().filter(|(_, value)| value.is_finite()).collect();
+    let found = points.len();
+    if found >= MIN_POINTS { Ok(points) } else { Err(Refusal::TooFew { found }) }
 }
 
 /// Means of the finite values within each `step_us`, at the start of it (counted from the epoch).
@@ -119,17 +148,41 @@ pub fn rates(points: &[(i64, f64)]) -> Vec<(i64, f64)> {
     pairs.map(rate).collect()
 }
 
-/// The median distance of ascending times; whole seconds when within 1 % of them, as timers
-/// are late by a little and the seasons must be whole steps.
+/// The usual distance of ascending times: the one that half of the time lies in, so that pairs of
+/// points close together are no finer grid.
+///
+/// Timers are late by a little and the seasons must be whole steps: a step is made whole seconds
+/// when within 1 % of them, and that of a series without a beat one that divides the day.
 fn step(times: impl Iterator<Item = i64> + Clone) -> Result<i64, Refusal> {
     let later = times.clone().skip(1);
     let mut steps: Vec<_> = times.zip(later).map(|(a, b)| b.abs_diff(a)).collect();
     steps.sort_unstable();
-    let step = steps.get(steps.len() / 2).copied().unwrap_or(0);
-    let step = i64::try_from(step).map_err(|_| Refusal::Step)?;
+    let step = i64::try_from(by_time(&steps)).map_err(|_| Refusal::Step)?;
+    let near = |step: i64, other: u64| step.unsigned_abs().abs_diff(other) <= other / 10;
+    let n_near = steps.iter().filter(|other| near(step, **other)).count();
+    if step >= SECOND_US && (n_near as f64) < BEAT * steps.len() as f64 {
+        let apart = |even: &&i64| (step as f64 / **even as f64).ln().abs();
+        let even = EVEN_SECONDS.map(|seconds| seconds * SECOND_US);
+        let nearest = even.iter().min_by(|a, b| apart(a).total_cmp(&apart(b))).copied();
+        return Ok(nearest.unwrap_or(step));
+    }
     let whole = step.saturating_add(SECOND_US / 2) / SECOND_US * SECOND_US;
     let near = whole > 0 && whole.abs_diff(step) <= step.unsigned_abs() / 100;
     Ok(if near { whole } else { step })
+}
+
+/// Of ascending distances the one at which half of the time is over; those beyond the upper
+/// quartile count no more than it, as pauses are.
+fn by_time(steps: &[u64]) -> u64 {
+    let most = steps.get(steps.len() * 3 / 4).copied().unwrap_or(0);
+    let shown = |step: &u64| u128::from((*step).min(most));
+    let whole: u128 = steps.iter().map(shown).sum();
+    let mut sum = 0;
+    let found = steps.iter().find(|step| {
+        sum += shown(step);
+        2 * sum >= whole
+    });
+    found.copied().unwrap_or(0)
 }
 
 /// Fills gaps; the first and the last value are there.
@@ -157,6 +210,26 @@ fn fill(values: &[Option<f64>], step_us: i64) -> Vec<f64> {
         }
     }
     filled
+}
+
+/// Brings single far values nearer, so that one spike does not decide which method is best: to
+/// [`FAR`] times the range beyond it, the range being that of all but the most extreme 1 % at each
+/// end. The last six hours stay as they are: they may be a new level.
+pub(super) fn tame(values: &mut [f64], hour: usize) {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let tail = values.len().div_ceil(100);
+    let (Some(low), Some(high)) =
+        (sorted.get(tail), sorted.len().checked_sub(tail + 1).and_then(|place| sorted.get(place)))
+    else {
+        return;
+    };
+    let slack = FAR * (high - low);
+    let settled = values.len().saturating_sub((6 * hour).max(2));
+    // Of a series that stands still nearly always, what moves is all there is to know.
+    if slack > 0.0 {
+        values[..settled].iter_mut().for_each(|v| *v = v.clamp(low - slack, high + slack));
+    }
 }
 
 /// The seasons of the calendar in steps, where they are whole numbers of at least two.
@@ -216,6 +289,36 @@ mod tests {
         let jitter: Vec<_> = points(12).iter().map(|(ts, v)| (ts + ts % 7_000, *v)).collect();
         let series = Series::regular(&jitter).unwrap();
         assert_eq!((series.step_us, series.values), (HOUR, numbers(12)));
+    }
+
+    #[test]
+    fn pairs_of_points_are_no_finer_grid() {
+        let pairs: Vec<_> =
+            (0..60).map(|n| (n / 2 * 60 * SECOND_US + n % 2 * SECOND_US, (n / 2) as f64)).collect();
+        let series = Series::regular(&pairs).unwrap();
+        assert_eq!((series.step_us, series.values), (60 * SECOND_US, numbers(30)));
+    }
+
+    #[test]
+    fn a_series_without_a_beat_gets_a_step_that_divides_the_day() {
+        // Distances between 20 s and 100 s.
+        let mut at = 0;
+        let irregular: Vec<_> = (0..500_i64)
+            .map(|n| {
+                at += (20 + n * 7_919 % 81) * SECOND_US;
+                (at, 5.0)
+            })
+            .collect();
+        let series = Series::regular(&irregular).unwrap();
+        assert_eq!(series.step_us, 60 * SECOND_US);
+        assert!(series.values.iter().all(|value| *value == 5.0));
+    }
+
+    #[test]
+    fn a_long_pause_does_not_set_the_step() {
+        let mut given = points(40);
+        given.drain(5..35);
+        assert_eq!(Series::regular(&given).unwrap().step_us, HOUR);
     }
 
     #[test]

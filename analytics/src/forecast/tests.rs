@@ -1,3 +1,5 @@
+use proptest::{collection::vec, prelude::*};
+
 use super::*;
 
 const HOUR: i64 = 3_600_000_000;
@@ -65,6 +67,47 @@ fn a_daily_wave_is_forecast_far_better_than_by_its_last_value() {
 fn growth_goes_on() {
     let forecast = forecast(&series(100, |n| 5.0 * n as f64 + wave(n) / 20.0));
     assert!(forecast.mean[23] > 580.0, "{}: {:?}", forecast.model, forecast.mean);
+}
+
+#[test]
+fn a_new_level_is_followed_within_hours() {
+    // Ten days around 100, then three hours around 300.
+    let value = |n: usize| noise(n) + if n < 240 { 100.0 } else { 300.0 };
+    let forecast = forecast(&series(243, value));
+    assert!(forecast.mean.iter().all(|v| (v - 300.0).abs() < 10.0), "{:?}", forecast.mean);
+}
+
+#[test]
+fn a_single_outlier_moves_nothing() {
+    let plain = forecast(&series(240, wave));
+    let spiked = forecast(&series(240, |n| if n == 200 { 1e4 } else { wave(n) }));
+    for (plain, spiked) in plain.mean.iter().zip(&spiked.mean) {
+        assert!((plain - spiked).abs() < 8.0, "{plain} {spiked}");
+    }
+}
+
+#[test]
+fn days_follow_the_clock_of_a_zone() {
+    // A load from nine to five on the wall in Berlin; clocks go back on 2026-10-25.
+    let zone = zone("Europe/Berlin").unwrap();
+    let start_us = 1_791_417_600_000_000;
+    let load = |n: usize| {
+        let ts = start_us + n as i64 * HOUR;
+        let hour = ((ts + ahead_us(zone, ts)) / HOUR).rem_euclid(24);
+        if (9..17).contains(&hour) { 50.0 } else { 5.0 }
+    };
+    // Until two days after the change: most days are those before it.
+    let n = 24 * 19;
+    let series = Series { start_us, step_us: HOUR, values: (0..n).map(load).collect() };
+    let error = |zone| {
+        let method = Some(Method::Past);
+        let options = Options { zone, method, ..Options::default() };
+        let found = run_with(&series, 24, &[0.8], None, &options).unwrap();
+        assert_eq!((found.mean.len(), found.intervals[0].1.len()), (24, 24));
+        found.mean.iter().enumerate().map(|(step, mean)| (mean - load(n + step)).abs()).sum::<f64>()
+    };
+    assert!(error(Some(zone)) < 1.0, "{}", error(Some(zone)));
+    assert!(error(None) > 10.0, "{}", error(None));
 }
 
 #[test]
@@ -245,4 +288,68 @@ fn a_method_is_judged_only_where_it_could_forecast() {
     assert!(low.iter().zip(high).all(|(low, high)| high - low < 1.0), "{low:?} {high:?}");
     let refusal = run_with(&history(48), 3, &[0.9], None, &options).unwrap_err().to_string();
     assert!(refusal.contains("two whole days"), "{refusal}");
+}
+
+/// Values of all kinds that a sender may come up with, and missing ones.
+fn any_value() -> impl Strategy<Value = f64> {
+    prop_oneof![
+        4 => -100.0..100.0,
+        1 => Just(0.0),
+        1 => Just(7.0),
+        1 => Just(f64::NAN),
+        1 => prop_oneof![Just(1e9), Just(-1e12), Just(1e-6), Just(f64::INFINITY), Just(1e300)],
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_comes_in_only_numbers_or_a_reason_come_out(
+        values in vec(any_value(), 0..90),
+        gaps in vec(1_i64..30, 90),
+    ) {
+        let mut ts = 0;
+        let point = |(value, gap): (&f64, &i64)| {
+            ts += if *gap == 29 { 50 * HOUR } else { gap.min(&3) * HOUR };
+            (ts, *value)
+        };
+        let points: Vec<_> = values.iter().zip(&gaps).map(point).collect();
+        let answer = Series::regular(&points)
+            .and_then(|series| run(&series, 6, &[0.8, 0.95], None));
+        match answer {
+            Ok(forecast) => {
+                let ends = forecast.intervals.iter().flat_map(|(_, low, high)| low.iter().chain(high));
+                let paths = forecast.residuals.iter().flatten();
+                prop_assert!(forecast.mean.iter().chain(ends).chain(paths).all(|v| v.is_finite()));
+            }
+            Err(why) => prop_assert!(!why.to_string().is_empty()),
+        }
+    }
+
+    #[test]
+    fn offset_and_unit_change_nothing_but_offset_and_unit(
+        values in vec(-6_400_i32..6_400, 30..80),
+        unit in -6_i32..=12,
+        offset in prop_oneof![Just(1e9), Just(-1e9)],
+    ) {
+        // On a grid of 1/64, so that an offset loses no digits.
+        let plain: Vec<f64> = values.iter().map(|value| f64::from(*value) / 64.0).collect();
+        let of = |change: &dyn Fn(f64) -> f64| {
+            run(&series(plain.len(), |n| change(plain[n])), 6, &[0.95], None).unwrap()
+        };
+        let unit = 10f64.powi(unit);
+        let (base, moved, scaled) = (of(&|v| v), of(&|v| v + offset), of(&|v| v * unit));
+        for step in 0..6 {
+            let pairs = [
+                (base.mean[step], moved.mean[step], scaled.mean[step]),
+                (base.intervals[0].2[step], moved.intervals[0].2[step], scaled.intervals[0].2[step]),
+            ];
+            for (base, moved, scaled) in pairs {
+                // A float near 1e9 holds seven digits behind the point.
+                prop_assert!((base - (moved - offset)).abs() < 1e-6, "{base} {moved}");
+                prop_assert!((base - scaled / unit).abs() < 1e-6, "{base} {scaled}");
+            }
+        }
+    }
 }

@@ -1,11 +1,14 @@
-//! `forecast(ts, value, horizon)`: the next steps of a group's series, for `unnest`.
+//! `forecast(ts, value, horizon [, method])`: the next steps of a group's series, for `unnest`.
+//!
+//! The zone of `ts` is the one by whose clock days are counted: `ts at time zone 'Europe/Berlin'`.
+//! A group that cannot be forecast has one row with nothing but the `reason`.
 
 use std::{mem::size_of_val, sync::Arc};
 
 use arrow::{
     array::{
         ArrayRef, AsArray, Float64Array, Int64Array, ListArray, StringArray, StructArray,
-        TimestampMicrosecondArray,
+        TimestampMicrosecondArray, new_null_array,
     },
     buffer::OffsetBuffer,
     datatypes::{
@@ -15,7 +18,8 @@ use arrow::{
 };
 use datafusion::{
     common::{
-        Result, ScalarValue, exec_datafusion_err, plan_err, utils::SingleRowListArrayBuilder,
+        Result, ScalarValue, exec_datafusion_err, exec_err, plan_err,
+        utils::SingleRowListArrayBuilder,
     },
     logical_expr::{
         Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility,
@@ -23,10 +27,14 @@ use datafusion::{
     },
 };
 
-use crate::forecast::{self, Forecast, Series};
+use super::{micros, zone};
+use crate::forecast::{self, ENSEMBLE, Forecast, Method, Options, Refusal, Series, Tz};
 
 /// The levels of the intervals in the answer.
 const LEVELS: [f64; 2] = [0.8, 0.95];
+
+/// Points of one group; beyond them the question is to be narrowed.
+const MAX_POINTS: usize = 5_000_000;
 
 /// The function, for registration.
 pub(crate) fn udaf() -> AggregateUDF {
@@ -51,15 +59,18 @@ impl AggregateUDFImpl for Function {
 
     fn coerce_types(&self, given: &[DataType]) -> Result<Vec<DataType>> {
         match given {
-            [ts, value, horizon]
-                if (matches!(ts, DataType::Timestamp(..)) || ts.is_null())
+            [ts, value, texts @ ..]
+                if (1..=2).contains(&texts.len())
+                    && (matches!(ts, DataType::Timestamp(..)) || ts.is_null())
                     && (value.is_numeric() || value.is_null())
-                    && (horizon.is_string() || horizon.is_null()) =>
+                    && texts.iter().all(|text| text.is_string() || text.is_null()) =>
             {
-                Ok(vec![time(), DataType::Float64, DataType::Utf8])
+                let first = [micros("forecast", ts)?, DataType::Float64];
+                Ok(first.into_iter().chain(texts.iter().map(|_| DataType::Utf8)).collect())
             }
             _ => plan_err!(
-                "forecast takes a timestamp, a number and a text such as '6 hours', not {given:?}"
+                "forecast takes a timestamp, a number, a text such as '6 hours' and, if not all \
+                 methods are wanted, the name of one such as 'linear regression', not {given:?}"
             ),
         }
     }
@@ -68,8 +79,9 @@ impl AggregateUDFImpl for Function {
         Ok(DataType::List(item()))
     }
 
-    fn accumulator(&self, _: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        Ok(Box::new(Points::default()))
+    fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        let zone = zone("forecast", args.expr_fields[0].data_type())?;
+        Ok(Box::new(Points { zone, ..Points::default() }))
     }
 
     fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
@@ -77,9 +89,14 @@ impl AggregateUDFImpl for Function {
             let item = Field::new_list_field(of, true);
             Arc::new(Field::new_list(format!("{}[{name}]", args.name), item, true))
         };
-        let horizon = Field::new(format!("{}[horizon]", args.name), DataType::Utf8, true);
-        let horizon = Arc::new(horizon);
-        Ok(vec![list("ts", DataType::Int64), list("value", DataType::Float64), horizon])
+        let text =
+            |name| Arc::new(Field::new(format!("{}[{name}]", args.name), DataType::Utf8, true));
+        Ok(vec![
+            list("ts", DataType::Int64),
+            list("value", DataType::Float64),
+            text("horizon"),
+            text("method"),
+        ])
     }
 }
 
@@ -88,23 +105,51 @@ impl AggregateUDFImpl for Function {
 struct Points {
     points: Vec<(i64, f64)>,
     horizon: Option<String>,
+    method: Option<String>,
+    zone: Option<Tz>,
+}
+
+/// The first text of a column, unless one is known already.
+fn first(known: &mut Option<String>, texts: &ArrayRef) {
+    if known.is_none() {
+        *known = texts.as_string::<i32>().iter().flatten().next().map(str::to_owned);
+    }
 }
 
 impl Points {
-    fn set_horizon(&mut self, horizons: &ArrayRef) {
-        if self.horizon.is_none() {
-            let found = horizons.as_string::<i32>().iter().flatten().next();
-            self.horizon = found.map(str::to_owned);
+    fn extend(&mut self, points: impl Iterator<Item = (Option<i64>, Option<f64>)>) -> Result<()> {
+        self.points.extend(points.filter_map(|(ts, value)| ts.zip(value)));
+        if self.points.len() > MAX_POINTS {
+            return exec_err!(
+                "forecast takes at most {MAX_POINTS} points of a group: group by series"
+            );
         }
+        Ok(())
+    }
+
+    /// The group's forecast, or why there is none; an error says that the question is wrong.
+    fn run(&self, horizon: &str) -> Result<Result<(Series, Forecast), Refusal>> {
+        let wrong = |why: &dyn std::fmt::Display| exec_datafusion_err!("{why}");
+        let horizon = forecast::horizon(horizon).map_err(|why| wrong(&why))?;
+        let method = self.method.as_deref().filter(|name| *name != ENSEMBLE).map(str::parse);
+        let method: Option<Method> = method.transpose().map_err(|why| wrong(&why))?;
+        // Groups are spread over threads already.
+        let options = Options { method, zone: self.zone, threads: 1, ..Options::default() };
+        Ok(Series::regular(&self.points).and_then(|series| {
+            let steps = horizon.unsigned_abs().div_ceil(series.step_us.unsigned_abs());
+            let steps = usize::try_from(steps).unwrap_or(usize::MAX);
+            let forecast = forecast::run_with(&series, steps, &LEVELS, None, &options)?;
+            Ok((series, forecast))
+        }))
     }
 }
 
 impl Accumulator for Points {
     fn update_batch(&mut self, columns: &[ArrayRef]) -> Result<()> {
         let times = columns[0].as_primitive::<TimestampMicrosecondType>();
-        let values = columns[1].as_primitive::<Float64Type>();
-        self.points.extend(times.iter().zip(values).filter_map(|(ts, value)| ts.zip(value)));
-        self.set_horizon(&columns[2]);
+        self.extend(times.iter().zip(columns[1].as_primitive::<Float64Type>()))?;
+        first(&mut self.horizon, &columns[2]);
+        columns.get(3).into_iter().for_each(|texts| first(&mut self.method, texts));
         Ok(())
     }
 
@@ -112,11 +157,11 @@ impl Accumulator for Points {
         let (times, values) = (states[0].as_list::<i32>(), states[1].as_list::<i32>());
         for (times, values) in times.iter().zip(values.iter()) {
             let (Some(times), Some(values)) = (times, values) else { continue };
-            let (times, values) =
-                (times.as_primitive::<Int64Type>(), values.as_primitive::<Float64Type>());
-            self.points.extend(times.iter().zip(values).filter_map(|(ts, value)| ts.zip(value)));
+            let times = times.as_primitive::<Int64Type>();
+            self.extend(times.iter().zip(values.as_primitive::<Float64Type>()))?;
         }
-        self.set_horizon(&states[2]);
+        first(&mut self.horizon, &states[2]);
+        first(&mut self.method, &states[3]);
         Ok(())
     }
 
@@ -128,25 +173,29 @@ impl Accumulator for Points {
             list(Arc::new(times)),
             list(Arc::new(values)),
             ScalarValue::Utf8(self.horizon.clone()),
+            ScalarValue::Utf8(self.method.clone()),
         ])
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        let none = ScalarValue::try_from(&DataType::List(item()));
-        let Some(horizon) = &self.horizon else { return none };
-        let horizon = forecast::horizon(horizon).map_err(|why| exec_datafusion_err!("{why}"))?;
-        let Ok(series) = Series::regular(&self.points) else { return none };
-        let steps = usize::try_from(horizon.unsigned_abs().div_ceil(series.step_us.unsigned_abs()));
-        match forecast::run(&series, steps.unwrap_or(usize::MAX), &LEVELS, None) {
-            Ok(forecast) => Ok(ScalarValue::List(Arc::new(rows(&series, &forecast)?))),
-            Err(_) => none,
-        }
+        let Some(horizon) = &self.horizon else {
+            return ScalarValue::try_from(&DataType::List(item()));
+        };
+        let rows = match self.run(horizon)? {
+            Ok((series, forecast)) => rows(&series, &forecast)?,
+            Err(why) => refused(&why)?,
+        };
+        Ok(ScalarValue::List(Arc::new(rows)))
     }
 
     fn size(&self) -> usize {
         size_of_val(self)
             + self.points.capacity() * size_of::<(i64, f64)>()
-            + self.horizon.as_ref().map_or(0, String::capacity)
+            + [&self.horizon, &self.method]
+                .into_iter()
+                .flatten()
+                .map(String::capacity)
+                .sum::<usize>()
     }
 }
 
@@ -165,6 +214,7 @@ fn fields() -> Fields {
         number("lower_95"),
         number("upper_95"),
         Field::new("model", DataType::Utf8, true),
+        Field::new("reason", DataType::Utf8, true),
     ])
 }
 
@@ -185,62 +235,122 @@ fn rows(series: &Series, forecast: &Forecast) -> Result<ListArray> {
         columns.push(Arc::new(Float64Array::from(upper.clone())));
     }
     columns.push(Arc::new(StringArray::from(vec![forecast.model; len])));
+    columns.push(Arc::new(StringArray::new_null(len)));
+    list(columns, len)
+}
+
+/// One list with a row that says why there is no forecast.
+fn refused(why: &Refusal) -> Result<ListArray> {
+    let fields = fields();
+    let mut columns: Vec<ArrayRef> =
+        fields.iter().map(|field| new_null_array(field.data_type(), 1)).collect();
+    columns.pop();
+    columns.push(Arc::new(StringArray::from(vec![why.to_string()])));
+    list(columns, 1)
+}
+
+fn list(columns: Vec<ArrayRef>, len: usize) -> Result<ListArray> {
     let rows = StructArray::try_new(fields(), columns, None)?;
     Ok(ListArray::try_new(item(), OffsetBuffer::from_lengths([len]), Arc::new(rows), None)?)
 }
 
 #[cfg(test)]
 mod tests {
-    use arrow::record_batch::RecordBatch;
+    use arrow::{record_batch::RecordBatch, util::pretty::pretty_format_batches};
     use datafusion::prelude::SessionContext;
 
     use super::*;
 
-    /// Rows and nulls of the answer over `n` hours of two hosts.
-    async fn check(n: i64, horizon: &str, expected: Result<usize, &str>) {
+    /// Hours of two hosts: `a` always 0, `b` a day's wave by the clock in Berlin.
+    async fn ask(n: i64, question: &str) -> Result<Vec<String>> {
         let context = SessionContext::new();
         context.register_udaf(udaf());
-        let times = (0..2 * n).map(|row| row / 2 * 3_600_000_000);
-        let times = TimestampMicrosecondArray::from_iter_values(times).with_timezone("UTC");
-        let values = Float64Array::from_iter_values((0..2 * n).map(|row| (row % 2) as f64));
+        // From 2026-03-15 on; clocks are put forward on the 29th.
+        let start = 1_773_532_800_000_000;
+        let times = TimestampMicrosecondArray::from_iter_values(
+            (0..2 * n).map(|row| start + row / 2 * 3_600_000_000),
+        );
+        let berlin = forecast::zone("Europe/Berlin").unwrap();
+        let value = |row: i64| {
+            let ts = start + row / 2 * 3_600_000_000;
+            let on_the_wall = (ts + forecast::ahead_us(berlin, ts)) / 3_600_000_000;
+            (row % 2 * on_the_wall.rem_euclid(24)) as f64
+        };
+        let values = Float64Array::from_iter_values((0..2 * n).map(value));
         let hosts: StringArray =
             (0..2 * n).map(|row| Some(if row % 2 == 0 { "a" } else { "b" })).collect();
-        let columns: [(_, ArrayRef); 3] =
-            [("ts", Arc::new(times)), ("value", Arc::new(values)), ("host", Arc::new(hosts))];
+        let columns: [(_, ArrayRef); 3] = [
+            ("ts", Arc::new(times.with_timezone("UTC"))),
+            ("value", Arc::new(values)),
+            ("host", Arc::new(hosts)),
+        ];
         let batch = RecordBatch::try_from_iter(columns).unwrap();
         context.register_batch("points", batch).unwrap();
-        let sql = format!(
-            "SELECT host, f['ts'] AS ts, f['step'] AS step, f['mean'] AS mean, f['upper_95'], \
-             f['model'] FROM (SELECT host, unnest(forecast(ts, value, '{horizon}')) AS f \
-             FROM points GROUP BY host) WHERE f IS NOT NULL ORDER BY host, step"
-        );
-        let answer = async { context.sql(&sql).await?.collect().await }.await;
-        let count = answer.map(|rows| {
-            let means = rows.iter().flat_map(|batch| {
-                let means = batch.column_by_name("mean").unwrap().as_primitive::<Float64Type>();
-                means.values().to_vec()
-            });
-            means.count()
-        });
-        match (count, expected) {
-            (Ok(count), Ok(expected)) => assert_eq!(count, expected),
-            (Err(error), Err(expected)) => assert!(error.to_string().contains(expected), "{error}"),
-            (count, expected) => panic!("{count:?} instead of {expected:?}"),
-        }
+        let rows = context.sql(question).await?.collect().await?;
+        let table = pretty_format_batches(&rows).unwrap().to_string();
+        let lines = table.lines().skip(3).filter(|line| line.starts_with('|'));
+        Ok(lines.map(|line| line.trim_matches(['|', ' ']).to_owned()).collect())
     }
 
     #[tokio::test]
     async fn each_group_has_its_own_forecast() {
-        check(30, "6 hours", Ok(12)).await;
+        let count = "select host, count(*) as n, max(abs(f['upper_95'])) = 0 as flat, \
+                     min(f['model']) as m from (select host, \
+                     unnest(forecast(ts, value, '6 hours')) as f from points group by host) \
+                     group by host order by host";
+        let found = ask(30, count).await.unwrap();
+        assert_eq!(found.len(), 2, "{found:?}");
+        for (line, flat) in found.iter().zip(["true", "false"]) {
+            assert!(
+                line.contains("| 6 | ") && line.contains(flat) && line.contains(ENSEMBLE),
+                "{line}"
+            );
+        }
     }
 
     #[tokio::test]
-    async fn a_short_history_has_none() {
-        check(9, "6 hours", Ok(0)).await;
+    async fn a_method_is_chosen_by_its_name() {
+        for (name, expected) in [
+            ("linear regression", "linear regression"),
+            ("ets", "exponential smoothing"),
+            ("mstl", "seasonal decomposition"),
+            ("ensemble", "ensemble"),
+        ] {
+            let query = format!(
+                "select distinct f['model'], f['reason'] is null from (select \
+                 unnest(forecast(ts, value, '6 hours', '{name}')) as f from points where host = 'b')"
+            );
+            let found = ask(96, &query).await.unwrap();
+            assert!(found[0].starts_with(expected) && found[0].ends_with("true"), "{found:?}");
+        }
+        let query = "select forecast(ts, value, '6 hours', 'magic') from points";
+        let error = ask(96, query).await.unwrap_err().to_string();
+        assert!(error.contains("there is no method `magic`"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_short_history_has_a_reason() {
+        let query = "select f['mean'] is null, f['reason'] from (select \
+                     unnest(forecast(ts, value, '6 hours')) as f from points where host = 'a')";
+        let found = ask(9, query).await.unwrap();
+        assert!(found.len() == 1 && found[0].contains("true"), "{found:?}");
+        assert!(found[0].contains("needs 10 points") && found[0].contains("found 9"), "{found:?}");
+    }
+
+    #[tokio::test]
+    async fn days_follow_the_clock_of_the_zone_of_the_times() {
+        // The clocks change within what is ahead.
+        let query = "select max(abs(f['mean'] - (extract(hour from f['ts']) + 2) % 24)) < 1 from \
+                     (select unnest(forecast(ts at time zone 'Europe/Berlin', value, '20 hours', \
+                     'seasonal naive')) as f from points where host = 'b') \
+                     where f['ts'] > timestamp '2026-03-29T01:00:00Z'";
+        assert_eq!(ask(24 * 14, query).await.unwrap(), ["true"]);
     }
 
     #[tokio::test]
     async fn an_unreadable_horizon_is_explained() {
-        check(30, "6 moons", Err("such as '90 minutes'")).await;
+        let query = "select forecast(ts, value, '6 moons') from points";
+        let error = ask(30, query).await.unwrap_err().to_string();
+        assert!(error.contains("such as '90 minutes'"), "{error}");
     }
 }

@@ -23,6 +23,8 @@ use datafusion::{
     prelude::SessionContext,
 };
 
+use crate::forecast::Tz;
+
 /// Makes the functions known to queries of `context`.
 pub(crate) fn register(context: &SessionContext) {
     context.register_udf(ScalarUDF::from(time_bucket::TimeBucket::new()));
@@ -60,6 +62,17 @@ fn micros(function: &str, given: &DataType) -> Result<DataType> {
         }
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null => Ok(utc()),
         other => plan_err!("{function} needs a timestamp, not {other}"),
+    }
+}
+
+/// The zone of times of type `given`; none for UTC.
+fn zone(function: &str, given: &DataType) -> Result<Option<Tz>> {
+    match given {
+        DataType::Timestamp(_, Some(name)) if !["UTC", "Z", "+00:00", "+00"].contains(&&**name) => {
+            let zone = crate::forecast::zone(name);
+            zone.map(Some).or_else(|why| plan_err!("{function} of times in `{name}`: {why}"))
+        }
+        _ => Ok(None),
     }
 }
 

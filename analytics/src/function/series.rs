@@ -1,6 +1,7 @@
 //! Functions of a group's whole series: `anomaly_score`, `trend`, `changepoints`, `baseline` and
 //! `seasonality`, each of `(ts, value)`.
 //!
+//! Hours of the week are those of the zone of `ts`, as in `ts at time zone 'Europe/Berlin'`.
 //! `trend` is one struct; the others are lists of structs, for `unnest`. Each is null where the
 //! series is too short to say anything.
 
@@ -25,8 +26,13 @@ use datafusion::{
     },
 };
 
-use super::{float, micros, two, utc};
-use crate::{anomaly::Detector, baseline, change, forecast::Series, seasonality, trend};
+use super::{float, micros, two, utc, zone};
+use crate::{
+    anomaly::Detector,
+    baseline, change,
+    forecast::{Series, Tz},
+    seasonality, trend,
+};
 
 /// Points of one group; beyond them the question is to be narrowed.
 const MAX_POINTS: usize = 5_000_000;
@@ -106,12 +112,12 @@ impl Kind {
     }
 
     /// One row for each thing there is to say about points in the order of time.
-    fn rows(self, points: &[(i64, f64)]) -> Result<StructArray> {
+    fn rows(self, points: &[(i64, f64)], zone: Option<Tz>) -> Result<StructArray> {
         let columns = match self {
             Self::AnomalyScore => anomaly_scores(points),
             Self::Trend => trend_of(points),
             Self::Changepoints => changepoints(points),
-            Self::Baseline => baseline_of(points),
+            Self::Baseline => baseline_of(points, zone.unwrap_or(Tz::UTC)),
             Self::Seasonality => seasons(points),
         };
         Ok(StructArray::try_new(self.fields(), columns, None)?)
@@ -182,9 +188,9 @@ fn changepoints(points: &[(i64, f64)]) -> Vec<ArrayRef> {
     ]
 }
 
-fn baseline_of(points: &[(i64, f64)]) -> Vec<ArrayRef> {
+fn baseline_of(points: &[(i64, f64)], zone: Tz) -> Vec<ArrayRef> {
     let now = points.last().map_or(0, |point| point.0);
-    let rows = baseline::of_week(points, &[], now);
+    let rows = baseline::of_week(points, &[], now, zone);
     vec![
         whole(&rows, |row| row.hour),
         whole(&rows, |row| row.points),
@@ -226,8 +232,9 @@ impl AggregateUDFImpl for SeriesFunction {
         Ok(self.kind.return_type())
     }
 
-    fn accumulator(&self, _: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        Ok(Box::new(Points { kind: self.kind, points: vec![] }))
+    fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        let zone = zone(self.name(), args.expr_fields[0].data_type())?;
+        Ok(Box::new(Points { kind: self.kind, zone, points: vec![] }))
     }
 
     fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
@@ -243,6 +250,7 @@ impl AggregateUDFImpl for SeriesFunction {
 #[derive(Debug)]
 struct Points {
     kind: Kind,
+    zone: Option<Tz>,
     points: Vec<(i64, f64)>,
 }
 
@@ -285,7 +293,7 @@ impl Accumulator for Points {
     fn evaluate(&mut self) -> Result<ScalarValue> {
         // Rows come in any order; equal times keep an order of their own, so that answers repeat.
         self.points.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
-        let rows = self.kind.rows(&self.points)?;
+        let rows = self.kind.rows(&self.points, self.zone)?;
         if rows.is_empty() {
             return ScalarValue::try_from(&self.kind.return_type());
         }

@@ -34,6 +34,12 @@ pub(crate) struct Args {
     /// One method instead of the ensemble, such as "linear regression", ets or mstl.
     #[arg(long)]
     model: Option<String>,
+    /// Zone by whose clock days and weeks are counted, such as Europe/Berlin; UTC when not given.
+    #[arg(long, value_parser = forecast::zone)]
+    zone: Option<forecast::Tz>,
+    /// The values only grow: their growth per second is forecast.
+    #[arg(long)]
+    counter: bool,
     /// The lowest value that is possible.
     #[arg(long, allow_negative_numbers = true)]
     min: Option<f64>,
@@ -47,8 +53,9 @@ pub(crate) struct Args {
 
 /// Forecasts what can be forecast; an error at the end says that something could not.
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
-    let options = Options { method: method(args.model.as_deref())?, ..Options::default() };
-    let found = read(&args.files, args.step)?;
+    let method = method(args.model.as_deref())?;
+    let options = Options { method, zone: args.zone, ..Options::default() };
+    let found = read(args)?;
     let bounds = Some((args.min, args.max));
     let mut answers: Vec<Option<Result<Forecast, Refusal>>> = vec![None; found.len()];
     for (n_steps, places) in by_steps(&found, &args.horizon)? {
@@ -92,13 +99,16 @@ pub(super) fn method(name: Option<&str>) -> anyhow::Result<Option<Method>> {
 type Found = Vec<(Points, Result<Series, Refusal>)>;
 
 /// The series of all files on their grids.
-fn read(files: &[PathBuf], step: Option<i64>) -> anyhow::Result<Found> {
+fn read(args: &Args) -> anyhow::Result<Found> {
     let mut found = vec![];
-    for file in files {
+    for file in &args.files {
         for points in points::read(file)? {
-            let points = points.timed(step.unwrap_or(DEFAULT_STEP_US));
-            let series = match step {
-                Some(step) => Series::regular(&forecast::resample(&points.points, step)),
+            let mut points = points.timed(args.step.unwrap_or(DEFAULT_STEP_US));
+            if args.counter {
+                points.points = forecast::rates(&points.points);
+            }
+            let series = match args.step {
+                Some(step) => Series::with_step(&forecast::resample(&points.points, step), step),
                 None => Series::regular(&points.points),
             };
             found.push((points, series));

@@ -1,5 +1,6 @@
 //! `[forecast]`: what is foreseen on schedule.
 
+use analytics::forecast::Tz;
 use serde::{Deserialize, Serialize};
 
 use super::Period;
@@ -10,13 +11,31 @@ use super::Period;
 pub struct Forecast {
     /// How often.
     pub every: Period,
-    /// Series that one round forecasts at most: health scores first, then the checked metrics in
-    /// the order of the configuration.
+    /// Series that one round forecasts at most: health scores first, then the checked metrics,
+    /// those of critical components first.
     pub series_max: usize,
+    /// How long one round may take; what is left waits for the next one.
+    pub budget: Period,
+    /// Time zone by whose clock days and weeks are counted, such as `Europe/Berlin`.
+    pub zone: String,
+}
+
+impl Forecast {
+    /// The zone; UTC where the name is not known, which loading a configuration refuses.
+    pub fn zone(&self) -> Tz {
+        analytics::forecast::zone(&self.zone).unwrap_or(Tz::UTC)
+    }
+
+    /// Says what is wrong with the zone.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let zone = analytics::forecast::zone(&self.zone);
+        zone.map(|_| ()).map_err(|why| format!("forecast.zone = `{}`: {why}", self.zone))
+    }
 }
 
 impl Default for Forecast {
     fn default() -> Self {
-        Self { every: Period::seconds(3_600), series_max: 50 }
+        let budget = Period::seconds(300);
+        Self { every: Period::seconds(3_600), series_max: 50, budget, zone: "UTC".to_owned() }
     }
 }

@@ -144,6 +144,7 @@ impl Config {
         }
         self.anomaly.check(&names).map_err(Error::Invalid)?;
         self.check_foresight()?;
+        self.forecast.check().map_err(Error::Invalid)?;
         self.delivery.check().map_err(Error::Invalid)?;
         if self.ingest.buffer_rows == 0 || self.ingest.flush_rows == 0 {
             let sentence = "ingest.buffer_rows and ingest.flush_rows must be at least 1";

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use analytics::forecast::Bounds;
+use analytics::forecast::{self, Bounds};
 use arrow::{
     array::{Array, ArrayRef, AsArray, RecordBatch},
     compute::cast,
@@ -16,7 +16,7 @@ use data::{
 
 use super::{Horizon, Refused, SCORE};
 use crate::{
-    config::Check,
+    config::{Aggregation, Check},
     range::{Question, Resolution, literal, quoted},
     state::State,
 };
@@ -66,8 +66,14 @@ pub(super) async fn subjects(
     let to = whole_step(now, horizon);
     let from = to - TimeDelta::days(horizon.days);
     let mut found = Found { subjects: scores(state, horizon, from, to).await?, refused: vec![] };
-    let components = &state.config.health.component;
-    for component in components {
+    let mut components: Vec<_> = state.config.health.component.iter().collect();
+    // The most important first: the budget may end before all had their turn.
+    components.sort_by(|a, b| b.criticality.total_cmp(&a.criticality));
+    let rank = |name: &Option<String>| {
+        components.iter().position(|component| Some(&component.name) == name.as_ref())
+    };
+    found.subjects.sort_by_key(|it| rank(&it.service).unwrap_or(usize::MAX));
+    for component in &components {
         if !found.subjects.iter().any(|it| it.service.as_ref() == Some(&component.name)) {
             let reason = "its health was never known".to_owned();
             let service = Some(component.name.clone());
@@ -78,11 +84,6 @@ pub(super) async fn subjects(
     for check in components.iter().flat_map(|component| &component.check) {
         let left = limit.saturating_sub(found.subjects.len());
         if left == 0 || !seen.insert((&check.metric, &check.labels)) {
-            continue;
-        }
-        if metric::find(&check.metric).is_some_and(|known| known.kind == Kind::Counter) {
-            let reason = "it only grows: its rate is what can be foreseen".to_owned();
-            found.refused.push(refused(&check.metric, None, horizon, reason));
             continue;
         }
         let series = live(state, check, now, left.min(SERIES_PER_METRIC)).await?;
@@ -138,7 +139,16 @@ async fn live(
     Ok(ids.copied().collect())
 }
 
-/// Means per step of `series` of a metric, from and to whole steps.
+/// Whether a metric only grows, so that its growth per second is what can be foreseen: the catalog
+/// says so, or a check that looks at its rate.
+pub fn is_counter(state: &State, name: &str) -> bool {
+    let mut checks = state.config.health.component.iter().flat_map(|it| &it.check);
+    metric::find(name).is_some_and(|known| known.kind == Kind::Counter)
+        || checks.any(|it| it.metric == name && it.aggregation == Aggregation::Rate)
+}
+
+/// Means per step of `series` of a metric, from and to whole steps; of a counter its growth per
+/// second.
 pub(super) async fn means(
     state: &State,
     metric: &str,
@@ -148,16 +158,29 @@ pub(super) async fn means(
     to: DateTime<Utc>,
 ) -> anyhow::Result<Vec<Subject>> {
     let ids: Vec<_> = series.iter().map(i64::to_string).collect();
+    let counter = is_counter(state, metric);
+    // The growth of the first step is counted from the one before.
+    let before = if counter { horizon.step } else { 0 };
     let question = Question {
         metric: metric.to_owned(),
         and: format!("series in ({})", ids.join(", ")),
-        from,
+        from: from - TimeDelta::seconds(before),
         to: to - TimeDelta::microseconds(1),
         resolution: Resolution::means(horizon.step),
     };
-    let known = metric::find(metric);
-    let bounds = known.map(|known| (known.lower, known.upper));
-    collect(state, &question.sql(&state.ingest)?, metric, bounds).await
+    let query = question.sql(&state.ingest)?;
+    if !counter {
+        let bounds = metric::find(metric).map(|known| (known.lower, known.upper));
+        return collect(state, &query, metric, bounds).await;
+    }
+    let query = format!(
+        "select ts, service, host, series, last as value from ({query}) order by series, ts"
+    );
+    let mut all = collect(state, &query, metric, Some((Some(0.0), None))).await?;
+    for subject in &mut all {
+        subject.points = forecast::rates(&subject.points);
+    }
+    Ok(all)
 }
 
 /// Mean health scores per step of all components.

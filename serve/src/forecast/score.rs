@@ -108,12 +108,14 @@ async fn round(state: &State, horizon: Horizon, issued_at: i64) -> anyhow::Resul
         };
         for came in came {
             let Some(kept) = kept.get(&(metric.clone(), came.series)) else { continue };
-            scored.extend(against(kept, &came.points, horizon).into_iter().map(|it| Scored {
-                issued_at,
-                metric: metric.clone(),
-                series: came.series,
-                ..it
-            }));
+            let each = kept.iter().flat_map(|kept| against(kept, &came.points, horizon));
+            let mut each: Vec<_> = each
+                .map(|it| Scored { issued_at, metric: metric.clone(), series: came.series, ..it })
+                .collect();
+            // However many models there are of a series, one reference stands beside them.
+            each.sort_by(|a, b| a.model.cmp(&b.model));
+            each.dedup_by(|a, b| a.model == b.model);
+            scored.extend(each);
         }
     }
     Ok(scored)
@@ -159,12 +161,12 @@ fn against(kept: &Kept, points: &[(i64, f64)], horizon: Horizon) -> Vec<Scored> 
     own.into_iter().chain(naive).map(row).collect()
 }
 
-/// The forecasts of a round, by metric and series.
+/// The forecasts of a round, by metric and series: one, or one per model.
 async fn kept(
     state: &State,
     horizon: Horizon,
     issued_at: i64,
-) -> anyhow::Result<BTreeMap<(String, i64), Kept>> {
+) -> anyhow::Result<BTreeMap<(String, i64), Vec<Kept>>> {
     let issued = DateTime::from_timestamp_micros(issued_at).unwrap_or_default();
     let query = format!(
         "select metric, series, model, ts, mean, lower_80, upper_80, lower_95, upper_95 \
@@ -173,7 +175,7 @@ async fn kept(
         literal(issued),
         (issued - TimeDelta::days(1)).date_naive()
     );
-    let mut all = BTreeMap::<_, Kept>::new();
+    let mut all = BTreeMap::<_, BTreeMap<String, Kept>>::new();
     for batch in state.engine.collect(&query).await? {
         let names = history::texts(&batch, ["metric", "model"])?;
         let [metric, model] = names.each_ref().map(|column| column.as_string::<i32>());
@@ -185,13 +187,14 @@ async fn kept(
         let numbers = numbers.map(number).into_iter().collect::<anyhow::Result<Vec<_>>>()?;
         for row in 0..batch.num_rows() {
             let key = (metric.value(row).to_owned(), series.value(row));
-            let kept = all.entry(key).or_default();
-            kept.model = model.value(row).to_owned();
+            let model = model.value(row);
+            let kept = all.entry(key).or_default().entry(model.to_owned()).or_default();
+            kept.model = model.to_owned();
             let step = |n: usize| numbers[n].as_primitive::<Float64Type>().value(row);
             kept.steps.insert(ts[row], std::array::from_fn(step));
         }
     }
-    Ok(all)
+    Ok(all.into_iter().map(|(key, models)| (key, models.into_values().collect())).collect())
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use analytics::{
     baseline,
+    forecast::{self, Tz},
     observed::{self, Observed, Window},
 };
 use axum::{
@@ -43,6 +44,8 @@ struct Params {
     metric: Option<String>,
     host: Option<String>,
     service: Option<String>,
+    /// By whose clock the hours are; `forecast.zone` when not given.
+    zone: Option<String>,
     from: Option<String>,
     to: Option<String>,
     cursor: Option<String>,
@@ -79,8 +82,12 @@ async fn list_baselines(
     let known = !rest.is_empty() || !all.is_empty();
     let outages = outages(&state, metric, now).await?;
     let counter = is_counter(metric);
-    let work =
-        move || -> Vec<Value> { rest.iter().map(|it| shown(it, counter, &outages, to)).collect() };
+    let zone = params.zone.as_deref().map(forecast::zone).transpose();
+    let zone = zone.map_err(|why| Problem::bad_request(why.to_string()))?;
+    let zone = zone.unwrap_or_else(|| state.config.forecast.zone());
+    let work = move || -> Vec<Value> {
+        rest.iter().map(|it| shown(it, counter, &outages, to, zone)).collect()
+    };
     let items = tokio::task::spawn_blocking(work).await.map_err(|error| {
         tracing::error!("baselines failed: {error}");
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the baselines could not be worked out")
@@ -90,6 +97,7 @@ async fn list_baselines(
     answer["state"] = json!(if known { "known" } else { "unknown" });
     answer["from"] = json!(from);
     answer["to"] = json!(to);
+    answer["zone"] = json!(zone.name());
     Ok(Json(answer))
 }
 
@@ -120,12 +128,12 @@ async fn outages(
     Ok(outages)
 }
 
-fn shown(it: &Observed, counter: bool, outages: &Outages, to: DateTime<Utc>) -> Value {
+fn shown(it: &Observed, counter: bool, outages: &Outages, to: DateTime<Utc>, zone: Tz) -> Value {
     let names = ["", it.service.as_deref().unwrap_or("-"), it.host.as_deref().unwrap_or("-")];
     let during = names.iter().filter_map(|name| outages.get(*name)).flatten();
     let during: Vec<_> = during.copied().collect();
     let points = if counter { it.rate().points } else { it.points.clone() };
-    let usual = baseline::of_week(&points, &during, to.timestamp_micros());
+    let usual = baseline::of_week(&points, &during, to.timestamp_micros(), zone);
     let hours = usual.iter().map(|it| {
         json!({
             "hour_of_week": it.hour,

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     clock,
     config::{Component, Config},
-    forecast::{Horizon, Outlook, SCORE},
+    forecast::{DEMOTED, Horizon, Outlook, SCORE},
     range::literal,
     state,
 };
@@ -82,11 +82,40 @@ async fn list_forecasts(
     Ok(Json(page.read(&engine, &query).await?))
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Scores {
+    metric: Option<String>,
+    horizon: Option<String>,
+    model: Option<String>,
+    /// `series`: a row for each series; otherwise all series of a metric together.
+    by: Option<String>,
+}
+
 /// How good stored forecasts were, and which models are demoted for it.
-async fn show_accuracy(_: Viewer, State(engine): State<Engine>) -> Result<Json<Value>, Problem> {
-    let accuracy = "select * from forecast_accuracy order by metric, horizon, model";
-    let demotions = "select * from forecast_demotions order by metric, horizon, model";
-    let (accuracy, demotions) = (rows(&engine, accuracy).await?, rows(&engine, demotions).await?);
+async fn show_accuracy(
+    _: Viewer,
+    State(engine): State<Engine>,
+    Query(scores): Query<Scores>,
+) -> Result<Json<Value>, Problem> {
+    known_horizon(scores.horizon.as_deref())?;
+    let (view, order) = match scores.by.as_deref() {
+        None | Some("metric") => ("forecast_accuracy", "metric, horizon, model"),
+        Some("series") => ("forecast_accuracy_by_series", "metric, series, horizon, model"),
+        Some(other) => {
+            let detail = format!("`by={other}` is none of metric, series");
+            return Err(Problem::bad_request(detail));
+        }
+    };
+    let conditions = Conditions::none()
+        .equal("metric", scores.metric.as_ref())
+        .equal("horizon", scores.horizon.as_ref())
+        .equal("model", scores.model.as_ref());
+    let accuracy = format!("select * from {view} where {conditions} order by {order}");
+    let demotions = format!(
+        "select * from forecast_demotions where {conditions} order by metric, horizon, model"
+    );
+    let (accuracy, demotions) = (rows(&engine, &accuracy).await?, rows(&engine, &demotions).await?);
     Ok(Json(json!({ "accuracy": accuracy, "demoted": demotions })))
 }
 
@@ -164,8 +193,9 @@ fn part(
 
 /// The last forecast of each series and horizon that was issued after `from`, with its steps.
 async fn latest(engine: &Engine, from: DateTime<Utc>) -> Result<Vec<Value>, Problem> {
+    // What a demoted model says is kept to be scored, and is not what is foreseen.
     let recent = format!(
-        "issued_at >= {} and date >= date '{}'",
+        "issued_at >= {} and date >= date '{}' and model not like '%{DEMOTED}'",
         literal(from),
         (from - TimeDelta::days(1)).date_naive()
     );

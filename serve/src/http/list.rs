@@ -85,6 +85,11 @@ impl Conditions {
         Self(vec![format!("{column} >= {}", literal(from)), format!("{column} <= {}", literal(to))])
     }
 
+    /// None yet: all rows.
+    pub(super) fn none() -> Self {
+        Self(vec!["true".to_owned()])
+    }
+
     /// Where `value` is given, `column` equals it.
     pub(super) fn equal(mut self, column: &str, value: Option<&String>) -> Self {
         let given = value.map(|value| format!("{column} = {}", crate::range::quoted(value)));

@@ -13,6 +13,7 @@ pub mod error;
 mod events;
 mod findings;
 mod forecasts;
+mod foresee;
 mod health;
 mod incidents;
 mod kpis;
@@ -50,6 +51,7 @@ pub fn app(state: State) -> Router {
         .merge(events::router())
         .merge(trends::router())
         .merge(forecasts::router())
+        .merge(foresee::router())
         .merge(catalog::router())
         .merge(incidents::router())
         .merge(kpis::router())

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use analytics::{
-    Engine,
-    trend::{self, Direction},
+    Engine, change,
+    trend::{self, Direction, Trend},
 };
 use axum::{
     Json, Router,
@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use super::{auth::Viewer, error::Problem, list::rows, samples::time};
 use crate::{
     clock,
-    config::{Check, Component, Config},
+    config::{Aggregation, Check, Component, Config},
     range::{Question, Resolution, literal, quoted},
     state,
 };
@@ -53,7 +53,26 @@ impl Window {
     fn baseline(self) -> DateTime<Utc> {
         self.from - (self.to - self.from)
     }
+
+    /// The same time last week.
+    fn last_week(self) -> Self {
+        let week = TimeDelta::weeks(1);
+        Self { from: self.from - week, to: self.to - week, ..self }
+    }
 }
+
+/// Points of the window and its baseline, and those of the same time last week.
+#[derive(Debug, Default)]
+struct Points {
+    now: Vec<(i64, f64)>,
+    last_week: Vec<(i64, f64)>,
+}
+
+/// Times further than ten years ahead are not told, in µs.
+const FAR_US: f64 = 10.0 * 365.0 * 86_400e6;
+
+/// Changes of level that are told, the latest.
+const CHANGES_MAX: usize = 20;
 
 async fn show_trends(
     _: Viewer,
@@ -76,12 +95,15 @@ async fn show_trends(
     };
     let mut components = vec![];
     for component in config.health.component.iter().filter(wanted) {
-        let score = scores(&engine, &component.name, window).await?;
+        let score = Points {
+            now: scores(&engine, &component.name, window).await?,
+            last_week: scores(&engine, &component.name, window.last_week()).await?,
+        };
         let mut checks = vec![];
         for check in &component.check {
             checks.push(of_check(&engine, &ingest, check, window).await?);
         }
-        let score = described(&score, Polarity::HigherIsBetter, window);
+        let score = described(&score, Polarity::HigherIsBetter, window, &[]);
         components.push(json!({
             "component": component.name,
             "trend": score["trend"],
@@ -111,13 +133,40 @@ async fn scores(
     Ok(points(&rows(engine, &query).await?))
 }
 
-/// The mean of all series that a check looks at; of a counter, what it grew by per step.
+/// The mean of all series that a check looks at; of a counter, what it grew by per second.
 async fn of_check(
     engine: &Engine,
     ingest: &Ingest,
     check: &Check,
     window: Window,
 ) -> Result<Value, Problem> {
+    let points = Points {
+        now: means(engine, ingest, check, window).await?,
+        last_week: means(engine, ingest, check, window.last_week()).await?,
+    };
+    let by_limits = match check.critical > check.warning {
+        true => Polarity::LowerIsBetter,
+        false => Polarity::HigherIsBetter,
+    };
+    let limits = [("warning", check.warning), ("critical", check.critical)];
+    let mut described = described(&points, by_limits, window, &limits);
+    described["metric"] = check.metric.clone().into();
+    described["unit"] = metric::find(&check.metric).map(|known| known.unit).into();
+    described["per_second"] = is_counter(check).into();
+    Ok(described)
+}
+
+fn is_counter(check: &Check) -> bool {
+    metric::find(&check.metric).is_some_and(|known| known.kind == Kind::Counter)
+        || check.aggregation == Aggregation::Rate
+}
+
+async fn means(
+    engine: &Engine,
+    ingest: &Ingest,
+    check: &Check,
+    window: Window,
+) -> Result<Vec<(i64, f64)>, Problem> {
     let conditions = check.labels.iter().map(|(label, value)| match label.as_str() {
         "host" | "service" => format!("{label} = {}", quoted(value)),
         _ => format!("labels[{}] = {}", quoted(label), quoted(value)),
@@ -129,28 +178,22 @@ async fn of_check(
         to: window.to,
         resolution: Resolution::means(window.step),
     };
-    let known = metric::find(&check.metric);
     let means = question.sql(ingest).map_err(super::samples::unread)?;
-    let number = match known.map(|known| known.kind) {
-        Some(Kind::Counter) => {
-            "greatest(last - lag(last) over (partition by series order by ts), 0)"
-        }
-        _ => "value",
+    // A counter that is smaller than before has started again at zero.
+    let number = if is_counter(check) {
+        format!(
+            "case when last >= before then last - before when before is not null then last end / {}",
+            window.step
+        )
+    } else {
+        "value".to_owned()
     };
     let query = format!(
-        "select to_unixtime(ts) as seconds, avg(number) as value \
-         from (select ts, {number} as number from ({means})) \
-         where number is not null group by ts order by ts"
+        "select to_unixtime(ts) as seconds, avg(number) as value from (select ts, {number} as number \
+         from (select ts, value, last, lag(last) over (partition by series order by ts) as before \
+         from ({means}))) where number is not null group by ts order by ts"
     );
-    let points = points(&rows(engine, &query).await?);
-    let by_limits = match check.critical > check.warning {
-        true => Polarity::LowerIsBetter,
-        false => Polarity::HigherIsBetter,
-    };
-    let mut described = described(&points, by_limits, window);
-    described["metric"] = check.metric.clone().into();
-    described["unit"] = known.map(|known| known.unit).into();
-    Ok(described)
+    Ok(points(&rows(engine, &query).await?))
 }
 
 fn points(rows: &[Value]) -> Vec<(i64, f64)> {
@@ -158,13 +201,15 @@ fn points(rows: &[Value]) -> Vec<(i64, f64)> {
     rows.iter().filter_map(point).collect()
 }
 
-/// The trend of the points within the window, beside those of the baseline before it.
-fn described(points: &[(i64, f64)], polarity: Polarity, window: Window) -> Value {
+/// The trend of the points within the window, beside those of the baseline before it and of the
+/// same time last week, and when it reaches the `limits`.
+fn described(points: &Points, polarity: Polarity, window: Window, limits: &[(&str, f64)]) -> Value {
     let from = window.from.timestamp_micros();
-    let (before, within) = points.split_at(points.partition_point(|(ts, _)| *ts < from));
-    let (baseline, now) = (median(before), median(within));
-    let change = baseline.zip(now).map(|(before, now)| now - before);
-    let relative = change.zip(baseline).filter(|(_, before)| *before != 0.0);
+    let all = &points.now;
+    let (before, within) = all.split_at(all.partition_point(|(ts, _)| *ts < from));
+    let week_ago = window.last_week();
+    let since = week_ago.from.timestamp_micros();
+    let then = &points.last_week[points.last_week.partition_point(|(ts, _)| *ts < since)..];
     let mut value = json!({
         "trend": "unknown",
         "polarity": match polarity {
@@ -173,15 +218,10 @@ fn described(points: &[(i64, f64)], polarity: Polarity, window: Window) -> Value
             Polarity::Neutral => "neutral",
         },
         "n_points": within.len(),
-        "median": now,
-        "baseline": {
-            "from": window.baseline(),
-            "to": window.from,
-            "n_points": before.len(),
-            "median": baseline,
-            "change": change,
-            "change_ratio": relative.map(|(change, before)| change / before.abs()),
-        },
+        "median": median(within),
+        "baseline": compared(before, within, window.baseline(), window.from),
+        "last_week": compared(then, within, week_ago.from, week_ago.to),
+        "changes": changes(within),
     });
     match trend::measure(within, polarity) {
         Some(trend) => {
@@ -193,7 +233,12 @@ fn described(points: &[(i64, f64)], polarity: Polarity, window: Window) -> Value
             .into();
             value["slope_per_hour"] = (trend.slope * 3_600.0).into();
             value["p_value"] = trend.p_value().into();
+            value["slope_per_hour_95"] =
+                json!([trend.slope_95.0 * 3_600.0, trend.slope_95.1 * 3_600.0]);
             value["significant"] = (trend.p_value() < 0.05).into();
+            let last = within.last().copied();
+            let limits = limits.iter().map(|(name, limit)| reached(&trend, last, name, *limit));
+            value["limits"] = limits.collect();
         }
         None => {
             let reason =
@@ -202,6 +247,57 @@ fn described(points: &[(i64, f64)], polarity: Polarity, window: Window) -> Value
         }
     }
     value
+}
+
+/// What the earlier points were, and how far the later ones are from them.
+fn compared(
+    before: &[(i64, f64)],
+    within: &[(i64, f64)],
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+) -> Value {
+    let (was, is) = (median(before), median(within));
+    let change = was.zip(is).map(|(was, is)| is - was);
+    let relative = change.zip(was).filter(|(_, was)| *was != 0.0);
+    json!({
+        "from": from,
+        "to": to,
+        "n_points": before.len(),
+        "median": was,
+        "change": change,
+        "change_ratio": relative.map(|(change, was)| change / was.abs()),
+    })
+}
+
+/// When the trend reaches a limit; nothing where it does not lead there, or is no more than chance.
+fn reached(trend: &Trend, last: Option<(i64, f64)>, name: &str, limit: f64) -> Value {
+    let times = last.and_then(|(_, value)| trend.seconds_until(value, limit));
+    let at = |seconds: f64| {
+        let (since, _) = last?;
+        let micros = (seconds * 1e6).round();
+        let far = micros.is_finite() && micros < FAR_US;
+        far.then(|| DateTime::from_timestamp_micros(since.saturating_add(micros as i64)))?
+    };
+    let [earliest, expected, latest] = times.map_or([None; 3], |times| times.map(at));
+    json!({
+        "name": name,
+        "limit": limit,
+        "reached_at": { "earliest": earliest, "expected": expected, "latest": latest },
+    })
+}
+
+/// Changes of level, the latest last.
+fn changes(points: &[(i64, f64)]) -> Value {
+    let all = change::points(points);
+    let shown = all[all.len().saturating_sub(CHANGES_MAX)..].iter().map(|it| {
+        json!({
+            "at": DateTime::from_timestamp_micros(it.at),
+            "before": it.before,
+            "after": it.after,
+            "strength": it.strength,
+        })
+    });
+    shown.collect()
 }
 
 fn median(points: &[(i64, f64)]) -> Option<f64> {
@@ -221,7 +317,10 @@ mod tests {
 
     fn check(value: impl Fn(i64) -> f64, hours: std::ops::Range<i64>, expected: &str) -> Value {
         let points: Vec<_> = hours.map(|hour| (hour * 3_600_000_000, value(hour))).collect();
-        let described = described(&points, Polarity::LowerIsBetter, window());
+        let last_week = points.iter().map(|(ts, value)| (ts - 168 * 3_600_000_000, value / 2.0));
+        let points = Points { last_week: last_week.collect(), now: points };
+        let limits = [("critical", 213.0)];
+        let described = described(&points, Polarity::LowerIsBetter, window(), &limits);
         assert_eq!(described["trend"], expected, "{described}");
         described
     }
@@ -235,8 +334,27 @@ mod tests {
             (Some(150.0), Some(50.0))
         );
         assert_eq!(it["baseline"]["change_ratio"], 2.0);
+        assert_eq!((it["last_week"]["median"].as_f64()), Some(75.0));
+        assert_eq!(it["last_week"]["change_ratio"], 1.0);
+        // 199 in the last hour, one more every hour: 213 fourteen hours later.
+        let at = &it["limits"][0]["reached_at"];
+        assert_eq!(at["expected"], json!(DateTime::from_timestamp(213 * 3_600, 0)));
+        assert!(at["earliest"].is_string() && at["latest"].is_string(), "{at}");
         check(|hour| -hour as f64, 0..200, "improving");
         check(|_| 3.0, 0..200, "stable");
+    }
+
+    #[test]
+    fn a_limit_that_the_trend_does_not_lead_to_is_not_reached() {
+        let it = check(|hour| -hour as f64, 0..200, "improving");
+        assert!(it["limits"][0]["reached_at"]["expected"].is_null(), "{it}");
+    }
+
+    #[test]
+    fn changes_of_level_are_told() {
+        let level = |hour: i64| (hour % 3) as f64 / 10.0 + if hour < 150 { 1.0 } else { 9.0 };
+        let points: Vec<_> = (100..200).map(|at| (at * 3_600_000_000, level(at))).collect();
+        assert_eq!(changes(&points)[0]["at"], json!(DateTime::from_timestamp(150 * 3_600, 0)));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::{
     },
     Member, Origin, Past,
     past::median,
-    regression::waves,
+    regression::Wave,
 };
 
 /// Pairs of waves for the day and the week.
@@ -43,8 +43,8 @@ pub(crate) struct Variant {
 #[derive(Debug)]
 pub(crate) struct Form {
     lags: Vec<usize>,
-    day: Option<usize>,
-    week: Option<usize>,
+    day: Option<Wave>,
+    week: Option<Wave>,
 }
 
 impl Form {
@@ -59,8 +59,8 @@ impl Form {
             form.lags.extend([week + day - 1, week + day, week + day + 1]);
         }
         form.lags.retain(|lag| shortest >= lag + lag / 4 + 40);
-        form.day = past.day.filter(|day| shortest >= 2 * day + 20);
-        form.week = past.week.filter(|week| shortest >= 2 * week);
+        form.day = past.day.filter(|day| shortest >= 2 * day + 20).map(Wave::of);
+        form.week = past.week.filter(|week| shortest >= 2 * week).map(Wave::of);
         form.sorted()
     }
 
@@ -87,8 +87,8 @@ impl Form {
         let mut row = Vec::with_capacity(1 + self.lags.len() + 2 * (PAIRS.0 + PAIRS.1));
         row.push(1.0);
         row.extend(self.lags.iter().map(|lag| values[t - lag]));
-        waves(&mut row, t, self.day, PAIRS.0);
-        waves(&mut row, t, self.week, PAIRS.1);
+        self.day.iter().for_each(|day| day.append(&mut row, t, PAIRS.0));
+        self.week.iter().for_each(|week| week.append(&mut row, t, PAIRS.1));
         row
     }
 

@@ -1,8 +1,12 @@
 //! Seasons taken apart by repeated loess (MSTL), the rest forecast by smoothing.
 
-use augurs::mstl::stlrs::Mstl;
+use augurs::mstl::stlrs;
 
 use super::Past;
+
+/// Loess is worked out at every so many steps, and drawn as lines between: parts of a season for
+/// the trend, and for what passes below the season.
+const JUMPS: (usize, usize) = (2, 3);
 
 /// How the deseasonalised rest is forecast.
 pub(crate) type Trend = fn(&[f64], usize) -> Option<Vec<f64>>;
@@ -20,15 +24,34 @@ pub(crate) fn predict(
     if periods.is_empty() || !periods.iter().all(|period| *period > 1 && n >= 2 * period) {
         return None;
     }
-    let parts = Mstl::fit(past.values, periods).ok()?;
-    let rest: Vec<f64> = parts.trend().iter().zip(parts.remainder()).map(|(t, r)| t + r).collect();
+    let (seasons, rest) = decompose(past.values, periods)?;
     let mut course = trend(&rest, n_steps)?;
-    for (season, period) in parts.seasonal().iter().zip(periods) {
+    for (season, period) in seasons.iter().zip(periods) {
         for (value, season) in course.iter_mut().zip(season[n - period..].iter().cycle()) {
             *value += season;
         }
     }
     course.iter().all(|value| value.is_finite()).then_some(course)
+}
+
+/// The seasons and what they leave, by the library's STL: each of what the shorter ones leave, as
+/// in the first round of MSTL (Bandara, Hyndman and Bergmeir, 2021); a second one changes nothing
+/// that could be measured. `periods` ascend.
+fn decompose(values: &[f64], periods: &[usize]) -> Option<(Vec<Vec<f64>>, Vec<f64>)> {
+    let mut rest = values.to_vec();
+    let mut seasons = Vec::with_capacity(periods.len());
+    for (place, period) in periods.iter().enumerate() {
+        let parts = stlrs::params()
+            .seasonal_length(7 + 4 * (place + 1))
+            .trend_jump((period / JUMPS.0).max(1))
+            .low_pass_jump((period / JUMPS.1).max(1))
+            .fit(&rest, *period)
+            .ok()?;
+        let season = parts.seasonal().to_vec();
+        rest.iter_mut().zip(&season).for_each(|(rest, season)| *rest -= season);
+        seasons.push(season);
+    }
+    Some((seasons, rest))
 }
 
 #[cfg(test)]

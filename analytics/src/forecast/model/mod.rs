@@ -8,7 +8,7 @@ pub(super) mod past;
 pub(super) mod regression;
 pub(super) mod smoothing;
 
-use super::{Method, scale::Log};
+use super::{Method, scale::Bend};
 
 /// What a method looks at: standardised values and the calendar's seasons, in steps.
 #[derive(Clone, Copy, Debug)]
@@ -74,10 +74,10 @@ impl Member {
         Self::new(method, name, origins.iter().map(at).collect())
     }
 
-    /// The forecasts that were made of logarithms, undone.
-    pub(super) fn undo(self, log: &Log) -> Self {
-        let undo = |course: Vec<f64>| course.into_iter().map(|value| log.undo(value)).collect();
+    /// The forecasts that were made of bent values, undone.
+    pub(super) fn undo(self, bend: Bend) -> Self {
+        let undo = |course: Vec<f64>| course.into_iter().map(|value| bend.undo(value)).collect();
         let forecasts = self.forecasts.into_iter().map(|course| course.map(undo)).collect();
-        Self { method: self.method, name: format!("{} of logarithms", self.name), forecasts }
+        Self { method: self.method, name: format!("{} of {}", self.name, bend.name()), forecasts }
     }
 }

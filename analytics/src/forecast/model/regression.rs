@@ -16,10 +16,11 @@ const PENALTY: f64 = 1e-3;
 /// The line through all of the past with the usual day and week around it.
 pub(crate) fn predict(past: &Past<'_>, n_steps: usize) -> Option<Vec<f64>> {
     let n = past.values.len();
+    let (day, week) = (past.day_twice().map(Wave::of), past.week_twice().map(Wave::of));
     let row = |t: usize| {
         let mut row = vec![1.0, t as f64 / n as f64];
-        waves(&mut row, t, past.day_twice(), PAIRS.0);
-        waves(&mut row, t, past.week_twice(), PAIRS.1);
+        day.iter().for_each(|day| day.append(&mut row, t, PAIRS.0));
+        week.iter().for_each(|week| week.append(&mut row, t, PAIRS.1));
         row
     };
     let rows: Vec<Vec<f64>> = (0..n).map(row).collect();
@@ -29,12 +30,22 @@ pub(crate) fn predict(past: &Past<'_>, n_steps: usize) -> Option<Vec<f64>> {
     Some((n..n + n_steps).map(|t| dot(&row(t), &solution)).collect())
 }
 
-/// Appends `pairs` sines and cosines of a period, as far as its steps can show them.
-pub(crate) fn waves(row: &mut Vec<f64>, t: usize, period: Option<usize>, pairs: usize) {
-    let Some(period) = period else { return };
-    for k in 1..=pairs.min(period / 2) {
-        let angle = TAU * ((t * k) % period) as f64 / period as f64;
-        row.extend([angle.sin(), angle.cos()]);
+/// Sine and cosine at every step of a period.
+#[derive(Clone, Debug)]
+pub(crate) struct Wave(Vec<(f64, f64)>);
+
+impl Wave {
+    pub(crate) fn of(period: usize) -> Self {
+        let angle = |step: usize| TAU * step as f64 / period as f64;
+        Self((0..period).map(|step| angle(step).sin_cos()).collect())
+    }
+
+    /// Appends `pairs` sines and cosines of the period, as far as its steps can show them.
+    pub(crate) fn append(&self, row: &mut Vec<f64>, t: usize, pairs: usize) {
+        for k in 1..=pairs.min(self.0.len() / 2) {
+            let (sine, cosine) = self.0[(t * k) % self.0.len()];
+            row.extend([sine, cosine]);
+        }
     }
 }
 

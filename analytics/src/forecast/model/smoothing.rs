@@ -34,19 +34,50 @@ pub(crate) fn auto(values: &[f64], n_steps: usize) -> Option<Vec<f64>> {
 /// Level and damped trend with the least squared error of one step ahead.
 pub(crate) fn damped(values: &[f64], n_steps: usize) -> Option<Vec<f64>> {
     let values = tail(values);
-    let mut best: Option<(f64, State)> = None;
+    let first = *values.first()?;
+    // All of the grid takes each step together: the same operation on neighbouring numbers.
+    let grid = grid();
+    let mut levels = [first; GRID];
+    let (mut slopes, mut squares) = ([0.0; GRID], [0.0; GRID]);
+    for value in values {
+        for at in 0..GRID {
+            let slope = grid.dampings[at] * slopes[at];
+            let expected = levels[at] + slope;
+            let error = value - expected;
+            squares[at] += error * error;
+            levels[at] = expected + grid.alphas[at] * error;
+            slopes[at] = slope + grid.gains[at] * error;
+        }
+    }
+    let best = (0..GRID).min_by(|a, b| squares[*a].total_cmp(&squares[*b]))?;
+    let (level, slope, damping) = (levels[best], slopes[best], grid.dampings[best]);
+    Some(State { level, slope, damping }.predict(n_steps))
+}
+
+/// Points of the grid: without a trend there is nothing to damp.
+const GRID: usize = ALPHAS.len() * (1 + (BETAS.len() - 1) * DAMPINGS.len());
+
+/// The parameters that are tried, one of each at every place.
+struct Grid {
+    alphas: [f64; GRID],
+    /// What the slope takes of an error: alpha × beta.
+    gains: [f64; GRID],
+    dampings: [f64; GRID],
+}
+
+fn grid() -> Grid {
+    let mut grid = Grid { alphas: [0.0; GRID], gains: [0.0; GRID], dampings: [0.0; GRID] };
+    let mut at = 0;
     for alpha in ALPHAS {
         for beta in BETAS {
-            // Without a trend there is nothing to damp.
             for damping in &DAMPINGS[..if beta == 0.0 { 1 } else { 2 }] {
-                let (squares, state) = State::after(values, alpha, beta, *damping)?;
-                if best.is_none_or(|(least, _)| squares < least) {
-                    best = Some((squares, state));
-                }
+                (grid.alphas[at], grid.gains[at]) = (alpha, alpha * beta);
+                grid.dampings[at] = *damping;
+                at += 1;
             }
         }
     }
-    best.map(|(_, state)| state.predict(n_steps))
+    grid
 }
 
 /// Where smoothing stands after the last value.

@@ -23,6 +23,9 @@ const HOUR_US: i64 = 3_600_000_000;
 /// Steps of a day in hourly series of M4's shape.
 const SEASON: usize = 24;
 
+/// From this ratio on a method is worse than the seasonal naive one.
+const TOLERANCE: f64 = 1.02;
+
 /// Horizons of rolling origins, in hours.
 const HORIZONS: [(&str, usize); 3] = [("6 h", 6), ("24 h", 24), ("7 d", 168)];
 
@@ -30,29 +33,27 @@ const HORIZONS: [(&str, usize); 3] = [("6 h", 6), ("24 h", 24), ("7 d", 168)];
 pub(crate) struct Args {
     /// The folder.
     dir: PathBuf,
-    /// One method instead of the ensemble beside the three classical ones.
+    /// One method, such as ensemble, instead of the ensemble beside the three classical ones.
     #[arg(long)]
     model: Option<String>,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let one = method(args.model.as_deref())?;
+    let methods = if args.model.is_some() { vec![one] } else { ALL.to_vec() };
     let train = args.dir.join("train.csv");
-    if train.exists() { competition(&args.dir, one) } else { rolling(&args.dir, one) }
+    if train.exists() { competition(&args.dir, &methods) } else { rolling(&args.dir, one) }
 }
 
-/// The methods that are measured.
-fn methods(one: Option<Method>) -> Vec<Option<Method>> {
-    let all = [
-        None,
-        Some(Method::SeasonalDecomposition),
-        Some(Method::ExponentialSmoothing),
-        Some(Method::LinearRegression),
-    ];
-    if one.is_some() { vec![one] } else { all.to_vec() }
-}
+/// The methods that are measured unless one is chosen: the ensemble and the three classical ones.
+const ALL: [Option<Method>; 4] = [
+    None,
+    Some(Method::SeasonalDecomposition),
+    Some(Method::ExponentialSmoothing),
+    Some(Method::LinearRegression),
+];
 
-fn competition(dir: &Path, one: Option<Method>) -> anyhow::Result<()> {
+fn competition(dir: &Path, methods: &[Option<Method>]) -> anyhow::Result<()> {
     let (train, test) = (wide(&dir.join("train.csv"))?, wide(&dir.join("test.csv"))?);
     let n_steps = test.iter().map(|(_, values)| values.len()).max().unwrap_or(0);
     let mut pairs = vec![];
@@ -88,7 +89,7 @@ fn competition(dir: &Path, one: Option<Method>) -> anyhow::Result<()> {
         .iter()
         .map(|(train, _)| Series { start_us: 0, step_us: HOUR_US, values: train.to_vec() })
         .collect();
-    for method in methods(one) {
+    for method in methods.iter().copied() {
         let options = Options { method, ..Options::default() };
         let start = Instant::now();
         let found = forecast::run_many(&series, n_steps, &LEVELS, None, &options)?;
@@ -170,8 +171,9 @@ fn rolling(dir: &Path, one: Option<Method>) -> anyhow::Result<()> {
         all.extend(points::read(file)?.into_iter().map(|points| points.timed(HOUR_US)));
     }
     let mut table = format!(
-        "{} series, origins from half of each on; means over series\n\
-         {:<8}{:<6}{:>8}{:>9}{:>8}{:>12}{:>8}{:>8}{:>8}\n",
+        "{} series, origins from half of each on; means over series, `typical` is the geometric \
+         mean of the series' ratios\n\
+         {:<8}{:<6}{:>8}{:>9}{:>8}{:>12}{:>8}{:>9}{:>8}{:>8}\n",
         all.len(),
         "step",
         "far",
@@ -180,9 +182,11 @@ fn rolling(dir: &Path, one: Option<Method>) -> anyhow::Result<()> {
         "MASE",
         "seas. naive",
         "ratio",
+        "typical",
         "80 %",
         "95 %"
     );
+    let mut worse = vec![];
     let options = Options { method: one, ..Options::default() };
     for hourly in [false, true] {
         let series: Vec<Series> = all
@@ -200,13 +204,24 @@ fn rolling(dir: &Path, one: Option<Method>) -> anyhow::Result<()> {
                 evaluate::roll(series, steps as usize, &LEVELS, &options).unwrap_or_default()
             };
             let rolls: Vec<Vec<Roll>> = series.iter().map(rolls).collect();
-            summary(&mut table, if hourly { "1 h" } else { "own" }, name, &rolls)?;
+            let step = if hourly { "1 h" } else { "own" };
+            if summary(&mut table, step, name, &rolls)?.is_some_and(|ratio| ratio > TOLERANCE) {
+                worse.push(format!("{name} in steps of {step}"));
+            }
         }
     }
+    let verdict = if worse.is_empty() { "no horizon".to_owned() } else { worse.join(", ") };
+    writeln!(table, "more than 2 % worse than the seasonal naive method on: {verdict}")?;
     print(table.as_bytes())
 }
 
-fn summary(table: &mut String, step: &str, far: &str, rolls: &[Vec<Roll>]) -> anyhow::Result<()> {
+/// Appends a line; the ratio of the means, if there is anything to compare.
+fn summary(
+    table: &mut String,
+    step: &str,
+    far: &str,
+    rolls: &[Vec<Roll>],
+) -> anyhow::Result<Option<f64>> {
     let means = |get: fn(&Roll) -> Accuracy| {
         let each = rolls
             .iter()
@@ -215,16 +230,20 @@ fn summary(table: &mut String, step: &str, far: &str, rolls: &[Vec<Roll>]) -> an
     };
     let (own, naive) = (means(|roll| roll.own), means(|roll| roll.seasonal_naive));
     let (Some(mean), Some(yesterday)) = (Accuracy::mean(&own), Accuracy::mean(&naive)) else {
-        return Ok(());
+        return Ok(None);
     };
     let (n_rolls, ratio) = (rolls.iter().map(Vec::len).sum::<usize>(), mean.mase / yesterday.mase);
+    let pairs = own.iter().zip(&naive).filter(|(own, naive)| own.mase > 0.0 && naive.mase > 0.0);
+    let logs: Vec<f64> = pairs.map(|(own, naive)| (own.mase / naive.mase).ln()).collect();
+    let typical = (logs.iter().sum::<f64>() / logs.len().max(1) as f64).exp();
     let (eighty, ninety_five) = mean.coverage;
     writeln!(
         table,
-        "{step:<8}{far:<6}{:>8}{n_rolls:>9}{:>8.3}{:>12.3}{ratio:>8.3}{eighty:>8.3}{ninety_five:>8.3}",
+        "{step:<8}{far:<6}{:>8}{n_rolls:>9}{:>8.3}{:>12.3}{ratio:>8.3}{typical:>9.3}{eighty:>8.3}\
+         {ninety_five:>8.3}",
         own.len(),
         mean.mase,
         yesterday.mase
     )?;
-    Ok(())
+    Ok(Some(ratio))
 }

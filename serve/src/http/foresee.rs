@@ -1,0 +1,205 @@
+//! `GET /api/v1/forecasts/now`: a forecast of any metric, over any horizon, by any method.
+
+use std::sync::Arc;
+
+use analytics::{
+    forecast::{self, ENSEMBLE, Forecast, Method, Options, Refusal, Series, Tz},
+    observed::{self, Observed, Window},
+};
+use axum::{
+    Json, Router,
+    extract::{Query, State},
+    http::StatusCode,
+    routing::get,
+};
+use chrono::{DateTime, TimeDelta, Utc};
+use data::metric;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{auth::Viewer, error::Problem, performance::version};
+use crate::{clock, forecast as stored, foresight::quoted, state};
+
+/// Series that one answer has at most.
+const SERIES_MAX: usize = 50;
+
+/// The levels of the intervals in the answer.
+const LEVELS: [f64; 2] = [0.8, 0.95];
+
+/// Methods of the ensemble that are named with their shares.
+const SHARES: usize = 5;
+
+const HOUR_US: i64 = 3_600_000_000;
+
+pub(super) fn router() -> Router<state::State> {
+    Router::new().route("/api/v1/forecasts/now", get(foresee))
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Params {
+    metric: Option<String>,
+    host: Option<String>,
+    service: Option<String>,
+    /// Such as `6h`, `24 hours`, `7d`.
+    horizon: Option<String>,
+    /// `ensemble` when not given.
+    method: Option<String>,
+    /// By whose clock days are counted; `forecast.zone` when not given.
+    zone: Option<String>,
+}
+
+/// What was asked for, read.
+#[derive(Clone, Copy, Debug)]
+struct Wanted {
+    method: Option<Method>,
+    zone: Tz,
+    step_s: i64,
+    n_steps: usize,
+    days: i64,
+}
+
+impl Wanted {
+    fn of(params: &Params, zone: Tz) -> Result<Self, Problem> {
+        let unread = |why: &dyn std::fmt::Display| Problem::bad_request(why.to_string());
+        let length = forecast::horizon(params.horizon.as_deref().unwrap_or("6h"));
+        let length = length.map_err(|why| unread(&why))?;
+        let method = params.method.as_deref().filter(|name| *name != ENSEMBLE);
+        let method = method.map(str::parse::<Method>).transpose().map_err(|why| unread(&why))?;
+        let zone = params.zone.as_deref().map_or(Ok(zone), forecast::zone);
+        // The history and the step that suit the horizon, as in the stored forecasts.
+        let horizons = stored::Horizon::ALL;
+        let fits = |it: &&stored::Horizon| it.length().num_microseconds() >= Some(length);
+        let like = horizons.iter().find(fits).unwrap_or(&horizons[horizons.len() - 1]);
+        let n_steps = usize::try_from(length.unsigned_abs().div_ceil(like.step as u64 * 1_000_000));
+        Ok(Self {
+            method,
+            zone: zone.map_err(|why| unread(&why))?,
+            step_s: like.step,
+            n_steps: n_steps.unwrap_or(usize::MAX),
+            days: like.days,
+        })
+    }
+}
+
+/// Forecasts of every matching series from what is known now, or why one has none. The answer is
+/// kept until the lake has a newer version.
+async fn foresee(
+    _: Viewer,
+    State(state): State<state::State>,
+    Query(params): Query<Params>,
+) -> Result<Json<Value>, Problem> {
+    let now = clock::now();
+    let Some(metric) = &params.metric else {
+        return Err(Problem::bad_request(
+            "`metric` is missing; `/api/v1/series` lists what there is",
+        ));
+    };
+    let wanted = Wanted::of(&params, state.config.forecast.zone())?;
+    let step = now.timestamp().div_euclid(wanted.step_s) * wanted.step_s;
+    let to = DateTime::from_timestamp(step, 0).unwrap_or(now);
+    let (question, version) = (format!("forecast {params:?} at {step}"), version(&state));
+    if let Some(answer) = state.answers.get(&question, version) {
+        return Ok(Json(Value::clone(&answer)));
+    }
+    let mut condition = format!("metric = {}", quoted(metric));
+    for (column, value) in [("host", &params.host), ("service", &params.service)] {
+        let value = value.as_ref().map(|value| format!(" and {column} = {}", quoted(value)));
+        condition.push_str(&value.unwrap_or_default());
+    }
+    let counter = stored::is_counter(&state, metric);
+    let window = Window {
+        from: to - TimeDelta::days(wanted.days),
+        to: to - TimeDelta::microseconds(1),
+        bucket_s: wanted.step_s,
+        condition: Some(condition),
+        aggregate: if counter { "max(value)" } else { "avg(value)" },
+    };
+    let mut all = observed::read(&state.engine, &window, SERIES_MAX + 1).await?;
+    let more = all.len() > SERIES_MAX;
+    all.truncate(SERIES_MAX);
+    let work = move || items(&all, counter, &wanted, to);
+    let items = tokio::task::spawn_blocking(work).await.map_err(Problem::from_any)?;
+    let items = items.map_err(|why| Problem::new(StatusCode::BAD_REQUEST, why.to_string()))?;
+    let answer = json!({
+        "at": now,
+        "step_seconds": wanted.step_s,
+        "zone": wanted.zone.name(),
+        "state": if items.is_empty() { "unknown" } else { "known" },
+        "more_series": more,
+        "items": items,
+    });
+    state.answers.put(question, version, Arc::new(answer.clone()));
+    Ok(Json(answer))
+}
+
+/// The answer for each series; an error says that the question is wrong.
+fn items(
+    all: &[Observed],
+    counter: bool,
+    wanted: &Wanted,
+    to: DateTime<Utc>,
+) -> Result<Vec<Value>, Refusal> {
+    let step_us = wanted.step_s * 1_000_000;
+    let oldest = to.timestamp_micros() - (4 * step_us).max(HOUR_US);
+    let series = |it: &Observed| {
+        let points = if counter { forecast::rates(&it.points) } else { it.points.clone() };
+        let fresh = points.last().is_some_and(|(ts, _)| *ts >= oldest);
+        let found = Series::with_step(&points, step_us).map_err(|why| why.to_string());
+        if fresh || found.is_err() { found } else { Err("nothing was measured lately".to_owned()) }
+    };
+    let series: Vec<_> = all.iter().map(series).collect();
+    let known: Vec<Series> = series.iter().filter_map(|it| it.as_ref().ok()).cloned().collect();
+    let name = all.first().map_or("", |it| &it.metric);
+    let bounds = metric::find(name).map(|known| (known.lower, known.upper));
+    let bounds = if counter { Some((Some(0.0), None)) } else { bounds };
+    let options = Options {
+        method: wanted.method,
+        zone: Some(wanted.zone),
+        threads: stored::threads(),
+        ..Options::default()
+    };
+    let forecasts = forecast::run_many(&known, wanted.n_steps, &LEVELS, bounds, &options)?;
+    let mut forecasts = forecasts.into_iter();
+    let item = |(it, series): (&Observed, Result<Series, String>)| {
+        let done = series.and_then(|series| {
+            let forecast = forecasts.next().unwrap_or(Err(Refusal::Excluded));
+            forecast.map(|it| (series, it)).map_err(|why| why.to_string())
+        });
+        let mut item = json!({
+            "series": it.series,
+            "metric": it.metric,
+            "service": it.service,
+            "host": it.host,
+            "labels": it.labels,
+            "per_second": counter,
+            "state": if done.is_ok() { "known" } else { "unknown" },
+        });
+        match done {
+            Ok((series, forecast)) => described(&mut item, &series, &forecast),
+            Err(reason) => item["reason"] = json!(reason),
+        }
+        item
+    };
+    Ok(all.iter().zip(series).map(item).collect())
+}
+
+fn described(item: &mut Value, series: &Series, forecast: &Forecast) {
+    let step = |(n, mean): (usize, &f64)| {
+        let mut step = json!({
+            "ts": DateTime::from_timestamp_micros(series.time_after(n + 1)),
+            "mean": mean,
+        });
+        for (level, low, high) in &forecast.intervals {
+            let percent = (level * 100.0).round();
+            step[format!("lower_{percent}")] = json!(low[n]);
+            step[format!("upper_{percent}")] = json!(high[n]);
+        }
+        step
+    };
+    let shares = forecast.weights.iter().take(SHARES);
+    let shares = shares.map(|(name, share)| json!({ "method": name, "share": share }));
+    item["model"] = json!(forecast.model);
+    item["made_of"] = shares.collect();
+    item["steps"] = forecast.mean.iter().enumerate().map(step).collect();
+}
