@@ -428,6 +428,7 @@ program = '/bin/true'
                 past: &[],
                 dry_run: false,
                 probability: 0.9,
+                relapse: TimeDelta::minutes(10),
             };
             let facts = Facts {
                 actions: &[],

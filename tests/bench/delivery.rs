@@ -18,6 +18,7 @@ use tests::{
     client::Client,
     postgres::Postgres,
     process::{Home, Process},
+    sender::percentile,
 };
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -26,7 +27,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::{sender::percentile, setting};
+use crate::setting;
 
 /// Senders at the same time, each with a connection of its own.
 const SENDERS: usize = 16;

@@ -82,8 +82,7 @@ async fn until(client: &Client, n: usize, speak: impl AsyncFn(i64)) -> Result<Ve
 }
 
 async fn count(client: &Client, question: &str) -> i64 {
-    let answer = client.post("/api/v1/sql", &[], question).await.unwrap().success().unwrap();
-    answer.json().unwrap()[0]["n"].as_i64().unwrap()
+    client.numbers(question).await.unwrap()[0] as i64
 }
 
 #[tokio::test(flavor = "multi_thread")]

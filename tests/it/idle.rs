@@ -70,7 +70,7 @@ fn chance(n: i64, which: i64) -> f64 {
 
 /// What is measured: its name, whose it is, and how it was in step `n`.
 fn measured(n: i64, ts: i64) -> Vec<Point> {
-    let noise = |which| (0..4).map(|k| chance(n, which * 4 + k)).sum::<f64>() / 2.0 - 1.0;
+    let noise = |which: i64| (0..4).map(|k| chance(n, which * 4 + k)).sum::<f64>() / 2.0 - 1.0;
     let day = (n as f64 / 288.0 * std::f64::consts::TAU).sin();
     let all = [
         ("shop.up", Some("shop"), None, 1.0),

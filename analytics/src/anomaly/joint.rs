@@ -117,6 +117,6 @@ mod tests {
             all.enumerate().map(loud).collect()
         };
         assert!(!alarms(one).contains(&2_500) && !alarms(one).contains(&2_501));
-        assert_eq!(alarms(|_| vec![1e6; 2]), [], "two say nothing together");
+        assert_eq!(alarms(|_| vec![1e6; 2]), Vec::<i64>::new(), "two say nothing together");
     }
 }
