@@ -86,7 +86,7 @@ async fn what_happened_is_what_the_metrics_say() {
     let response = of("response", "kind", "worker_dead");
     let taken = number(&response, "resolve_s");
     assert!(number(&response, "detect_s") >= 0.0 && (0.2..30.0).contains(&taken), "{response}");
-    assert!(number(&of("response", "kind", "service_down"), "acknowledge_s") > 0.0);
+    assert!(number(&of("response", "kind", "limit_exceeded"), "acknowledge_s") > 0.0);
 
     let worker = of("availability", "component", "worker");
     let share = number(&worker, "availability");
