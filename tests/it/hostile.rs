@@ -9,10 +9,10 @@ use tests::process::Home;
 /// What the process may use in the worst of these tests, in bytes.
 const MEMORY: u64 = 3 << 30;
 
-/// `query.timeout` and a generous second for a busy machine.
-const ANSWERED_WITHIN: Duration = Duration::from_secs(20);
+/// `query.timeout`, and a lot more for a busy machine: the point is that it ends.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(50);
 
-const SETTINGS: &str = "[query]\ntimeout = \"4s\"\nmemory_bytes = 134217728\n";
+const SETTINGS: &str = "[query]\ntimeout = \"4s\"\nmemory_bytes = 134217728\nrows_max = 20000\n";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sql_that_wants_everything_is_stopped() {
