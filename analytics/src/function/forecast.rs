@@ -131,8 +131,8 @@ impl Points {
     fn run(&self, horizon: &str) -> Result<Result<(Series, Forecast), Refusal>> {
         let wrong = |why: &dyn std::fmt::Display| exec_datafusion_err!("{why}");
         let horizon = forecast::horizon(horizon).map_err(|why| wrong(&why))?;
-        let method = self.method.as_deref().filter(|name| *name != ENSEMBLE).map(str::parse);
-        let method: Option<Method> = method.transpose().map_err(|why| wrong(&why))?;
+        let method = self.method.as_deref().filter(|name| *name != ENSEMBLE);
+        let method = method.map(str::parse::<Method>).transpose().map_err(|why| wrong(&why))?;
         // Groups are spread over threads already.
         let options = Options { method, zone: self.zone, threads: 1, ..Options::default() };
         Ok(Series::regular(&self.points).and_then(|series| {
