@@ -197,7 +197,7 @@ impl Accumulator for Points {
         let all = || self.members.iter().flat_map(|(name, it)| it.iter().map(move |it| (name, it)));
         let times = Int64Array::from_iter_values(all().map(|it| it.1.0));
         let values = Float64Array::from_iter_values(all().map(|it| it.1.1));
-        let members = StringArray::from_iter_values(all().map(|it| it.0));
+        let members = all().map(|it| Some(it.0)).collect::<StringArray>();
         let list = |array: ArrayRef| SingleRowListArrayBuilder::new(array).build_list_scalar();
         Ok(vec![list(Arc::new(times)), list(Arc::new(values)), list(Arc::new(members))])
     }

@@ -120,7 +120,8 @@ fn whole(text: &str) -> Option<&str> {
 /// Letters, digits, `_`, `-` and dots; what else stands in braces, such as JSON, is left alone.
 fn is_name(text: &str) -> bool {
     let name = text.split('|').next().unwrap_or_default();
-    name.starts_with(|c: char| c.is_ascii_alphabetic())
+    !text.contains(['{', '}'])
+        && name.starts_with(|c: char| c.is_ascii_alphabetic())
         && name.chars().all(|c| c.is_ascii_alphanumeric() || "._-/".contains(c))
 }
 
