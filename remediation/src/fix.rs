@@ -122,10 +122,19 @@ pub fn next(case: &Case<'_>, limits: &Limits, facts: &Facts<'_>, now: DateTime<U
     if let Some(asked) = past().find(|it| it.state == "proposed") {
         return Step::Wait(format!("`{}` waits for an approval", asked.action));
     }
-    let helped = past().filter(|it| it.outcome.as_deref() == Some("effective"));
+    let helped = past().filter(|it| is_effective(it));
     let helped_at = helped.filter_map(|it| it.ended_at).max();
     if case.symptom.history & 1 == 0 || helped_at >= Some(case.symptom.seen_at) {
         return Step::Wait("it has not been seen bad since it was last good".to_owned());
+    }
+    // What helped against one symptom of an incident may be what the others needed as well.
+    let ours = |it: &&Action| it.component == case.symptom.component && it.created_at >= since;
+    let helped = case.past.iter().filter(ours).filter(|it| is_effective(it));
+    if let Some(at) = helped.filter_map(|it| it.ended_at).max()
+        && case.symptom.bad_since.is_some_and(|bad| bad <= at)
+        && now - at < case.playbook.verify.within.delta()
+    {
+        return Step::Wait("what helped a moment ago may help here as well".to_owned());
     }
     if case.symptom.rule == "forecast" {
         let needed = case.playbook.matches.probability.unwrap_or(case.probability);
@@ -181,9 +190,13 @@ fn candidate<'a>(
     })
 }
 
+fn is_effective(it: &Action) -> bool {
+    it.outcome.as_deref() == Some("effective")
+}
+
 /// Whether an action has helped, and the trouble stayed away for a while.
 fn has_lasted(case: &Case<'_>, it: &Action) -> bool {
-    if it.outcome.as_deref() != Some("effective") {
+    if !is_effective(it) {
         return false;
     }
     let needed =

@@ -243,5 +243,13 @@ pub fn binary() -> Result<PathBuf> {
 
 /// A port of the loopback that nobody listens on at this moment.
 pub fn free_address() -> Result<SocketAddr> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+    // Below the range from which the system takes the ports of outgoing connections: one of those would
+    // otherwise have it before the server that it is meant for.
+    for _ in 0..1_000 {
+        let port = rand::random_range(12_000..32_000);
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            return Ok(listener.local_addr()?);
+        }
+    }
+    bail!("no port between 12000 and 32000 is free")
 }
