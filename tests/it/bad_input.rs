@@ -150,6 +150,80 @@ async fn odd_but_lawful_input_is_taken() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn each_way_in_names_what_it_refuses_and_keeps_the_rest() {
+    let home = Home::new().unwrap();
+    let mut process = home.start().await.unwrap();
+    let client = home.client();
+    let now = Utc::now();
+    let (ms, ns) = (now.timestamp_millis(), now.timestamp_nanos_opt().unwrap());
+    let json = &[("content-type", "application/json")][..];
+    let point = |metric: &str, ts: &str, value: &str| {
+        format!(r#"{{"metric": "{metric}", "ts": "{ts}", "value": {value}}}"#)
+    };
+    let at = now.to_rfc3339();
+    let samples = [
+        point("json", &at, "1"),
+        point("json", "0001-01-01T00:00:00Z", "1"),
+        point("json", "9999-12-31T23:59:59Z", "1"),
+        point("json", &at, "1e999"),
+        point("json", &at, "\"NaN\""),
+        point("", &at, "1"),
+        point(&"x".repeat(300), &at, "1"),
+        point("json", "tomorrow", "1"),
+    ];
+    let body = format!(r#"{{"samples": [{}]}}"#, samples.join(","));
+    let reply = client.post("/api/v1/samples", json, body).await.unwrap();
+    if reply.status.is_success() {
+        assert_eq!(reply.json().unwrap()["refused"].as_array().unwrap().len(), 7, "{}", reply.text);
+        assert_eq!(count(&client, "json").await, 1.0);
+    } else {
+        // 1e999 is no JSON number of any machine, so the whole body may be refused, with its place.
+        assert!(reply.status.is_client_error() && reply.text.contains("column"), "{}", reply.text);
+    }
+
+    let lines = format!(
+        "line,host=a value=1 {ns}\nline,host=a value=NaN {ns}\nline,host=a value=2 -9223372036854775808\n\
+         line,host=a value=3 9223372036854775807\nline,host= value=4 {ns}\nline value=5 x\n\
+         line,host=b value=6 {ns}\n\0,host=b value=7 {ns}\n"
+    );
+    let reply = client.line_protocol(lines.into()).await.unwrap();
+    assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{}", reply.text);
+    assert!(
+        reply.text.contains("partial write") && reply.text.contains("\"line\":2"),
+        "{}",
+        reply.text
+    );
+    assert_eq!(count(&client, "line").await, 2.0);
+
+    let otlp = |time: &str, value: &str| {
+        format!(
+            r#"{{"resourceMetrics": [{{"scopeMetrics": [{{"metrics": [{{"name": "otlp", "gauge":
+               {{"dataPoints": [{{"timeUnixNano": "{time}", "asDouble": {value}}},
+               {{"timeUnixNano": "{ns}", "asDouble": 1}}]}}}}]}}]}}]}}"#
+        )
+    };
+    for (time, value) in
+        [("1", "1"), ("18446744073709551615", "1"), (&*ns.to_string(), "\"Infinity\"")]
+    {
+        let reply = client.post("/v1/metrics", json, otlp(time, value)).await.unwrap();
+        assert_eq!(reply.status, StatusCode::OK, "{time} {value}: {}", reply.text);
+        assert!(reply.text.contains("rejectedDataPoints"), "{time} {value}: {}", reply.text);
+    }
+    // The same point three times, and an equal one is one.
+    assert_eq!(count(&client, "otlp").await, 1.0);
+
+    let twice = load::series(&[("__name__", "twice")], &[(ms, 1.0), (ms, 1.0), (ms, 2.0)]);
+    client
+        .remote_write(load::compressed(&WriteRequest { timeseries: vec![twice] }))
+        .await
+        .unwrap()
+        .success()
+        .unwrap();
+    assert!(count(&client, "twice").await >= 1.0);
+    assert!(process.is_alive() && client.is_ready().await, "{}", home.log_tail());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_bomb_over_grpc_is_refused_and_so_is_an_empty_key() {
     let home = Home::new().unwrap();
     let mut process = home.start().await.unwrap();

@@ -11,7 +11,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use chrono::Utc;
 use tests::{
     client::{Client, REMOTE_WRITE},
     load,

@@ -17,7 +17,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use chrono::{DateTime, Days, NaiveTime, TimeDelta, Utc};
-use data::{Point, Series, Table, disk::OsDisk, lake::Lake};
+use data::{Point, Series, disk::OsDisk, lake::Lake};
 use ingest::{Ingest, Request, Settings};
 use tokio::{sync::mpsc, task::JoinSet};
 use url::Url;
