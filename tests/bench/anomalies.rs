@@ -1,7 +1,7 @@
 //! Anomalies: the Numenta benchmark if its files are there, alarms on data without anomalies, how many
 //! values a second are scored, and what a series takes.
 
-use std::{f64::consts::TAU, path::PathBuf, process::Command, thread, time::Instant};
+use std::{f64::consts::TAU, path::PathBuf, thread, time::Instant};
 
 use analytics::anomaly::Detector;
 use anyhow::{Result, ensure};
@@ -87,10 +87,8 @@ fn numenta() -> Result<()> {
         println!("# anomalies: no Numenta benchmark; set BENCH_DATA to a folder with `nab` in it");
         return Ok(());
     };
-    let output = Command::new(tests::process::binary()?)
-        .args(["evaluate", "anomalies"])
-        .arg(&folder)
-        .output()?;
+    let output =
+        tests::process::program()?.args(["evaluate", "anomalies"]).arg(&folder).output()?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     println!("# anomalies: Numenta benchmark\n{}", String::from_utf8_lossy(&output.stdout));
     Ok(())

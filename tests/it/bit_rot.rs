@@ -7,14 +7,13 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
     time::{Duration, Instant},
 };
 
 use chrono::Utc;
 use tests::{
     load,
-    process::{Home, binary},
+    process::{Home, program},
 };
 
 /// The promise for a start.
@@ -176,12 +175,7 @@ async fn spoiled(whole: &Home, target: &Target, rot: Rot, context: &str) -> Dura
 
 /// What `pipenotify check` says: nothing, or its output.
 fn check(home: &Home) -> Result<(), String> {
-    let mut command = Command::new(binary().unwrap());
-    // The settings of the tests themselves are unknown keys to the program, which refuses those.
-    let inherited = std::env::vars_os().map(|(name, _)| name);
-    for name in inherited.filter(|name| name.to_string_lossy().starts_with("PIPENOTIFY_")) {
-        command.env_remove(name);
-    }
+    let mut command = program().unwrap();
     let output = command
         .args(["check", "--lake", home.lake(), "--ledger"])
         .arg(home.path().join("ledger.db"))

@@ -6,7 +6,7 @@ use chrono::Utc;
 use serde_json::json;
 use tests::{
     client::Client,
-    process::{Home, binary},
+    process::{Home, program},
 };
 
 const SETTINGS: &str = "[health]\nevery = \"300ms\"\n[[health.component]]\nname = \"shop\"\n\
@@ -84,10 +84,9 @@ async fn everything_but_secrets_is_shown_and_nothing_can_be_changed() {
     rows(&home, files).await;
     assert!(process.stop().await.unwrap().success());
 
-    let command = std::process::Command::new(binary().unwrap())
+    let command = program()
+        .unwrap()
         .current_dir(home.path())
-        // Where the tests find Python: an unknown key to the program.
-        .env_remove("PIPENOTIFY_VENV")
         .args(["sql", "select count(*) as n from api_key", "--format", "csv"])
         .args(["--lake", home.lake(), "--ledger", "ledger.db"])
         .output()

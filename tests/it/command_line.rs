@@ -1,10 +1,10 @@
 //! What people do at a terminal, beside a running process and without one.
 
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 
 use chrono::Utc;
 use serde_json::json;
-use tests::process::{ADMIN_KEY, Home, binary};
+use tests::process::{ADMIN_KEY, Home, program};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sql_asks_a_running_process_for_what_no_file_has_yet() {
@@ -102,12 +102,7 @@ fn a_wrong_setting_is_named_with_what_was_probably_meant() {
 
 /// What it printed, or what it complained about.
 fn run(home: &Home, arguments: &[&str]) -> Result<String, String> {
-    let mut command = Command::new(binary().unwrap());
-    // The settings of the tests themselves are unknown keys to the program, which refuses those.
-    let inherited = std::env::vars_os().map(|(name, _)| name);
-    for name in inherited.filter(|name| name.to_string_lossy().starts_with("PIPENOTIFY_")) {
-        command.env_remove(name);
-    }
+    let mut command = program().unwrap();
     let Output { status, stdout, stderr } = command
         .args(arguments)
         .args(["--listen", "127.0.0.1:0", "--otlp-grpc", "off"])

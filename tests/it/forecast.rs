@@ -1,16 +1,11 @@
 //! Forecasts on the command line: CSV in, CSV out, and the tables of accuracy.
 
-use std::{
-    fmt::Write as _,
-    fs,
-    path::Path,
-    process::{Command, Output},
-};
+use std::{fmt::Write as _, fs, path::Path, process::Output};
 
-use tests::process::binary;
+use tests::process::program;
 
 fn pipenotify(dir: &Path, args: &[&str]) -> Output {
-    Command::new(binary().unwrap()).args(args).current_dir(dir).output().unwrap()
+    program().unwrap().args(args).current_dir(dir).output().unwrap()
 }
 
 fn wave(hour: usize) -> f64 {

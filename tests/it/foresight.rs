@@ -405,7 +405,7 @@ fn the_command_line_measures_how_good_the_probabilities_are() {
     std::fs::write(folder.path().join("wave.csv"), format!("timestamp,value\n{rows}")).unwrap();
     std::fs::write(folder.path().join("empty.csv"), "timestamp,value\n").unwrap();
     let evaluate = |folder: &std::path::Path| {
-        let mut command = std::process::Command::new(tests::process::binary().unwrap());
+        let mut command = tests::process::program().unwrap();
         command.args(["evaluate", "risk", "--files-only"]).arg(folder).output().unwrap()
     };
     let output = evaluate(folder.path());

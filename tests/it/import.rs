@@ -10,7 +10,7 @@ use std::{
 
 use chrono::{DateTime, TimeDelta, Utc};
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use tests::process::{ADMIN_KEY, Home, binary};
+use tests::process::{ADMIN_KEY, Home, program};
 
 /// The first moment of the imported series: older than the limit for what is sent live.
 const START: &str = "2014-02-14T14:30:00Z";
@@ -125,11 +125,8 @@ fn cloud_watch(folder: &Path, name: &str, n: u32) -> PathBuf {
 }
 
 fn command(home: &Home, arguments: &[&str]) -> Command {
-    let mut command = Command::new(binary().unwrap());
+    let mut command = program().unwrap();
     command.arg("import").args(arguments).args(["--lake", home.lake()]).current_dir(home.path());
-    for name in ["PIPENOTIFY_KEY", "PIPENOTIFY_URL", "PIPENOTIFY_VENV", "PIPENOTIFY_BIN"] {
-        command.env_remove(name);
-    }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

@@ -103,17 +103,12 @@ impl Home {
     /// Starts a process without waiting for it.
     pub fn spawn(&self) -> Result<Process> {
         let log = File::options().create(true).append(true).open(self.path().join("log"))?;
-        let mut command = Command::new(binary()?);
+        let mut command = program()?;
         command.arg("run");
         if let Some(settings) = &self.settings {
             let path = self.path().join("pipenotify.toml");
             fs::write(&path, settings)?;
             command.arg("--config").arg(path);
-        }
-        // The settings of the tests themselves are unknown keys to the program, which refuses those.
-        let inherited = std::env::vars_os().map(|(name, _)| name);
-        for name in inherited.filter(|name| name.to_string_lossy().starts_with("PIPENOTIFY_")) {
-            command.env_remove(name);
         }
         command
             .args(["--lake", &self.lake, "--ledger"])
@@ -223,6 +218,17 @@ pub fn memory_of(id: u32) -> Result<Memory> {
     };
     let read = |name| field(name).with_context(|| format!("`{name}` in /proc/{id}/status"));
     Ok(Memory { resident: read("VmRSS:")?, peak: read("VmHWM:")? })
+}
+
+/// A command of the program, without the settings of the tests themselves: those are unknown keys to it, which
+/// it refuses.
+pub fn program() -> Result<Command> {
+    let mut command = Command::new(binary()?);
+    let inherited = std::env::vars_os().map(|(name, _)| name);
+    for name in inherited.filter(|name| name.to_string_lossy().starts_with("PIPENOTIFY_")) {
+        command.env_remove(name);
+    }
+    Ok(command)
 }
 
 /// The program that was built beside this test: `PIPENOTIFY_BIN`, else from the same profile.

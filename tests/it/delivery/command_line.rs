@@ -1,23 +1,20 @@
 //! `pipenotify delivery`, beside a running process.
 
-use std::process::Command;
-
 use serde_json::{Value, json};
 use tests::{
-    process::{Home, binary},
+    process::{Home, program},
     receiver::{Mood, Receiver},
 };
 
 use super::{QUICK, deliver, destination, wait_for};
 
 fn pipenotify(home: &Home, words: &[&str]) -> (bool, String) {
-    let output = Command::new(binary().unwrap())
+    let output = program()
+        .unwrap()
         .args(["delivery"])
         .args(words)
         .args(["--lake", home.lake(), "--ledger", "ledger.db"])
         .current_dir(home.path())
-        // Where the tests find Python: an unknown key to the program.
-        .env_remove("PIPENOTIFY_VENV")
         .output()
         .unwrap();
     let said = [output.stdout, output.stderr].concat();

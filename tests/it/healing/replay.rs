@@ -4,11 +4,7 @@ use super::*;
 
 /// Runs the program on the home's lake and gives what it prints.
 fn pipenotify(home: &Home, words: &[&str]) -> (bool, String) {
-    let mut command = Command::new(tests::process::binary().unwrap());
-    let inherited = std::env::vars_os().map(|(name, _)| name);
-    for name in inherited.filter(|name| name.to_string_lossy().starts_with("PIPENOTIFY_")) {
-        command.env_remove(name);
-    }
+    let mut command = tests::process::program().unwrap();
     let output = command
         .args(words)
         .arg("--config")
