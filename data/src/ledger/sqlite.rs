@@ -20,7 +20,7 @@ const DAMAGE: [i32; 2] = [11, 26];
 
 /// Written once per connection. `full` syncs the log at each commit: what was acknowledged stays.
 const SETTINGS: &str = "pragma journal_mode = wal; pragma synchronous = full; \
-                        pragma busy_timeout = 5000; pragma foreign_keys = on";
+                        pragma busy_timeout = 20000; pragma foreign_keys = on";
 
 /// A damaged file of the ledger that is now out of the way.
 #[derive(Clone, Debug, PartialEq)]
