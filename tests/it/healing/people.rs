@@ -92,6 +92,8 @@ async fn a_high_risk_waits_for_its_approval_and_the_kill_switch_for_nobody() {
     let fixed = || async { incidents(ledger).await[0].state == "resolved" };
     until(&home, "fixed", fixed).await;
     assert!(worker.is_alive());
+    // What breaks again at once was not mended: the fix must have lasted to be proposed again.
+    pause(3).await;
 
     let reason = serde_json::json!({"reason": "we are deploying"});
     post(&home, "/api/v1/healing/kill", reason).await;
