@@ -61,7 +61,7 @@ pub struct Verdict {
     pub part: Part,
 }
 
-/// The memory of one series, of fixed size (under 20 KB).
+/// The memory of one series, of fixed size (about 22 KB).
 #[derive(Clone, Debug)]
 pub struct Detector {
     parts: Parts,
