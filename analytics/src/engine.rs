@@ -18,7 +18,7 @@ use tokio::{
 use crate::{
     Error, Result, catalog,
     damage::DamageTable,
-    function, guard, like,
+    function, guard, like, run,
     table::{self, LakeTable},
     view,
 };
@@ -117,15 +117,23 @@ impl Engine {
             .with_target_partitions(limits.threads)
             .with_information_schema(true)
             .with_default_catalog_and_schema("pipenotify", "public")
-            .with_collect_statistics(false);
+            .with_collect_statistics(false)
+            .with_batch_size(guard::BATCH_ROWS)
+            // With few threads, a join gains nothing from spreading its larger side over them by hash;
+            // whole, its smaller side says where in the larger one it is worth looking.
+            .with_repartition_joins(false);
+        // A second pass would only see that the first one was enough.
+        config.options_mut().optimizer.max_passes = 1;
         let parquet = &mut config.options_mut().execution.parquet;
         parquet.pushdown_filters = true;
         parquet.reorder_filters = true;
+        parquet.bloom_filter_on_read = false; // there are none
         let state = SessionStateBuilder::new()
             .with_config(config)
             .with_runtime_env(runtime)
             .with_default_features()
             .with_optimizer_rule(Arc::new(like::ByRun))
+            .with_physical_optimizer_rule(Arc::new(run::ByRun))
             .build();
         let context = SessionContext::new_with_state(state);
         function::register(&context);
@@ -190,8 +198,10 @@ impl Engine {
             .with_allow_ddl(false)
             .with_allow_dml(false)
             .with_allow_statements(false);
-        let frame = self.context.sql_with_options(query, options).await?;
-        let (state, plan) = frame.into_parts();
+        let state = self.context.state(); // copies all that is known, so once per query
+        let plan = state.create_logical_plan(query).await?;
+        options.verify_plan(&plan)?;
+        guard::lists(&plan)?;
         let plan = state.optimize(&plan)?;
         guard::constants(&plan)?;
         let plan = state.query_planner().create_physical_plan(&plan, &state).await?;

@@ -20,8 +20,11 @@ const QUERY_BYTES_MAX: usize = 1 << 20;
 /// overflows the stack when it is planned or dropped.
 const OPERATORS_MAX: usize = 2_000;
 
-/// Rows of a batch.
-const BATCH_ROWS: usize = 8_192;
+/// Rows of a batch. Long ones suit sorted rows: what a step does once per batch it does for many.
+pub(crate) const BATCH_ROWS: usize = 32_768;
+
+/// Values that a list after `in` may have; planning looks at them one by one, several times.
+const LIST_MAX: usize = 10_000;
 
 /// Bytes that the constants of one step of a query may have as columns of a batch.
 const CONSTANT_BYTES_MAX: usize = 128 << 20;
@@ -67,6 +70,28 @@ fn n_operators(query: &str) -> usize {
         signs + words.filter(|word| WORDS.iter().any(|it| it.eq_ignore_ascii_case(word))).count()
     };
     outside.map(count).sum()
+}
+
+/// Refuses a query with a list after `in` that is too long. `plan` is the one before optimization.
+pub(crate) fn lists(plan: &LogicalPlan) -> Result<()> {
+    let mut longest = 0;
+    let looked = plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expression| {
+            expression.apply(|part| {
+                let Expr::InList(list) = part else { return Ok(TreeNodeRecursion::Continue) };
+                longest = longest.max(list.list.len());
+                Ok(TreeNodeRecursion::Jump)
+            })
+        })
+    });
+    looked?;
+    if longest > LIST_MAX {
+        return Err(Error::TooLarge(format!(
+            "a list after `in` has {longest} values, at most {LIST_MAX} are allowed: join with \
+             `(values (…), (…))`, or ask in parts"
+        )));
+    }
+    Ok(())
 }
 
 /// Refuses a query whose constants would make columns that are too large. `plan` is the optimized

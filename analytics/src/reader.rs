@@ -31,6 +31,12 @@ impl Readers {
     pub(crate) fn new(store: Arc<dyn ObjectStore>, cache: Arc<FileMetadataCache>) -> Self {
         Self(CachedParquetFileReaderFactory::new(store, cache))
     }
+
+    /// What the footer of `file` says.
+    pub(crate) async fn metadata(&self, file: PartitionedFile) -> Result<Arc<ParquetMetaData>> {
+        let mut reader = self.create_reader(0, file, None, &ExecutionPlanMetricsSet::new())?;
+        Ok(reader.get_metadata(None).await?)
+    }
 }
 
 impl ParquetFileReaderFactory for Readers {

@@ -34,7 +34,7 @@ use datafusion::{
     physical_plan::{ExecutionPlan, union::UnionExec},
 };
 
-use crate::{prune, reader::Readers};
+use crate::{part, prune, reader::Readers};
 
 /// Where the engine finds the lake's store; the real URL may hold a path, this one is its root.
 pub(crate) fn store_url() -> url::Url {
@@ -66,12 +66,14 @@ impl LakeTable {
         Ok((snapshot, rows))
     }
 
-    fn files(
+    /// A scan of `files`; `None` if none of their row groups may hold a row that passes.
+    async fn files(
         &self,
         state: &dyn Session,
         files: &[&DataFile],
         projection: Option<&Vec<usize>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
+        filter: &Filter,
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         let date = self.schema.fields().last().expect("every table has a partition column");
         let file_schema = views(&self.table.file_schema());
         let columns = TableSchema::builder(file_schema)
@@ -79,16 +81,18 @@ impl LakeTable {
             .build();
         let cache = state.runtime_env().cache_manager.get_file_metadata_cache();
         let readers = Readers::new(self.lake.store(), cache);
+        let n_parts = state.config().target_partitions();
+        let ordered = files.len() <= MAX_ORDERED_FILES;
+        let groups = match ordered {
+            true => self.parts(&readers, files, filter, n_parts).await,
+            false => balanced(self.table, files, n_parts),
+        };
+        if groups.is_empty() {
+            return Ok(None);
+        }
         let source = ParquetSource::new(columns)
             .with_table_parquet_options(state.table_options().parquet.clone())
             .with_parquet_file_reader_factory(Arc::new(readers));
-        let n_groups = state.config().target_partitions();
-        let ordered = files.len() <= MAX_ORDERED_FILES;
-        let groups = if ordered {
-            files.iter().map(|file| FileGroup::new(vec![partitioned(self.table, file)])).collect()
-        } else {
-            balanced(self.table, files, n_groups)
-        };
         let config =
             FileScanConfigBuilder::new(ObjectStoreUrl::parse(store_url())?, Arc::new(source))
                 .with_file_groups(groups)
@@ -96,7 +100,30 @@ impl LakeTable {
                 .with_projection_indices(projection.cloned())?
                 .with_output_ordering(if ordered { vec![self.ordering()?] } else { vec![] })
                 .build();
-        Ok(DataSourceExec::from_data_source(config))
+        Ok(Some(DataSourceExec::from_data_source(config)))
+    }
+
+    /// The row groups of `files` that may hold a row that passes, dealt out to threads. A file that
+    /// cannot be looked into is read whole, and the reader says what is wrong with it.
+    async fn parts(
+        &self,
+        readers: &Readers,
+        files: &[&DataFile],
+        filter: &Filter,
+        n_parts: usize,
+    ) -> Vec<FileGroup> {
+        let wanted = files.iter().map(async |file| {
+            let metadata = readers.metadata(partitioned(self.table, file)).await;
+            let starts = metadata.map_or(vec![0], |metadata| part::wanted(&metadata, filter));
+            (starts, file.n_bytes as i64)
+        });
+        let wanted = futures::future::join_all(wanted).await;
+        let parts = part::deal(&wanted, n_parts).into_iter().map(|(file, bytes)| {
+            // A file with a range is not split further.
+            let part = partitioned(self.table, files[file]).with_range(bytes.start, bytes.end);
+            FileGroup::new(vec![part])
+        });
+        parts.collect()
     }
 
     /// What the planner may know of the size; what passes the conditions is less.
@@ -147,15 +174,13 @@ impl TableProvider for LakeTable {
         let rows = rows.iter().map(|rows| cast(rows, &self.schema)).collect::<Result<Vec<_>>>()?;
         let files = snapshot.files.iter().filter(|file| prune::may_match(file, &filter));
         let files: Vec<_> = files.collect();
-        let memory = || {
-            MemorySourceConfig::try_new_exec(&[rows.clone()], self.schema(), projection.cloned())
-        };
-        match (files.is_empty(), rows.is_empty()) {
-            (true, _) => Ok(memory()?),
-            (false, true) => self.files(state, &files, projection),
-            (false, false) => {
-                UnionExec::try_new(vec![self.files(state, &files, projection)?, memory()?])
-            }
+        let files = self.files(state, &files, projection, &filter).await?;
+        let (is_empty, rows) = (rows.is_empty(), [rows]);
+        let memory = || MemorySourceConfig::try_new_exec(&rows, self.schema(), projection.cloned());
+        match files {
+            Some(files) if is_empty => Ok(files),
+            Some(files) => UnionExec::try_new(vec![files, memory()?]),
+            None => Ok(memory()?),
         }
     }
 }

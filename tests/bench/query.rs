@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Each question is asked so often; the median counts.
-const RUNS: usize = 5;
+const RUNS: usize = 11;
 
 /// Largest relative difference between two equal results; sums differ in the order of addition.
 const TOLERANCE: f64 = 1e-9;

@@ -27,4 +27,5 @@ mod object_storage;
 mod open_lake;
 mod power_loss;
 mod rollups;
+mod soak;
 mod testbed;

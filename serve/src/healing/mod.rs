@@ -239,7 +239,7 @@ pub fn start(state: &State) {
     state.tasks.spawn(async move {
         while !stop.is_cancelled() {
             let started = crate::clock::now();
-            let outcome = act::tick(&one, started).await;
+            let outcome = tick(&one, started).await;
             one.tasks.record("healing", started, outcome);
             let asleep = Instant::now();
             tokio::select! {

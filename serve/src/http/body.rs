@@ -11,7 +11,7 @@ use super::error::Problem;
 
 /// A body as JSON; an empty one is `{}`.
 #[derive(Debug)]
-pub struct Body<T>(pub T);
+pub(crate) struct Body<T>(pub(crate) T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Problem;
