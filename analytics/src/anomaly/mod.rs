@@ -165,7 +165,9 @@ impl Detector {
         };
         let step_us = self.parts.step_us();
         let far = further(FAR / policy::often(step_us).sqrt());
-        let strange = Strange { surprise, odd: further(0.5), far };
+        // Asked for only where it matters: it takes a walk through half of the sketches.
+        let odd = if surprise >= self.budget.base { further(0.5) } else { 0.0 };
+        let strange = Strange { surprise, odd, far };
         self.policy.tell(ts, step_us, strange, &self.budget)
     }
 

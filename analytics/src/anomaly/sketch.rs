@@ -64,9 +64,9 @@ impl Sketch {
 
     /// The value that a share `above` of the past reaches.
     pub(super) fn quantile(&self, above: f32) -> f32 {
-        let mut left = above * (values(self.total) + 1.0) - 1.0;
+        let mut left = (above * (values(self.total) + 1.0) - 1.0) * f32::from(ONE);
         for bin in (0..BINS).rev() {
-            let count = values(self.counts[bin]);
+            let count = f32::from(self.counts[bin]);
             if left < count {
                 let within = 1.0 - (left / count).max(0.0);
                 return value(if left <= 0.0 { self.max } else { bin as f32 + within });
