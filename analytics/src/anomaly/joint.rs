@@ -17,7 +17,7 @@ pub const MEMBERS_MIN: usize = 3;
 const MEMBER_MAX: f64 = 4.0;
 
 /// The share of moments beyond which a sum must lie, as many times as the budget says.
-const RARE: f32 = 0.01;
+const RARE: f32 = 0.005;
 
 /// What is said about one moment.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -14,6 +14,7 @@ mod scale;
 mod season;
 mod shape;
 mod sketch;
+mod tail;
 mod window;
 
 pub use joint::{Joint, MEMBERS_MIN, Together};
@@ -40,6 +41,11 @@ const BURST: f32 = 10.0;
 /// Share of forecast errors outside of the bounds.
 const OUTSIDE: f32 = 0.01;
 
+/// Share of the distances of a course from its past beyond which it is far. Where values come more
+/// often than every five minutes it is divided by the root of how much: as large a share would be too
+/// many in a week, as few in a week would be deaf to what lasts for an hour.
+const FAR: f32 = 0.05;
+
 /// What is said about one value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Verdict {
@@ -61,7 +67,7 @@ pub struct Verdict {
     pub part: Part,
 }
 
-/// The memory of one series, of fixed size (about 22 KB).
+/// The memory of one series, of fixed size (about 19 KB).
 #[derive(Clone, Debug)]
 pub struct Detector {
     parts: Parts,
@@ -149,16 +155,20 @@ impl Detector {
     }
 
     /// Rare is not enough: among many values of pure noise some are rare. Hence how many times
-    /// further from its past than usual the course is.
+    /// further than usual the course is from its past, and from what is usual at this time.
     fn told(&mut self, ts: i64, surprise: f32, look: &parts::Look) -> Told {
         let further = |above: f32| {
-            let pairs = self.shapes.iter().zip(look.shape);
+            let pairs = self.shapes.iter().zip(look.shape.unexplained);
             pairs
                 .map(|(rank, distance)| distance / (rank.quantile(above) + 1e-6 * distance))
                 .fold(0.0, f32::max)
         };
-        let strange = Strange { surprise, odd: further(0.5), far: further(0.05) };
-        self.policy.tell(ts, self.parts.step_us(), strange, &self.budget)
+        let step_us = self.parts.step_us();
+        let far = further(FAR / policy::often(step_us).sqrt());
+        // Asked for only where it matters: it takes a walk through half of the sketches.
+        let odd = if surprise >= self.budget.base { further(0.5) } else { 0.0 };
+        let strange = Strange { surprise, odd, far };
+        self.policy.tell(ts, step_us, strange, &self.budget)
     }
 
     fn surprises(&mut self, look: &parts::Look) -> [f32; COUNT] {
@@ -170,8 +180,8 @@ impl Detector {
             }
         }
         let mut shape = 0.0;
-        for (rank, distance) in self.shapes.iter_mut().zip(look.shape) {
-            shape += rank.surprise(distance) / look.shape.len() as f32;
+        for (rank, distance) in self.shapes.iter_mut().zip(look.shape.from_past) {
+            shape += rank.surprise(distance) / look.shape.from_past.len() as f32;
             rank.add(distance);
         }
         surprises[Part::Shape as usize] = shape;

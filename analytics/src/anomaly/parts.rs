@@ -3,7 +3,7 @@
 use super::{
     scale::Scale,
     season::Season,
-    shape::Shape,
+    shape::{Distance, Shape},
     window::{Mean, Sorted},
 };
 
@@ -80,8 +80,9 @@ const LONG: f32 = 2_000.0;
 /// No single value counts for more than so many times the mean in a scale.
 const LIMIT: f32 = 8.0;
 
-/// Values beyond the inverse of this many times the scale are compressed for shapes.
-const ZOOM: f32 = 0.3;
+/// The same while nothing is usual yet: what is off then is so for want of knowledge, and would make
+/// everything later seem small, for a week.
+const SHORT: f32 = 30.0;
 
 const FORECASTS: usize = 5;
 
@@ -89,8 +90,8 @@ const FORECASTS: usize = 5;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Look {
     pub(super) parts: [f32; COUNT],
-    /// Distance of the course from any before, for three lengths.
-    pub(super) shape: [f32; 3],
+    /// Distance of the course from others, for three lengths.
+    pub(super) shape: Distance,
     /// What was expected, in units.
     pub(super) expected: f32,
     /// The scale of forecast errors, in units.
@@ -175,13 +176,12 @@ impl Parts {
         self.shift(&mut parts, y, off, spread);
         parts[Part::Spread as usize] = self.spread(jump);
         parts[Part::FlatLine as usize] = self.flat(jump);
-        // Compressed, so that how high a spike was matters less than where it was.
         let unit = scale.max(self.jump.get());
-        let small = if unit > 0.0 { (ZOOM * y / unit).asinh() } else { 0.0 };
-        let shape = self.shape.push(small);
+        let shape = self.shape.push(y, usual.map(|usual| usual[1]), unit);
+        let memory = if usual.is_none() { SHORT } else { LONG };
         let limit = if self.n < 32 { f32::INFINITY } else { LIMIT * scale };
         self.season.add(ts, y, limit.max(0.5 * spread));
-        self.season_scale.add_limited(off.abs(), LONG, LIMIT);
+        self.season_scale.add_limited(off.abs(), memory, LIMIT);
         self.error_scale.add_limited((y - expected).abs(), LONG, LIMIT);
         self.jump.add_limited(jump.abs(), LONG, LIMIT);
         self.window.push(y);
@@ -232,7 +232,7 @@ impl Parts {
         let level = self.level[0];
         let usual = usual.unwrap_or(self.fast);
         let guesses =
-            [self.last, self.fast, usual, usual + level, self.analog().unwrap_or(self.last)];
+            [self.last, self.fast, usual, usual + level, self.shape.analog().unwrap_or(self.last)];
         let (mut sum, mut weights) = (0.0, 0.0);
         let least = self.errors.iter().map(Mean::get).fold(f32::INFINITY, f32::min);
         for (guess, error) in guesses.iter().zip(&self.errors) {
@@ -247,12 +247,6 @@ impl Parts {
         self.level[0] += 0.3 * (y - usual - level);
         self.fast += 0.3 * (y - self.fast);
         if weights > 0.0 { sum / weights } else { self.last }
-    }
-
-    /// What came after the most similar past.
-    fn analog(&self) -> Option<f32> {
-        let unit = self.season_scale.get().max(self.jump.get());
-        self.shape.analog().map(|small| small.sinh() * unit / ZOOM)
     }
 
     /// Means of the last values against the long run.

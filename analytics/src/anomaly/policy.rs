@@ -1,9 +1,13 @@
 //! When a strange value is worth telling.
 //!
 //! One event is told once. There are two grades: what is *notable* is rare by the series' own past,
-//! and an *alarm* is far beyond it, too. Alarms are rationed: a series has a few in stock, gets back
-//! so many a week, and when it has none left only what is much stranger still is told. So a restless
-//! series uses up its budget, while a quiet one is heard at once, and nobody sets a threshold.
+//! and an *alarm* is further from it than the series goes so many times a week by itself ([`Tail`]).
+//! Alarms are rationed: a series has a few in stock and gets back so many a week. The more it has left
+//! the more often it may be heard, and what it tells without stock counts as its own habit, which it
+//! must exceed next time. So a restless series uses up its budget, while a quiet one is heard at once,
+//! and nobody sets a threshold.
+
+use super::tail::Tail;
 
 const DAY_US: f64 = 86_400e6;
 const WEEK_US: f64 = 7.0 * DAY_US;
@@ -30,8 +34,8 @@ const USUAL_STEP_US: f32 = 300e6;
 /// Alarms that a series has in stock at most, and at first.
 const STOCK: f64 = 5.0;
 
-/// By how much the surprise must be larger, and how many times further the course, without stock.
-const OVERDRAWN: (f32, f32) = (2.0, 1.5);
+/// How many times as often as the budget says a series with a full stock may go as far as an alarm.
+const FULL: f64 = 4.0;
 
 /// How alarms are rationed.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,15 +44,15 @@ pub struct Budget {
     pub base: f32,
     /// How many times further from its past than the median a course must be to be notable.
     pub odd: f32,
-    /// How many times further than the 95 % quantile it must be for an alarm.
+    /// How many times further than the 95 % quantile it must be for an alarm, at least.
     pub far: f32,
-    /// Alarms of a series in a week, once its stock is used up.
+    /// Alarms of a series in a week, beyond its stock.
     pub per_week: f64,
 }
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { base: 3.4, odd: 3.0, far: 1.5, per_week: 1.0 }
+        Self { base: 3.4, odd: 3.0, far: 1.35, per_week: 1.0 }
     }
 }
 
@@ -67,7 +71,7 @@ pub(super) struct Strange {
     pub(super) surprise: f32,
     /// Distance of the course from its past, in medians of that distance.
     pub(super) odd: f32,
-    /// The same in 95 % quantiles.
+    /// The same in 95 % quantiles, or rarer ones where values come often.
     pub(super) far: f32,
 }
 
@@ -98,12 +102,20 @@ impl Events {
     }
 }
 
+/// How many times as often as every five minutes values come that are `step_us` apart; at least once.
+pub(super) fn often(step_us: f32) -> f32 {
+    (USUAL_STEP_US / step_us.max(1.0)).max(1.0)
+}
+
 /// What is known of the events of one series.
 #[derive(Clone, Debug)]
 pub(super) struct Policy {
     n: u32,
     last_us: i64,
     stock: f64,
+    tail: Tail,
+    /// Whether the last alarm was told without stock.
+    overdrawn: bool,
     notable: Events,
     alarms: Events,
 }
@@ -111,7 +123,9 @@ pub(super) struct Policy {
 impl Default for Policy {
     fn default() -> Self {
         let none = Events::default();
-        Self { n: 0, last_us: 0, stock: STOCK, notable: none.clone(), alarms: none }
+        let tail = Tail::default();
+        let alarms = none.clone();
+        Self { n: 0, last_us: 0, stock: STOCK, tail, overdrawn: false, notable: none, alarms }
     }
 }
 
@@ -132,21 +146,32 @@ impl Policy {
         let is_notable = self.n > LEARNING && surprise >= budget.base && odd >= budget.odd;
         let notable = self.notable.begin(is_notable, is_calm, cool_down);
 
-        let often = (USUAL_STEP_US / step_us.max(1.0)).max(1.0);
-        let (more, further) = if self.stock < 1.0 { OVERDRAWN } else { (0.0, 1.0) };
+        let often = often(step_us);
         let learnt = f64::from(self.n) * f64::from(step_us) > LEARNING_US && self.n > LEARNING;
-        let is_alarm =
-            surprise >= budget.base + often.ln() + more && far >= budget.far * further && learnt;
+        let is_alarm = learnt
+            && surprise >= budget.base + often.ln()
+            && far >= budget.far
+            && far > self.habit(budget);
         let alarm = self.alarms.begin(is_alarm, is_calm, cool_down * f64::from(often));
+        if alarm {
+            self.overdrawn = self.stock < 1.0;
+            self.stock = (self.stock - 1.0).max(0.0);
+            self.notable.opened();
+        }
+        // What was told is no example of what is usual, unless it was told too often.
+        if !self.alarms.open || self.overdrawn {
+            self.tail.add(ts, far);
+        }
         match (alarm, notable) {
-            (true, _) => {
-                self.stock = (self.stock - 1.0).max(0.0);
-                self.notable.opened();
-                Told::Alarm
-            }
+            (true, _) => Told::Alarm,
             (false, true) => Told::Notable,
             (false, false) => Told::Nothing,
         }
+    }
+
+    /// How far the series goes by itself, as often as its stock allows.
+    fn habit(&self, budget: &Budget) -> f32 {
+        self.tail.level(budget.per_week * (1.0 + (FULL - 1.0) * self.stock / STOCK))
     }
 
     /// Time passes and brings back some of the budget.
@@ -168,7 +193,7 @@ mod tests {
     fn alarms(weeks: i64, far: f32, budget: &Budget) -> usize {
         let mut policy = Policy::default();
         let told = (0..weeks * 2_016).map(|n| {
-            let surprise = if n % 500 == 499 { 5.0 } else { 0.1 };
+            let (surprise, far) = if n % 500 == 499 { (5.0, far) } else { (0.1, 0.8) };
             let strange = Strange { surprise, odd: far * 3.0, far };
             policy.tell(n * STEP_US, STEP_US as f32, strange, budget)
         });
@@ -181,7 +206,8 @@ mod tests {
         for per_week in [0.5, 1.0, 2.0] {
             let most = STOCK + 10.0 * per_week;
             let n = alarms(10, 2.0, &budget(per_week)) as f64;
-            assert!(n <= most && n >= most - 2.0, "{n} alarms at {per_week} a week");
+            // What is told without stock is a habit from then on, but it has to be told for that.
+            assert!(n <= most + 2.0 && n >= STOCK, "{n} alarms at {per_week} a week");
         }
         assert_eq!(alarms(10, 1.0, &budget(1.0)), 0, "rare is not enough");
     }
@@ -189,9 +215,10 @@ mod tests {
     #[test]
     fn one_event_is_one_alarm_however_long_it_lasts() {
         let mut policy = Policy::default();
-        let strange = |n| if n < 1_000 { 0.1 } else { 9.0 };
+        let strange = |n| if n < 1_000 { (0.1, 0.8) } else { (9.0, 9.0) };
         let told = (0..2_000).map(|n| {
-            let strange = Strange { surprise: strange(n), odd: 9.0, far: 9.0 };
+            let (surprise, far) = strange(n);
+            let strange = Strange { surprise, odd: 9.0, far };
             policy.tell(n * STEP_US, STEP_US as f32, strange, &Budget::default())
         });
         let told: Vec<_> = told.enumerate().filter(|(_, told)| *told != Told::Nothing).collect();

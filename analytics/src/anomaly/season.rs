@@ -12,30 +12,40 @@ const WEEK_PHASES: usize = 168;
 /// Of a phase's visits, so many are remembered.
 const MEMORY: f32 = 6.0;
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Phase {
-    visits: u16,
-    level: f32,
+/// Levels of phases and how often each was visited; apart, since together they would be padded.
+#[derive(Clone, Debug)]
+struct Phases<const N: usize> {
+    levels: [f32; N],
+    visits: [u8; N],
+}
+
+impl<const N: usize> Phases<N> {
+    fn new() -> Box<Self> {
+        Box::new(Self { levels: [0.0; N], visits: [0; N] })
+    }
+
+    fn visit(&mut self, phase: usize) {
+        self.visits[phase] = self.visits[phase].saturating_add(1);
+    }
 }
 
 /// A profile of the day and of how the hours of the week differ from it, by the calendar.
 #[derive(Clone, Debug)]
 pub(super) struct Season {
-    day: Vec<Phase>,
-    week: Vec<Phase>,
+    day: Box<Phases<DAY_PHASES>>,
+    week: Box<Phases<WEEK_PHASES>>,
     /// Five-minute phases from one sample to the next, for the neighbours of a phase.
     stride: usize,
 }
 
 impl Season {
     pub(super) fn new() -> Self {
-        let day = vec![Phase::default(); DAY_PHASES];
-        Self { day, week: vec![Phase::default(); WEEK_PHASES], stride: 1 }
+        Self { day: Phases::new(), week: Phases::new(), stride: 1 }
     }
 
     /// Bytes beside the value itself.
     pub(super) fn heap(&self) -> usize {
-        (self.day.capacity() + self.week.capacity()) * size_of::<Phase>()
+        size_of_val(&*self.day) + size_of_val(&*self.week)
     }
 
     /// Sets the distance of samples, in µs.
@@ -48,9 +58,8 @@ impl Season {
     pub(super) fn at(&self, ts: i64) -> Option<[f32; 3]> {
         let (day, week) = phases(ts);
         let here = self.level(day)?;
-        let week = self.week[week];
         // One visit says little about a week's hour; it grows into its part.
-        let week = week.level * f32::from(week.visits.min(3)) / 3.0;
+        let week = self.week.levels[week] * f32::from(self.week.visits[week].min(3)) / 3.0;
         let before = self.level((day + DAY_PHASES - self.stride) % DAY_PHASES).unwrap_or(here);
         let after = self.level((day + self.stride) % DAY_PHASES).unwrap_or(here);
         let least = here.min(before).min(after);
@@ -59,28 +68,26 @@ impl Season {
     }
 
     fn level(&self, phase: usize) -> Option<f32> {
-        let phase = self.day[phase];
-        (phase.visits > 0).then_some(phase.level)
+        (self.day.visits[phase] > 0).then_some(self.day.levels[phase])
     }
 
     /// Takes in `value`; what is further off than `limit` counts as that far off.
     pub(super) fn add(&mut self, ts: i64, value: f32, limit: f32) {
         let (day, week) = phases(ts);
-        let phase = &mut self.day[day];
-        let off = value - phase.level;
-        if phase.visits == 0 {
-            phase.level = value;
+        let level = &mut self.day.levels[day];
+        let off = value - *level;
+        let visits = self.day.visits[day];
+        if visits == 0 {
+            *level = value;
         } else {
-            let rate = 1.0 / (f32::from(phase.visits) + 1.0).min(MEMORY);
-            phase.level += rate * off.clamp(-limit, limit);
-            let phase = &mut self.week[week];
-            let rest = off - phase.level;
-            phase.level += rest.clamp(-limit, limit) / (f32::from(phase.visits) + 4.0).min(24.0);
+            let rate = 1.0 / (f32::from(visits) + 1.0).min(MEMORY);
+            *level += rate * off.clamp(-limit, limit);
+            let level = &mut self.week.levels[week];
+            let rate = 1.0 / (f32::from(self.week.visits[week]) + 4.0).min(24.0);
+            *level += rate * (off - *level).clamp(-limit, limit);
         }
-        let visits = &mut self.day[day].visits;
-        *visits = visits.saturating_add(1);
-        let visits = &mut self.week[week].visits;
-        *visits = visits.saturating_add(1);
+        self.day.visit(day);
+        self.week.visit(week);
     }
 }
 

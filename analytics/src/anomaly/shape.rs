@@ -10,6 +10,16 @@ const NEAREST: usize = 24;
 /// About how many of the last values are a shape: three lengths, as events differ.
 const MEMORY: [f32; 3] = [8.0, 16.0, 32.0];
 
+/// Values beyond the inverse of this many times the unit are compressed, so that how high a spike was
+/// matters less than where it was.
+const ZOOM: f32 = 0.3;
+
+/// By how much the unit may change before the past is brought to the new one.
+const TOLERANCE: f32 = 1.1;
+
+/// How far off a value is where nothing is known to be usual.
+const UNKNOWN: f32 = 1e3;
+
 /// Values kept beyond those that are needed, so that moving them is rare.
 const SLACK: usize = 128;
 
@@ -20,14 +30,28 @@ const SLACK: usize = 128;
 pub(super) struct Shape {
     /// The newest value last.
     past: Vec<f32>,
+    /// The unit of what is compressed; zero before it is known.
+    unit: f32,
     squares: [Vec<f32>; MEMORY.len()],
+    /// The same to what is usual at this time of the day and week.
+    from_usual: [f32; MEMORY.len()],
     best: Option<usize>,
+}
+
+/// How far the present course is from others, for each length.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Distance {
+    /// From any past one; zero while there is too little past.
+    pub(super) from_past: [f32; MEMORY.len()],
+    /// From any past one and from what is usual, whichever is nearer.
+    pub(super) unexplained: [f32; MEMORY.len()],
 }
 
 impl Shape {
     pub(super) fn new() -> Self {
         let past = Vec::with_capacity(LAGS + NEAREST + SLACK);
-        Self { past, squares: std::array::from_fn(|_| vec![0.0; LAGS]), best: None }
+        let squares = std::array::from_fn(|_| vec![0.0; LAGS]);
+        Self { past, unit: 0.0, squares, from_usual: [0.0; MEMORY.len()], best: None }
     }
 
     /// Bytes beside the value itself.
@@ -39,32 +63,53 @@ impl Shape {
     /// The value that came after the past course that is most like the present one.
     pub(super) fn analog(&self) -> Option<f32> {
         let place = self.past.len().checked_sub(self.best? + NEAREST)?;
-        self.past.get(place).copied()
+        self.past.get(place).map(|small| small.sinh() * self.unit / ZOOM)
     }
 
-    /// Takes in `value` and returns how far the present course is from any past one, for each
-    /// length; zero while there is too little past.
-    pub(super) fn push(&mut self, value: f32) -> [f32; MEMORY.len()] {
+    /// Takes in `value`, where `usual` is known to be usual and `unit` is the scale of what is off.
+    pub(super) fn push(&mut self, value: f32, usual: Option<f32>, unit: f32) -> Distance {
+        self.measure_in(unit);
+        let value = self.compressed(value);
+        let usual = usual.map(|it| self.compressed(it));
         let end = self.past.len().saturating_sub(NEAREST - 1);
         let n = end.min(LAGS);
         let past = &self.past[end - n..end];
+        let mut distance = Distance::default();
         let mut least = [0.0; MEMORY.len()];
-        for ((squares, memory), least) in self.squares.iter_mut().zip(MEMORY).zip(&mut least) {
+        for (k, (squares, memory)) in self.squares.iter_mut().zip(MEMORY).enumerate() {
             let keep = 1.0 - 1.0 / memory;
             for (square, past) in squares.iter_mut().zip(past.iter().rev()) {
                 let off = value - past;
                 *square = keep * *square + (1.0 - keep) * off * off;
             }
-            *least = nearest(&squares[..n]);
+            least[k] = nearest(&squares[..n]);
+            let off = usual.map_or(UNKNOWN, |it| value - it);
+            self.from_usual[k] = keep * self.from_usual[k] + (1.0 - keep) * off * off;
+            distance.from_past[k] = least[k].sqrt();
+            distance.unexplained[k] = least[k].min(self.from_usual[k]).sqrt();
         }
-        let middle = &self.squares[1][..n];
-        self.best = middle.iter().position(|it| *it == least[1]);
-        let least = least.map(f32::sqrt);
+        self.best = self.squares[1][..n].iter().position(|it| *it == least[1]);
         if self.past.len() == LAGS + NEAREST + SLACK {
             self.past.drain(..SLACK);
         }
         self.past.push(value);
-        least
+        distance
+    }
+
+    fn compressed(&self, value: f32) -> f32 {
+        if self.unit > 0.0 { (ZOOM * value / self.unit).asinh() } else { 0.0 }
+    }
+
+    /// The unit settles as a series becomes known. A past in another unit would be unlike the
+    /// present for no other reason.
+    fn measure_in(&mut self, unit: f32) {
+        let change = self.unit / unit;
+        if unit > 0.0 && !(1.0 / TOLERANCE..TOLERANCE).contains(&change) {
+            if self.unit > 0.0 {
+                self.past.iter_mut().for_each(|it| *it = (it.sinh() * change).asinh());
+            }
+            self.unit = unit;
+        }
     }
 }
 

@@ -10,7 +10,10 @@ const PER_UNIT: f32 = 4.0;
 const ZOOM: f32 = 8.0;
 
 /// When so many values are held, all are halved: a memory of a few thousand points.
-const MEMORY: f32 = 8_192.0;
+const MEMORY: u16 = 8_192 * ONE;
+
+/// How a value is counted: in quarters, so that what was seen once outlives two halvings.
+const ONE: u16 = 4;
 
 /// How fast the tail is taken to fall beyond the largest value seen: a power law of this index.
 const TAIL: f32 = 1.0;
@@ -19,14 +22,14 @@ const TAIL: f32 = 1.0;
 /// so that a rounding error in the value is no more than one in the answer.
 #[derive(Clone, Debug)]
 pub(super) struct Sketch {
-    counts: [f32; BINS],
-    total: f32,
+    counts: [u16; BINS],
+    total: u16,
     max: f32,
 }
 
 impl Default for Sketch {
     fn default() -> Self {
-        Self { counts: [0.0; BINS], total: 0.0, max: 0.0 }
+        Self { counts: [0; BINS], total: 0, max: 0.0 }
     }
 }
 
@@ -36,41 +39,47 @@ impl Sketch {
     /// there is no past or the value is zero.
     pub(super) fn surprise(&self, value: f32) -> f32 {
         let place = place(value);
-        if self.total < 1.0 || place <= 0.0 {
+        if self.total == 0 || place <= 0.0 {
             return 0.0;
         }
         let bin = (place as usize).min(BINS - 1);
         let within = (place - bin as f32).clamp(0.0, 1.0);
-        let above: f32 = self.counts[bin + 1..].iter().sum::<f32>();
-        let above = above + self.counts[bin] * (1.0 - within);
+        let above = values(self.counts[bin + 1..].iter().sum());
+        let above = above + values(self.counts[bin]) * (1.0 - within);
         let beyond = (place - self.max).max(0.0) / PER_UNIT;
-        ((1.0 + self.total) / (1.0 + above)).ln() + TAIL * beyond
+        ((1.0 + values(self.total)) / (1.0 + above)).ln() + TAIL * beyond
     }
 
     /// Takes `value` into the past.
     pub(super) fn add(&mut self, value: f32) {
         let place = place(value);
-        self.counts[(place as usize).min(BINS - 1)] += 1.0;
-        self.total += 1.0;
+        self.counts[(place as usize).min(BINS - 1)] += ONE;
+        self.total += ONE;
         self.max = self.max.max(place);
         if self.total >= MEMORY {
-            self.counts.iter_mut().for_each(|count| *count *= 0.5);
-            self.total *= 0.5;
+            self.counts.iter_mut().for_each(|count| *count /= 2);
+            self.total = self.counts.iter().sum();
         }
     }
 
     /// The value that a share `above` of the past reaches.
     pub(super) fn quantile(&self, above: f32) -> f32 {
-        let mut left = above * (self.total + 1.0) - 1.0;
+        let mut left = (above * (values(self.total) + 1.0) - 1.0) * f32::from(ONE);
         for bin in (0..BINS).rev() {
-            if left < self.counts[bin] {
-                let within = 1.0 - (left / self.counts[bin]).max(0.0);
+            let count = f32::from(self.counts[bin]);
+            if left < count {
+                let within = 1.0 - (left / count).max(0.0);
                 return value(if left <= 0.0 { self.max } else { bin as f32 + within });
             }
-            left -= self.counts[bin];
+            left -= count;
         }
         0.0
     }
+}
+
+/// So many values a count stands for.
+fn values(count: u16) -> f32 {
+    f32::from(count) / f32::from(ONE)
 }
 
 fn place(value: f32) -> f32 {

@@ -16,7 +16,7 @@ pub struct Anomaly {
     pub history: Period,
     /// How long one look may take. What is left waits for the next one.
     pub budget: Period,
-    /// Series that are followed, the most important first; each takes about 22 KB.
+    /// Series that are followed, the most important first; each takes about 19 KB.
     pub series_max: usize,
     /// Alarms of one series in a week, beyond a small stock.
     pub per_week: f64,
