@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fs,
     net::SocketAddr,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
@@ -104,6 +104,9 @@ impl Bed {
         let mut names = BTreeMap::new();
         names.insert("folder".to_owned(), folder.path().display().to_string());
         names.insert("people.url".to_owned(), people.url());
+        let owner = fs::metadata(folder.path())?;
+        names.insert("user".to_owned(), owner.uid().to_string());
+        names.insert("group".to_owned(), owner.gid().to_string());
         let mut bed = Self {
             folder,
             services: BTreeMap::new(),
@@ -482,6 +485,26 @@ impl Bed {
     /// What Pipenotify logged last, for the text of a failure.
     pub fn said(&self) -> String {
         format!("pipenotify said:\n{}", self.home.log_tail())
+    }
+
+    /// Copies what everybody has logged into a folder.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn keep(&self, logs: &Path) -> Result<()> {
+        fs::create_dir_all(logs)?;
+        fs::write(logs.join("pipenotify.log"), self.home.log())?;
+        fs::write(logs.join("pipenotify.toml"), toml::to_string(&self.settings)?)?;
+        if let Some((home, _)) = &self.replica {
+            fs::write(logs.join("replica.log"), home.log())?;
+        }
+        for path in fs::read_dir(self.path())?.flatten().map(|entry| entry.path()) {
+            let is_log = path.extension().is_some_and(|end| end == "log" || end == "out");
+            if let (true, Some(name)) = (is_log, path.file_name()) {
+                fs::copy(&path, logs.join(name))?;
+            }
+        }
+        Ok(())
     }
 
     /// Ends everything.
