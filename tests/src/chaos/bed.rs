@@ -188,6 +188,12 @@ impl Bed {
             _ => format!("http://127.0.0.1:{port}"),
         };
         service.start().await?;
+        // One more beside the first, which has the address.
+        let mut more = service.start.clone();
+        if let Some(at) = more.iter().position(|it| it == "--listen") {
+            more.drain(at..at + 2);
+        }
+        self.names.insert(format!("{name}.more"), Value::from(more).to_string());
         let command = service.start.join(" ");
         for (key, value) in [
             ("command", command),
