@@ -56,6 +56,8 @@ const SQLITE_READERS_MAX: u32 = 4;
 const POSTGRES_CONNECTIONS_MAX: u32 = 8;
 /// How long a call waits for a connection before it answers "later".
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a change waits for its turn to write a SQLite ledger: as long as for the lock on its file.
+const TURN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Rows that a list gives at most.
 pub const ROWS_MAX: i64 = 10_000;
 
@@ -177,12 +179,14 @@ async fn connect(kind: &Kind, url: &str) -> Result<(AnyPool, AnyPool)> {
     match kind {
         Kind::Sqlite(path) => {
             let url = sqlite::url(path)?;
-            let settled = |n| {
-                let options = options().max_connections(n);
+            // A file does not hang up; asking it whether it is there takes the time of another change.
+            let settled = |n, within| {
+                let options = options().max_connections(n).acquire_timeout(within);
+                let options = options.test_before_acquire(false);
                 options.after_connect(|connection, _| Box::pin(sqlite::settle(connection)))
             };
-            let writer = settled(1).connect(&url).await.map_err(failed(opening))?;
-            let readers = settled(SQLITE_READERS_MAX).connect(&url).await;
+            let writer = settled(1, TURN_TIMEOUT).connect(&url).await.map_err(failed(opening))?;
+            let readers = settled(SQLITE_READERS_MAX, ACQUIRE_TIMEOUT).connect(&url).await;
             Ok((readers.map_err(failed(opening))?, writer))
         }
         Kind::Postgres => {
