@@ -41,8 +41,8 @@ async fn the_most_telling_scenarios_go_as_expected() {
     let all = scenarios();
     let telling: Vec<_> = all.iter().filter(|it| TELLING.contains(&it.name.as_str())).collect();
     assert_eq!(telling.len(), TELLING.len());
-    let played = futures::stream::iter(telling).map(|it| chaos::play(it, None)).buffered(JOBS);
-    let played: Vec<anyhow::Result<Report>> = played.collect().await;
+    let played = futures::stream::iter(telling.iter().map(|it| chaos::play(it, None)));
+    let played: Vec<anyhow::Result<Report>> = played.buffered(JOBS).collect().await;
     let reports: Vec<_> = played.into_iter().collect::<anyhow::Result<_>>().unwrap();
     let is_fine = reports.iter().all(|it| it.verdict == Verdict::Passed);
     assert!(is_fine, "\n{}", table::text(&reports));
