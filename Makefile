@@ -25,8 +25,8 @@ kill: ## 100,000 deliveries to a receiver that fails now and then, killed 200 ti
 
 chaos: ## break real services and watch; SCENARIO=name plays one, SCENARIO=folder also those in there
 	.ci/install
-	cargo build --workspace --bins
-	cargo run --bin chaos -- $(SCENARIO)
+	cargo build --release --bins # what users run
+	cargo run --release --bin chaos -- $(SCENARIO)
 
 lint:
 	cargo fmt --check

@@ -50,12 +50,14 @@ pub use symptom::Symptom;
 
 use crate::{Error, Result};
 
-/// Connections to a SQLite ledger: one writes at a time, so more would only wait.
-const SQLITE_CONNECTIONS_MAX: u32 = 4;
+/// Connections that read a SQLite ledger, besides the one that writes.
+const SQLITE_READERS_MAX: u32 = 4;
 /// Connections of one process to a PostgreSQL ledger.
 const POSTGRES_CONNECTIONS_MAX: u32 = 8;
 /// How long a call waits for a connection before it answers "later".
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a change waits for its turn to write a SQLite ledger: as long as for the lock on its file.
+const TURN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Rows that a list gives at most.
 pub const ROWS_MAX: i64 = 10_000;
 
@@ -63,6 +65,10 @@ pub const ROWS_MAX: i64 = 10_000;
 #[derive(Debug)]
 pub struct Ledger {
     pool: AnyPool,
+    /// What changes something goes here. For SQLite this is one connection: changes then wait for their turn
+    /// in line, where several connections would ask again and again whether the file is still locked, and
+    /// the unluckiest would give up.
+    writer: AnyPool,
     kind: Kind,
     set_aside: Option<SetAside>,
     applied: Vec<Applied>,
@@ -88,8 +94,8 @@ impl Ledger {
             Kind::Sqlite(path) => sqlite::prepare(path, now).await?,
             Kind::Postgres => None,
         };
-        let pool = connect(&kind, url).await?;
-        let mut ledger = Self { pool, kind, set_aside, applied: Vec::new() };
+        let (pool, writer) = connect(&kind, url).await?;
+        let mut ledger = Self { pool, writer, kind, set_aside, applied: Vec::new() };
         ledger.applied = ledger.migrate(now).await?;
         Ok(ledger)
     }
@@ -121,7 +127,8 @@ impl Ledger {
         }
         let options = AnyPoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT).max_connections(1);
         let pool = options.connect(&url).await.map_err(failed("opening the ledger"))?;
-        let ledger = Self { pool, kind, set_aside: None, applied: vec![] };
+        let writer = pool.clone();
+        let ledger = Self { pool, writer, kind, set_aside: None, applied: vec![] };
         wrong.extend(ledger.check().await?);
         ledger.close().await;
         Ok(wrong)
@@ -138,6 +145,7 @@ impl Ledger {
 
     /// Waits for running calls and closes all connections.
     pub async fn close(&self) {
+        self.writer.close().await;
         self.pool.close().await;
     }
 
@@ -148,7 +156,7 @@ impl Ledger {
             Kind::Sqlite(_) => "begin immediate",
             Kind::Postgres => "begin",
         };
-        self.pool.begin_with(begin).await.map_err(failed(doing))
+        self.writer.begin_with(begin).await.map_err(failed(doing))
     }
 }
 
@@ -164,18 +172,29 @@ fn kind(url: &str) -> Result<Kind> {
     Ok(Kind::Sqlite(PathBuf::from(path)))
 }
 
-async fn connect(kind: &Kind, url: &str) -> Result<AnyPool> {
-    let options = AnyPoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT);
-    let (options, url) = match kind {
+/// Connections that read, and those that write.
+async fn connect(kind: &Kind, url: &str) -> Result<(AnyPool, AnyPool)> {
+    let options = || AnyPoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT);
+    let opening = "opening the ledger";
+    match kind {
         Kind::Sqlite(path) => {
-            let options = options.max_connections(SQLITE_CONNECTIONS_MAX);
-            let options =
-                options.after_connect(|connection, _| Box::pin(sqlite::settle(connection)));
-            (options, sqlite::url(path)?)
+            let url = sqlite::url(path)?;
+            // A file does not hang up; asking it whether it is there takes the time of another change.
+            let settled = |n, within| {
+                let options = options().max_connections(n).acquire_timeout(within);
+                let options = options.test_before_acquire(false);
+                options.after_connect(|connection, _| Box::pin(sqlite::settle(connection)))
+            };
+            let writer = settled(1, TURN_TIMEOUT).connect(&url).await.map_err(failed(opening))?;
+            let readers = settled(SQLITE_READERS_MAX, ACQUIRE_TIMEOUT).connect(&url).await;
+            Ok((readers.map_err(failed(opening))?, writer))
         }
-        Kind::Postgres => (options.max_connections(POSTGRES_CONNECTIONS_MAX), url.to_owned()),
-    };
-    options.connect(&url).await.map_err(failed("opening the ledger"))
+        Kind::Postgres => {
+            let pool = options().max_connections(POSTGRES_CONNECTIONS_MAX).connect(url).await;
+            let pool = pool.map_err(failed(opening))?;
+            Ok((pool.clone(), pool))
+        }
+    }
 }
 
 /// Sorts what a database says by what the caller can do about it.
@@ -184,6 +203,31 @@ fn failed(doing: &'static str) -> impl FnOnce(sqlx::Error) -> Error {
         sqlx::Error::Database(said) if said.is_unique_violation() => Error::Conflict { doing },
         sqlx::Error::Database(_) if sqlite::is_damage(&error) => Error::corrupt("ledger", error),
         _ => Error::unavailable(doing, error),
+    }
+}
+
+/// A number that may be missing, for a statement.
+///
+/// The driver tells PostgreSQL that a missing `f64` is half as wide as one that is there. A statement that
+/// is prepared with it fails from then on, whenever there is a number; so what is missing is given as an
+/// `f32`, for which it says `double precision`.
+struct Number(Option<f64>);
+
+impl sqlx::Type<Any> for Number {
+    fn type_info() -> sqlx::any::AnyTypeInfo {
+        <f64 as sqlx::Type<Any>>::type_info()
+    }
+}
+
+impl<'q> sqlx::Encode<'q, Any> for Number {
+    fn encode_by_ref(
+        &self,
+        buffer: &mut <Any as sqlx::Database>::ArgumentBuffer,
+    ) -> std::result::Result<sqlx::encode::IsNull, sqlx::error::BoxDynError> {
+        match self.0 {
+            Some(number) => sqlx::Encode::<Any>::encode_by_ref(&number, buffer),
+            None => sqlx::Encode::<Any>::encode_by_ref(&None::<f32>, buffer),
+        }
     }
 }
 

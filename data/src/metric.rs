@@ -607,6 +607,13 @@ pub static CATALOG: &[Metric] = &[
         (Some(0.0), None),
         "Age of the oldest message that is not finished",
     ),
+    gauge(
+        "redis.queue.stalled",
+        "s",
+        LowerIsBetter,
+        (Some(0.0), None),
+        "How long the same message has been the oldest one that is not finished",
+    ),
     gauge("rabbitmq.up", "1", HigherIsBetter, (Some(0.0), Some(1.0)), "Whether the server answers"),
     gauge(
         "rabbitmq.probe.duration",

@@ -7,6 +7,8 @@
 //! |---|---|---|---|
 //! | `pipenotify.collector.up` | 1 | `collector` | 1 when the round succeeded, else 0 |
 //! | `pipenotify.collector.duration` | s | `collector` | how long the round took |
+//!
+//! A slow round in which this process got too little time is dropped: what it found may be about us.
 
 use std::{
     any::Any,
@@ -25,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Error,
+    pace::{LATE, Pace},
     request::{Request, Sink},
 };
 
@@ -66,13 +69,14 @@ pub async fn run(
     mut collector: Box<dyn Collector>,
     schedule: Schedule,
     sink: Arc<dyn Sink>,
+    pace: Arc<Pace>,
     clock: fn() -> DateTime<Utc>,
     stop: CancellationToken,
 ) {
     let mut ticker = interval(schedule.every.max(Duration::from_millis(1)));
     ticker.set_missed_tick_behavior(MissedTickBehavior::Skip);
     while stop.run_until_cancelled(ticker.tick()).await.is_some() {
-        let round = round(&mut *collector, schedule, &*sink, clock);
+        let round = round(&mut *collector, schedule, &*sink, &pace, clock);
         if stop.run_until_cancelled(round).await.is_none() {
             return;
         }
@@ -84,11 +88,19 @@ async fn round(
     collector: &mut dyn Collector,
     schedule: Schedule,
     sink: &dyn Sink,
+    pace: &Pace,
     clock: fn() -> DateTime<Utc>,
 ) {
     let name = collector.name().to_owned();
     let (now, started) = (clock(), Instant::now());
     let outcome = contained(collector, schedule.timeout, now).await;
+    if started.elapsed() >= LATE && pace.was_late(started, Instant::now()) {
+        tracing::warn!(
+            collector.name = name,
+            "this process got too little time; a round of `{name}` does not count"
+        );
+        return;
+    }
     let (mut request, up) = match outcome {
         Ok(request) => (request, 1.0),
         Err(reason) => {
@@ -222,7 +234,7 @@ mod tests {
         *sink.busy.lock().unwrap() = busy;
         let mut collector = Script(script.to_vec(), Arc::clone(&count));
         for _ in script {
-            round(&mut collector, SCHEDULE, &sink, Utc::now).await;
+            round(&mut collector, SCHEDULE, &sink, &Pace::default(), Utc::now).await;
         }
         assert_eq!(*sink.ups.lock().unwrap(), ups);
         assert_eq!(*count.lock().unwrap(), acknowledged);
@@ -233,7 +245,8 @@ mod tests {
         let (sink, count) = (Arc::new(Kept::default()), Arc::new(Mutex::new(0)));
         let (stop, collector) =
             (CancellationToken::new(), Box::new(Script(vec!["panic", "ok"], Arc::clone(&count))));
-        let running = run(collector, SCHEDULE, Arc::clone(&sink) as _, Utc::now, stop.clone());
+        let (taker, pace) = (Arc::clone(&sink) as _, Arc::default());
+        let running = run(collector, SCHEDULE, taker, pace, Utc::now, stop.clone());
         let running = tokio::spawn(running);
         while *count.lock().unwrap() < 2 {
             tokio::task::yield_now().await;
@@ -251,6 +264,20 @@ mod tests {
     #[tokio::test]
     async fn a_round_that_hangs_is_abandoned_and_the_next_one_works() {
         check(&["hang", "ok"], 0, &[0.0, 1.0], 1).await;
+    }
+
+    #[tokio::test]
+    async fn a_slow_round_of_a_process_without_time_says_nothing_of_its_target() {
+        let (sink, count) = (Kept::default(), Arc::new(Mutex::new(0)));
+        let schedule = Schedule { timeout: LATE * 3 / 2, ..SCHEDULE };
+        // Nobody keeps the beat: it is late by the time that the round is given up.
+        let pace = Pace::default();
+        let mut collector = Script(vec!["hang", "ok"], Arc::clone(&count));
+        round(&mut collector, schedule, &sink, &pace, Utc::now).await;
+        assert!(sink.ups.lock().unwrap().is_empty());
+        // What answers at once has answered.
+        round(&mut collector, schedule, &sink, &pace, Utc::now).await;
+        assert_eq!(*sink.ups.lock().unwrap(), [1.0]);
     }
 
     #[tokio::test]

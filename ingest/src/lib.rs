@@ -31,6 +31,7 @@ mod ingest;
 mod journey;
 mod merge;
 mod once;
+pub mod pace;
 mod read;
 pub mod receive;
 pub mod request;

@@ -132,7 +132,9 @@ impl<'a> Desk<'a> {
             }
             (true, true) if worse => {
                 self.found(&after, &after.severity.clone());
-                self.worsen(&after);
+                if let Some(id) = after.incident_id.clone() {
+                    self.worsen(&id, &after);
+                }
             }
             (true, false) => self.found(&after, "ok"),
             _ => (),
@@ -264,7 +266,7 @@ impl<'a> Desk<'a> {
 
     fn join(&mut self, id: &str, it: &Symptom, how: &str) {
         self.tell(id, how, &it.rule, it.title.clone());
-        self.raise(id, severity(&it.severity), &it.title);
+        self.worsen(id, it);
         let Some(incident) = self.incidents.get_mut(id) else { return };
         let kind = |word: &str| word.parse::<Kind>().ok();
         let explains = kind(&it.kind)
@@ -278,9 +280,15 @@ impl<'a> Desk<'a> {
         }
     }
 
-    fn worsen(&mut self, it: &Symptom) {
-        if let Some(id) = it.incident_id.clone() {
-            self.raise(&id, severity(&it.severity), &it.title);
+    /// Takes over how bad a symptom is. What was too bad to follow from the incident may do so now.
+    fn worsen(&mut self, id: &str, it: &Symptom) {
+        let bad = severity(&it.severity);
+        let Some(incident) = self.incidents.get(id) else { return };
+        let is_worse = bad > severity(&incident.severity);
+        let is_work = incident.dedupe_key == Kind::ServiceDown.dedupe_key(&incident.component);
+        self.raise(id, bad, &it.title);
+        if is_worse && is_work {
+            self.absorb_dependants(id);
         }
     }
 

@@ -5,6 +5,7 @@ use data::ledger::{Action, Incident, Symptom};
 
 use crate::{
     guard::{Answer, Facts, Limits, Wish},
+    kind::{self, Family, Kind, Severity},
     playbook::{Playbook, Verify},
 };
 
@@ -81,6 +82,20 @@ pub fn chosen(fitting: Vec<Fitting<'_>>) -> Vec<Fitting<'_>> {
         chosen.extend(unable);
     }
     chosen
+}
+
+/// Those of a component's symptoms that something is done about. That a dead process sends nothing follows
+/// from its death, and that our own measuring has stopped says nothing of what is measured: only a silence
+/// of others that nothing explains is a trouble of its own.
+pub fn causes<'a>(symptoms: &[&'a Symptom]) -> Vec<&'a Symptom> {
+    let kind = |it: &Symptom| it.kind.parse::<Kind>().ok();
+    let explains = |other: Kind| other.family() == Family::Work && other.explains(Kind::Silence);
+    let is_explained = symptoms.iter().filter_map(|it| kind(it)).any(explains);
+    let is_moot = |it: &Symptom| {
+        kind(it) == Some(Kind::Silence)
+            && (is_explained || it.metric.as_deref().is_some_and(kind::is_collected))
+    };
+    symptoms.iter().copied().filter(|it| !is_moot(it)).collect()
 }
 
 /// Decides what is next for a symptom with several ladders: where one ends, the next one begins. Gives
@@ -179,19 +194,30 @@ fn candidate<'a>(
 ) -> Option<(usize, &'a str)> {
     let past: Vec<&Action> = past.collect();
     // What helped for a while and is needed again does not count as tried.
-    let tried = |rung: usize| {
-        let of = past.iter().filter(|it| it.rung == rung as i64 && it.state == "ended");
-        of.filter(|it| !has_lasted(case, it)).count()
+    let tried = |rung: usize, target: &str| {
+        let is = |it: &&Action| it.rung == rung as i64 && it.state == "ended";
+        let own = past.iter().copied().filter(is).filter(|it| !has_lasted(case, it)).count();
+        own + case.past.iter().filter(is).filter(|it| was_in_vain(case, it, target)).count()
     };
     case.rungs.iter().enumerate().find_map(|(n, ready)| {
         let (rung, target) = (case.playbook.rungs.get(n)?, ready.as_ref().ok()?);
         let is_free = limits.suspended(&case.symptom.kind, &rung.action, facts).is_none();
-        (is_free && tried(n) < rung.times as usize).then_some((n, target.as_str()))
+        (is_free && tried(n, target) < rung.times as usize).then_some((n, target.as_str()))
     })
 }
 
 fn is_effective(it: &Action) -> bool {
     it.outcome.as_deref() == Some("effective")
+}
+
+/// Whether the same was done in vain against another symptom of the same trouble: a ladder is climbed once
+/// and not once for each number that shows the trouble.
+fn was_in_vain(case: &Case<'_>, it: &Action, target: &str) -> bool {
+    it.created_at >= case.incident.opened_at
+        && it.symptom_id != case.symptom.id
+        && it.component == case.symptom.component
+        && (it.playbook == case.playbook.name && it.target == target)
+        && !matches!(it.outcome.as_deref(), Some("effective" | "dropped"))
 }
 
 /// Whether an action has helped, and the trouble stayed away for a while.
@@ -225,6 +251,25 @@ fn exhausted(case: &Case<'_>, limits: &Limits, facts: &Facts<'_>) -> String {
     match said.is_empty() {
         true => "nothing could be done".to_owned(),
         false => said.join("; "),
+    }
+}
+
+/// Whether a trouble is confirmed by what was measured since it began: `is_bad` says so, `None` if nothing
+/// was. It has lasted for `lasts`, and a further measurement is waited for until `patience`; a sentence why
+/// nothing is done yet.
+///
+/// # Errors
+/// That sentence.
+pub fn confirmed(
+    is_bad: Option<bool>,
+    lasts: TimeDelta,
+    patience: TimeDelta,
+) -> Result<(), String> {
+    match is_bad {
+        Some(true) => Ok(()),
+        Some(false) => Err("what was measured since is well".to_owned()),
+        None if lasts < patience => Err("nothing was measured since".to_owned()),
+        None => Ok(()),
     }
 }
 
@@ -287,6 +332,25 @@ pub fn judge(
     }
 }
 
+/// What shows that an action has put its component out of work: it ran before, and does not since then.
+/// Nobody waits for such an action to help.
+pub fn outage_since<'a>(
+    action: &Action,
+    symptoms: &'a [Symptom],
+    now: DateTime<Utc>,
+) -> Option<&'a Symptom> {
+    let is_outage = |kind: &str| kind.parse().is_ok_and(Kind::is_outage);
+    let acted = action.acted_at?;
+    if is_outage(&action.incident_kind) || action.verify_from.is_none_or(|from| now < from) {
+        return None;
+    }
+    symptoms.iter().find(|it| {
+        (it.bad && it.component == action.component && is_outage(&it.kind))
+            && it.severity == Severity::Critical.as_str()
+            && it.bad_since.is_some_and(|since| since > acted)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -294,7 +358,6 @@ mod tests {
         action::Allowed,
         guard::tests::{action, limits},
         incident::tests::incident,
-        kind::{Kind, Severity},
         playbook::load,
         symptom::{
             self, Hysteresis, Observation, Verdict,
@@ -342,11 +405,14 @@ program = '/bin/true'
 
     #[track_caller]
     fn check(more: &str, rungs: &[Ready], past: &[Action], expected: Step) {
-        let (incident, symptom, playbook) =
-            (incident("web", Kind::ServiceDown), symptom(), playbook(more));
+        assert_eq!(step(&symptom(), more, rungs, past), expected);
+    }
+
+    fn step(symptom: &Symptom, more: &str, rungs: &[Ready], past: &[Action]) -> Step {
+        let (incident, playbook) = (incident("web", Kind::ServiceDown), playbook(more));
         let case = Case {
             incident: &incident,
-            symptom: &symptom,
+            symptom,
             playbook: &playbook,
             rungs,
             past,
@@ -361,7 +427,7 @@ program = '/bin/true'
             n_components: 1,
             in_maintenance: false,
         };
-        assert_eq!(next(&case, &limits(), &facts, now()), expected);
+        next(&case, &limits(), &facts, now())
     }
 
     fn both() -> Vec<Ready> {
@@ -399,6 +465,74 @@ program = '/bin/true'
         };
         check("", &both(), &[before(20)], Step::Act(0, None));
         check("", &both(), &[before(20), before(10)], Step::Act(1, None));
+    }
+
+    #[test]
+    fn what_helped_one_symptom_gets_time_to_help_the_others() {
+        let helped = |component: &str, seconds: i64| {
+            let mut it = past(0, "effective");
+            (it.symptom_id, it.component) = ("another".into(), component.into());
+            it.ended_at = Some(now() - TimeDelta::seconds(seconds));
+            it
+        };
+        let wait = Step::Wait("what helped a moment ago may help here as well".into());
+        // The symptom is bad since now; what ended at the same moment was done against what caused it.
+        check("", &both(), &[helped("web", 0)], wait.clone());
+        check("", &both(), &[helped("web", 1)], Step::Act(0, None));
+        check("", &both(), &[helped("database", 0)], Step::Act(0, None));
+        // Bad since before that, it gets as long as the playbook gives to see an effect, and no longer.
+        let bad_for = |seconds: i64, more: &str| {
+            let bad_since = Some(now() - TimeDelta::seconds(600));
+            let symptom = Symptom { bad_since, ..symptom() };
+            step(&symptom, more, &both(), &[helped("web", seconds)])
+        };
+        assert_eq!(bad_for(299, ""), wait);
+        assert_eq!(bad_for(300, ""), Step::Act(0, None));
+        assert_eq!(bad_for(20, "verify = { within = '20s' }"), Step::Act(0, None));
+    }
+
+    #[test]
+    fn what_was_in_vain_for_one_symptom_is_not_done_again_for_another() {
+        let other = |target: &str, outcome: &str| {
+            let mut it = past(0, outcome);
+            it.symptom_id = "another".into();
+            (it.component, it.target) = ("web".into(), target.into());
+            it
+        };
+        let twice = |outcome| [other("t", outcome), other("t", outcome)];
+        check("", &both(), &twice("no_effect"), Step::Act(1, None));
+        check("", &both(), &twice("dropped"), Step::Act(0, None));
+        // Another queue of the component has a trouble of its own.
+        check("", &both(), &[other("q", "failed"), other("q", "failed")], Step::Act(0, None));
+    }
+
+    #[test]
+    fn only_a_silence_that_nothing_explains_is_acted_on() {
+        let of = |kind: Kind| Symptom { kind: kind.as_str().into(), ..symptom() };
+        let acted_on = |kinds: &[Kind]| {
+            let all: Vec<Symptom> = kinds.iter().copied().map(of).collect();
+            let all: Vec<&Symptom> = all.iter().collect();
+            causes(&all).iter().map(|it| it.kind.parse().unwrap()).collect::<Vec<Kind>>()
+        };
+        assert_eq!(acted_on(&[Kind::Silence, Kind::WorkerDead]), [Kind::WorkerDead]);
+        assert_eq!(acted_on(&[Kind::Silence]), [Kind::Silence]);
+        let resource = [Kind::Silence, Kind::MemoryLeak];
+        assert_eq!(acted_on(&resource), resource);
+        let silent = |metric: &str| {
+            let it = Symptom { metric: Some(metric.into()), ..of(Kind::Silence) };
+            causes(&[&it]).len()
+        };
+        assert_eq!((silent("shop.orders"), silent("postgresql.blocked_sessions")), (1, 0));
+    }
+
+    #[test]
+    fn one_measurement_is_no_reason_to_act() {
+        let second = TimeDelta::seconds;
+        let check = |is_bad, lasts: i64| confirmed(is_bad, second(lasts), second(30)).is_ok();
+        assert!(!check(None, 29), "a second one is waited for");
+        assert!(check(None, 30), "and not for ever");
+        assert!(check(Some(true), 2), "it was measured again and is bad");
+        assert!(!check(Some(false), 2) && !check(Some(false), 300), "it is well by now");
     }
 
     #[test]
@@ -488,6 +622,25 @@ program = '/bin/true'
         assert_eq!(look(5, 0.0), None);
         assert_eq!(look(10, 0.0), None);
         assert_eq!(look(15, 0.0), Some("no_effect"));
+    }
+
+    #[test]
+    fn a_fix_after_which_nothing_runs_is_not_waited_for() {
+        let check = |against: Kind, seen: Kind, seconds: i64| {
+            let mut it = action("web", 0, None);
+            it.incident_kind = against.as_str().into();
+            (it.acted_at, it.verify_from) = (Some(now()), Some(now() + TimeDelta::seconds(5)));
+            let bad_since = Some(now() + TimeDelta::seconds(seconds));
+            let kind = seen.as_str().into();
+            let all = [Symptom { bad: true, kind, bad_since, ..symptom() }];
+            let at = |seconds| now() + TimeDelta::seconds(seconds);
+            assert!(outage_since(&it, &all, at(4)).is_none(), "it gets its time first");
+            outage_since(&it, &all, at(9)).is_some()
+        };
+        assert!(check(Kind::MemoryLeak, Kind::WorkerDead, 2));
+        assert!(!check(Kind::MemoryLeak, Kind::WorkerDead, -2), "that was so before");
+        assert!(!check(Kind::MemoryLeak, Kind::HighLatency, 2), "it runs");
+        assert!(!check(Kind::WorkerDead, Kind::ServiceDown, 2), "that is what is being mended");
     }
 
     #[test]

@@ -158,6 +158,11 @@ impl Kind {
         }
     }
 
+    /// Whether it says that the component does not run or answer at all.
+    pub fn is_outage(self) -> bool {
+        matches!(self, Self::WorkerDead | Self::ServiceDown | Self::DependencyDown)
+    }
+
     /// How near to the cause it is: what is further up explains what is further down.
     fn depth(self) -> u8 {
         match self {
@@ -221,7 +226,9 @@ const BY_METRIC: &[(&str, Kind)] = &[
     ("redis.queue.consumers", Kind::WorkerDead),
     ("redis.queue.pending", Kind::QueueStuck),
     ("redis.queue.oldest_pending_age", Kind::QueueStuck),
-    ("redis.queue.oldest_age", Kind::QueueStuck),
+    // What has waited long may be behind a lot of other work that is being done.
+    ("redis.queue.oldest_age", Kind::QueueBacklog),
+    ("redis.queue.stalled", Kind::QueueStuck),
     ("redis.queue.*", Kind::QueueBacklog),
     ("redis.*", Kind::HighLatency),
     ("rabbitmq.up", Kind::DependencyDown),
@@ -270,6 +277,26 @@ const BY_WORD: &[(&str, Kind)] = &[
     ("cpu", Kind::CpuExhaustion),
     ("heartbeat", Kind::WorkerDead),
 ];
+
+/// How the names of what this process measures by itself begin.
+const COLLECTED: &[&str] = &[
+    "http.probe.",
+    "tcp.probe.",
+    "postgresql.",
+    "redis.",
+    "rabbitmq.",
+    "process.",
+    "log.",
+    "system.",
+    "scrape_",
+    "pipenotify.",
+];
+
+/// Whether this process measures it by itself, so that silence says nothing of the target: whether that is
+/// there is measured, too.
+pub fn is_collected(metric: &str) -> bool {
+    metric == "up" || COLLECTED.iter().any(|start| metric.starts_with(start))
+}
 
 /// The type of trouble when `metric` is past its limit in a component of the kind `component_kind`
 /// (`service`, `worker`, `database`, `queue`, `host`, `destination`, or empty).

@@ -6,6 +6,7 @@ use anyhow::{Context, anyhow};
 use ingest::{
     Ingest, Sink,
     collector::{self, Collector, Schedule},
+    pace::Pace,
     source,
 };
 
@@ -42,9 +43,13 @@ pub(crate) fn start(
     if let Some(host) = collect.host.first() {
         all.push((Box::new(own), schedule(host)));
     }
+    let (pace, kept) = (Arc::<Pace>::default(), tasks.stopping());
+    let keeper = Arc::clone(&pace);
+    tasks.spawn(async move { keeper.keep(kept).await });
     for (collector, schedule) in all {
         let sink: Arc<dyn Sink> = Arc::new(Clocked(Arc::clone(ingest)));
-        tasks.spawn(collector::run(collector, schedule, sink, clock::now, tasks.stopping()));
+        let (pace, stop) = (Arc::clone(&pace), tasks.stopping());
+        tasks.spawn(collector::run(collector, schedule, sink, pace, clock::now, stop));
     }
     Ok(())
 }

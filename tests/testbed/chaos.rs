@@ -1,7 +1,8 @@
-//! Plays scenarios: `chaos [--jobs N] [--list] [FOLDER | NAME]…`.
+//! Plays scenarios: `chaos [--jobs N] [--logs FOLDER] [--list] [FOLDER | NAME]…`.
 //!
 //! Without a name all of `tests/testbed/scenarios` are played; a folder adds its own. It fails when a
-//! scenario did not go as expected.
+//! scenario did not go as expected. What went wrong is said as soon as a scenario is over, and the table
+//! of all of them at the end; with `--logs` everything that was said and seen stays, a folder each.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the table is what it is for")]
 
 use std::{
@@ -22,6 +23,7 @@ struct Wish {
     names: Vec<String>,
     jobs: usize,
     list: bool,
+    logs: Option<PathBuf>,
 }
 
 #[tokio::main]
@@ -44,26 +46,23 @@ async fn run() -> Result<bool> {
         return Ok(true);
     }
     let n = scenarios.len();
-    let played = futures::stream::iter(scenarios.iter().map(one)).buffered(wish.jobs);
-    let reports: Vec<Report> = played
-        .enumerate()
-        .map(|(at, report)| {
-            let verdict = match &report.verdict {
-                Verdict::Passed => "ok",
-                Verdict::Failed => "FAILED",
-                Verdict::Skipped(_) => "skipped",
-            };
-            eprintln!("{:3} of {n}  {:28} {verdict}", at + 1, report.name);
-            report
-        })
-        .collect()
-        .await;
+    let logs = wish.logs.as_deref();
+    let all = scenarios.iter().map(|scenario| one(scenario, logs));
+    // Each is told of when it is over, not when all before it are.
+    let played = futures::stream::iter(all).buffer_unordered(wish.jobs).enumerate();
+    let told = played.map(|(at, report)| {
+        eprintln!("{:3} of {n}  {}", at + 1, table::line(&report));
+        report
+    });
+    let mut reports: Vec<Report> = told.collect().await;
+    reports.sort_by_key(|it| scenarios.iter().position(|scenario| scenario.name == it.name));
     println!("{}", table::text(&reports));
     Ok(!reports.iter().any(|it| it.verdict == Verdict::Failed))
 }
 
-async fn one(scenario: &Scenario) -> Report {
-    match chaos::play(scenario).await {
+async fn one(scenario: &Scenario, logs: Option<&Path>) -> Report {
+    let logs = logs.map(|folder| folder.join(&scenario.name));
+    match chaos::play(scenario, logs.as_deref()).await {
         Ok(report) => report,
         Err(error) => Report::broken(scenario, format!("{error:#}")),
     }
@@ -79,6 +78,7 @@ fn wish(mut words: impl Iterator<Item = String>) -> Result<Wish> {
                 wish.jobs = n.parse().with_context(|| format!("`--jobs {n}`"))?;
                 ensure!(wish.jobs > 0, "`--jobs` must be at least 1");
             }
+            "--logs" => wish.logs = Some(words.next().context("`--logs` has no folder")?.into()),
             folder if Path::new(folder).is_dir() => wish.folders.push(folder.into()),
             name => wish.names.push(name.to_owned()),
         }

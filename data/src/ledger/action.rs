@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::{Any, Transaction, any::AnyRow};
 
-use super::{Ledger, ROWS_MAX, failed, get, get_time, get_time_if_any, micros};
+use super::{Ledger, Number, ROWS_MAX, failed, get, get_time, get_time_if_any, micros};
 use crate::{Error, Result};
 
 /// One action on one target for one symptom.
@@ -185,8 +185,8 @@ pub(super) async fn write(change: &mut Transaction<'_, Any>, it: &Action) -> Res
         .bind(it.outcome.clone())
         .bind(it.detail.clone())
         .bind(it.output.clone())
-        .bind(it.before.filter(|value| value.is_finite()))
-        .bind(it.after.filter(|value| value.is_finite()))
+        .bind(Number(it.before.filter(|value| value.is_finite())))
+        .bind(Number(it.after.filter(|value| value.is_finite())))
         .bind(micros(it.created_at))
         .bind(it.started_at.map(micros))
         .bind(it.acted_at.map(micros))

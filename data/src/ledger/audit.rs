@@ -35,7 +35,7 @@ impl Ledger {
         .bind(who)
         .bind(what)
         .bind(detail)
-        .execute(&self.pool)
+        .execute(&self.writer)
         .await
         .map(drop)
         .map_err(failed("recording a change"))

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::any::AnyRow;
 
-use super::{Ledger, ROWS_MAX, failed, get, get_time, get_time_if_any, micros, new_id};
+use super::{Ledger, Number, ROWS_MAX, failed, get, get_time, get_time_if_any, micros, new_id};
 use crate::{Error, Result};
 
 /// A bottleneck as it is kept.
@@ -232,9 +232,9 @@ impl Ledger {
             .bind(state.to_owned())
             .bind(who.to_owned())
             .bind(note.map(str::to_owned))
-            .bind(before)
+            .bind(Number(before))
             .bind(micros(now))
-            .execute(&self.pool)
+            .execute(&self.writer)
             .await
             .map_err(failed(DOING))?;
         if done.rows_affected() == 0 { Err(Error::Conflict { doing: DOING }) } else { Ok(()) }
@@ -249,8 +249,8 @@ impl Ledger {
     ) -> Result<()> {
         let query = "update recommendation set after_value = $2, measured_at = $3
                      where recommendation_id = $1 and state = 'done'";
-        let query = sqlx::query(query).bind(id.to_owned()).bind(after).bind(micros(now));
-        query.execute(&self.pool).await.map(drop).map_err(failed("measuring a recommendation"))
+        let query = sqlx::query(query).bind(id.to_owned()).bind(Number(after)).bind(micros(now));
+        query.execute(&self.writer).await.map(drop).map_err(failed("measuring a recommendation"))
     }
 }
 
@@ -274,7 +274,7 @@ async fn advise(
         .bind(micros(now))
         .bind(&advice.metric)
         .bind(advice.series)
-        .bind(advice.before)
+        .bind(Number(advice.before))
         .execute(&mut **change)
         .await
         .map(drop)
@@ -297,7 +297,7 @@ async fn advise_anew(
         .bind(&advice.action)
         .bind(&advice.expected)
         .bind(advice.rank)
-        .bind(advice.before)
+        .bind(Number(advice.before))
         .execute(&mut **change)
         .await
         .map(drop)

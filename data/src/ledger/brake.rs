@@ -62,7 +62,7 @@ impl Ledger {
         let release = "update brake set ends_at = $1
                        where brake = $2 and (ends_at is null or ends_at > $1)";
         let release = sqlx::query(release).bind(micros(now)).bind(name.to_owned());
-        let released = release.execute(&self.pool).await.map_err(failed("releasing a brake"))?;
+        let released = release.execute(&self.writer).await.map_err(failed("releasing a brake"))?;
         Ok(released.rows_affected() > 0)
     }
 
@@ -85,14 +85,14 @@ impl Ledger {
         let implausible = now + length * LEASES_AHEAD_MAX;
         let take = take.bind(lease.to_owned()).bind(holder.to_owned());
         let take = take.bind(micros(now + length)).bind(micros(now)).bind(micros(implausible));
-        let take = take.execute(&self.pool).await;
+        let take = take.execute(&self.writer).await;
         Ok(take.map_err(failed("taking a lease"))?.rows_affected() > 0)
     }
 
     /// Gives a lease back, so that the next does not have to wait.
     pub async fn drop_lease(&self, lease: &str, holder: &str) -> Result<()> {
         let give = sqlx::query("delete from lease where lease = $1 and holder = $2");
-        let given = give.bind(lease.to_owned()).bind(holder.to_owned()).execute(&self.pool).await;
+        let given = give.bind(lease.to_owned()).bind(holder.to_owned()).execute(&self.writer).await;
         given.map(drop).map_err(failed("giving a lease back"))
     }
 

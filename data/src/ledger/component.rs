@@ -5,7 +5,7 @@ use std::str::FromStr;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Ledger, ROWS_MAX, failed, get, get_time, get_word, micros};
+use super::{Ledger, Number, ROWS_MAX, failed, get, get_time, get_word, micros};
 use crate::{Error, Result};
 
 /// How a component is.
@@ -82,9 +82,9 @@ impl Ledger {
         )
         .bind(component)
         .bind(state.as_str())
-        .bind(score)
+        .bind(Number(score))
         .bind(micros(now))
-        .execute(&self.pool)
+        .execute(&self.writer)
         .await
         .map(drop)
         .map_err(failed("recording a health check"))

@@ -98,14 +98,14 @@ impl Ledger {
             "update destination set paused_at = $1, paused_why = $2 where destination = $3";
         let update = sqlx::query(PAUSE).bind(why.map(|_| micros(now)));
         let update = update.bind(why.map(str::to_owned)).bind(name.to_owned());
-        let done = update.execute(&self.pool).await.map_err(failed("pausing a destination"))?;
+        let done = update.execute(&self.writer).await.map_err(failed("pausing a destination"))?;
         Ok(done.rows_affected() > 0)
     }
 
     /// Removes a destination. Gives whether there was such a one. What waits for it keeps waiting.
     pub async fn remove_destination(&self, name: &str) -> Result<bool> {
         let delete = sqlx::query("delete from destination where destination = $1");
-        let done = delete.bind(name.to_owned()).execute(&self.pool).await;
+        let done = delete.bind(name.to_owned()).execute(&self.writer).await;
         Ok(done.map_err(failed("removing a destination"))?.rows_affected() > 0)
     }
 }

@@ -159,7 +159,7 @@ impl Ledger {
     pub async fn revoke_key(&self, key: &str, now: DateTime<Utc>) -> Result<bool> {
         let revoke = "update api_key set revoked_at = $1
                       where (name = $2 or api_key_id = $2) and revoked_at is null";
-        let revoke = sqlx::query(revoke).bind(micros(now)).bind(key).execute(&self.pool).await;
+        let revoke = sqlx::query(revoke).bind(micros(now)).bind(key).execute(&self.writer).await;
         Ok(revoke.map_err(failed("revoking a key"))?.rows_affected() > 0)
     }
 
@@ -169,7 +169,7 @@ impl Ledger {
             return Ok(());
         }
         let touch = sqlx::query("update api_key set last_used_at = $1 where api_key_id = $2");
-        let touch = touch.bind(micros(now)).bind(&key.id).execute(&self.pool).await;
+        let touch = touch.bind(micros(now)).bind(&key.id).execute(&self.writer).await;
         touch.map(drop).map_err(failed("recording the use of a key"))
     }
 

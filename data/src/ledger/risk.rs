@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::any::AnyRow;
 
-use super::{Ledger, ROWS_MAX, failed, get, get_time, get_time_if_any, micros};
+use super::{Ledger, Number, ROWS_MAX, failed, get, get_time, get_time_if_any, micros};
 use crate::Result;
 
 /// How likely a limit is crossed, as of the last look.
@@ -126,7 +126,7 @@ impl Ledger {
                 .bind(risk.series)
                 .bind(risk.limit)
                 .bind(&risk.side)
-                .bind(risk.probability)
+                .bind(Number(risk.probability))
                 .bind(risk.impact)
                 .bind(&risk.level)
                 .bind(&risk.reason)
@@ -154,14 +154,14 @@ impl Ledger {
     /// Forgets risks that were not looked at since `before`: their limits are gone.
     pub async fn forget_risks(&self, before: DateTime<Utc>) -> Result<u64> {
         let query = sqlx::query("delete from risk where assessed_at < $1").bind(micros(before));
-        let done = query.execute(&self.pool).await.map_err(failed("forgetting risks"))?;
+        let done = query.execute(&self.writer).await.map_err(failed("forgetting risks"))?;
         Ok(done.rows_affected())
     }
 
     /// Forgets one limit at all horizons.
     pub async fn forget_risk(&self, key: &str) -> Result<()> {
         let query = sqlx::query("delete from risk where risk_key = $1").bind(key.to_owned());
-        query.execute(&self.pool).await.map(drop).map_err(failed("forgetting a risk"))
+        query.execute(&self.writer).await.map(drop).map_err(failed("forgetting a risk"))
     }
 
     /// Remembers what was said, to be scored when it is due. What was said before stays.
@@ -223,7 +223,7 @@ impl Ledger {
             .bind(micros(it.issued_at))
             .bind(happened.map(i64::from))
             .bind(micros(now))
-            .execute(&self.pool)
+            .execute(&self.writer)
             .await
             .map(drop)
             .map_err(failed("scoring a risk"))
@@ -269,7 +269,7 @@ impl Ledger {
             .bind(micros(alert.updated_at))
             .bind(alert.ended_at.map(micros))
             .bind(alert.lead_us)
-            .execute(&self.pool)
+            .execute(&self.writer)
             .await
             .map(drop)
             .map_err(failed("keeping an early warning"))

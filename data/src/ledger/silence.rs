@@ -43,7 +43,7 @@ impl Ledger {
         .bind(micros(it.created_at))
         .bind(micros(it.starts_at))
         .bind(micros(it.ends_at))
-        .execute(&self.pool)
+        .execute(&self.writer)
         .await
         .map(drop)
         .map_err(failed("keeping a silence"))
@@ -56,7 +56,7 @@ impl Ledger {
              set    ends_at = $1, starts_at = case when starts_at > $1 then $1 else starts_at end
              where  silence_id = $2 and ends_at > $1",
         );
-        let end = end.bind(micros(now)).bind(id.to_owned()).execute(&self.pool).await;
+        let end = end.bind(micros(now)).bind(id.to_owned()).execute(&self.writer).await;
         Ok(end.map_err(failed("ending a silence"))?.rows_affected() > 0)
     }
 

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::{Any, Transaction, any::AnyRow};
 
-use super::{Ledger, ROWS_MAX, failed, get, get_time, get_time_if_any, micros};
+use super::{Ledger, Number, ROWS_MAX, failed, get, get_time, get_time_if_any, micros};
 use crate::Result;
 
 /// What one rule sees in one series of one component.
@@ -81,7 +81,7 @@ impl Ledger {
     pub async fn forget_symptoms(&self, before: DateTime<Utc>) -> Result<u64> {
         let forget =
             "delete from symptom where state = 'good' and incident_id is null and seen_at < $1";
-        let gone = sqlx::query(forget).bind(micros(before)).execute(&self.pool).await;
+        let gone = sqlx::query(forget).bind(micros(before)).execute(&self.writer).await;
         Ok(gone.map_err(failed("forgetting symptoms"))?.rows_affected())
     }
 }
@@ -116,9 +116,9 @@ pub(super) async fn write(change: &mut Transaction<'_, Any>, it: &Symptom) -> Re
     .bind(if it.bad { "bad" } else { "good" })
     .bind(it.history)
     .bind(it.n_history)
-    .bind(it.observed.filter(|value| value.is_finite()))
-    .bind(it.expected.filter(|value| value.is_finite()))
-    .bind(it.score.filter(|value| value.is_finite()))
+    .bind(Number(it.observed.filter(|value| value.is_finite())))
+    .bind(Number(it.expected.filter(|value| value.is_finite())))
+    .bind(Number(it.score.filter(|value| value.is_finite())))
     .bind(it.bad_since.map(micros))
     .bind(micros(it.since))
     .bind(micros(it.seen_at))

@@ -387,3 +387,27 @@ async fn a_limit_has_one_risk_per_horizon_and_one_warning() {
     ledger.forget_risk("k").await.unwrap();
     assert_eq!(ledger.risks().await.unwrap(), []);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn changes_wait_in_line_and_none_is_turned_away() {
+    let folder = Folder::new();
+    let ledger = std::sync::Arc::new(folder.open().await);
+    let mut all = tokio::task::JoinSet::new();
+    for n in 0..64 {
+        let ledger = std::sync::Arc::clone(&ledger);
+        all.spawn(async move {
+            for _ in 0..4 {
+                ledger.audit(&n.to_string(), "change", now(), "").await?;
+                ledger
+                    .take_lease("one", &n.to_string(), chrono::TimeDelta::hours(1), now())
+                    .await?;
+                ledger.audited(1).await?;
+            }
+            Result::Ok(())
+        });
+    }
+    for done in all.join_all().await {
+        done.unwrap();
+    }
+    assert_eq!(ledger.audited(1_000).await.unwrap().len(), 256);
+}

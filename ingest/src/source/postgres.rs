@@ -104,6 +104,9 @@ pub struct Postgres {
     reach: Reach,
 }
 
+/// What carries a session; it ends with this.
+type Driver = JoinSet<Result<(), tokio_postgres::Error>>;
+
 /// A collector for one server.
 ///
 /// # Errors
@@ -134,33 +137,47 @@ impl Collector for Postgres {
 
     async fn collect(&mut self, now: DateTime<Utc>) -> Result<Request, String> {
         let mut batch = Batch::new(now, Some(&self.service), None);
-        let outcome = within(self.settings.timeout_ms, self.ask(&mut batch)).await;
-        let outcome = outcome.as_ref().map(|()| ()).map_err(String::as_str);
+        let (started, limit) = (Instant::now(), self.settings.timeout_ms);
+        let reached = within(limit, self.reach(&mut batch)).await;
+        let outcome = reached.as_ref().map(|_| ()).map_err(String::as_str);
         let labels = [("postgresql", self.settings.name.as_str())];
         self.reach.note(&mut batch, "postgresql.up", &labels, outcome);
+        if let Ok((client, _driver)) = reached {
+            // A server that answers is up, however long the rest takes; what did not come is absent.
+            let left =
+                limit.saturating_sub(started.elapsed().as_millis().try_into().unwrap_or(limit));
+            if let Err(why) = within(left, self.ask(&mut batch, &client)).await {
+                tracing::debug!(collector.name = self.id, "not everything was measured: {why}");
+            }
+        }
         Ok(batch.into_request())
     }
 }
 
 impl Postgres {
-    async fn ask(&self, batch: &mut Batch) -> Result<(), String> {
+    /// A session that has answered, and what ends it when it is dropped.
+    async fn reach(&self, batch: &mut Batch) -> Result<(Client, Driver), String> {
         let labels = [("postgresql", self.settings.name.as_str())];
         let before = Instant::now();
         let connected = self.config.connect(NoTls).await;
         let (client, connection) = connected.map_err(|error| chain(&error))?;
-        let mut driver = JoinSet::new(); // Ends the connection when this is left or dropped.
+        let mut driver = JoinSet::new();
         driver.spawn(connection);
         batch.add("postgresql.connect.duration", &labels, before.elapsed().as_secs_f64());
         let before = Instant::now();
         client.simple_query("select 1").await.map_err(|error| chain(&error))?;
         batch.add("postgresql.probe.duration", &labels, before.elapsed().as_secs_f64());
+        Ok((client, driver))
+    }
+
+    async fn ask(&self, batch: &mut Batch, client: &Client) -> Result<(), String> {
         for (name, sql) in QUESTIONS {
-            self.answer(batch, &client, name, sql).await?;
+            self.answer(batch, client, name, sql).await?;
         }
         let installed = "select to_regclass('pg_stat_statements') is not null";
         let installed = client.query_one(installed, &[]).await.and_then(|row| row.try_get(0));
         if installed.unwrap_or(false) {
-            self.answer(batch, &client, "statements", STATEMENTS).await?;
+            self.answer(batch, client, "statements", STATEMENTS).await?;
         }
         Ok(())
     }

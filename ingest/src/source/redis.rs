@@ -20,6 +20,7 @@
 //! | `redis.queue.pending` | {message} | `key`, `group` | gauge, delivered and not acknowledged |
 //! | `redis.queue.oldest_pending_age` | s | `key`, `group` | gauge, since the oldest of them was added; 0 when nothing is pending |
 //! | `redis.queue.oldest_age` | s | `key`, `group` | gauge, since the oldest entry that is not finished was added, delivered or not; 0 when there is none |
+//! | `redis.queue.stalled` | s | `key`, `group` | gauge, since when the oldest entry that is not finished is the oldest; 0 when there is none. A queue that is only slow moves on |
 //! | `redis.queue.consumers` | {consumer} | `key`, `group` | gauge |
 //! | `redis.queue.lag` | {message} | `key`, `group` | gauge, not delivered yet; absent before Redis 7 |
 
@@ -67,6 +68,27 @@ pub struct Redis {
     client: Client,
     reach: Reach,
     lookups: Option<(f64, f64)>,
+    heads: Heads,
+}
+
+/// What was at the head of each group's queue, and since when.
+#[derive(Debug, Default)]
+struct Heads(HashMap<(String, String), (String, DateTime<Utc>)>);
+
+impl Heads {
+    /// For how many seconds the same entry has been at the head; 0 without one.
+    fn stalled(&mut self, key: &str, group: &str, head: Option<&str>, now: DateTime<Utc>) -> f64 {
+        let of = (key.to_owned(), group.to_owned());
+        let Some(head) = head else {
+            self.0.remove(&of);
+            return 0.0;
+        };
+        let known = self.0.entry(of).or_insert_with(|| (head.to_owned(), now));
+        if known.0 != head {
+            *known = (head.to_owned(), now);
+        }
+        (now - known.1).as_seconds_f64().max(0.0)
+    }
 }
 
 impl std::fmt::Debug for Redis {
@@ -92,6 +114,7 @@ pub fn new(settings: Settings) -> Result<Redis, String> {
         client,
         reach: Reach::default(),
         lookups: None,
+        heads: Heads::default(),
     })
 }
 
@@ -125,7 +148,9 @@ impl Redis {
         self.info(batch, &name, &info.map_err(failed)?);
         for key in &self.settings.keys {
             // A key of another type, or none, is no reason to miss the others.
-            if let Err(error) = queue(batch, &mut connection, &name, key, now).await {
+            if let Err(error) =
+                queue(batch, &mut connection, &name, key, &mut self.heads, now).await
+            {
                 tracing::debug!(redis.key = key, "`{key}` was not measured: {error}");
             }
         }
@@ -174,6 +199,7 @@ async fn queue(
     connection: &mut MultiplexedConnection,
     name: &str,
     key: &str,
+    heads: &mut Heads,
     now: DateTime<Utc>,
 ) -> Result<(), redis::RedisError> {
     let kind: String = redis::cmd("TYPE").arg(key).query_async(connection).await?;
@@ -190,7 +216,7 @@ async fn queue(
     let labels = [("redis", name), ("key", key), ("type", shown)];
     batch.add("redis.queue.length", &labels, length as f64);
     if kind == "stream" {
-        groups(batch, connection, name, key, now).await?;
+        groups(batch, connection, name, key, heads, now).await?;
     }
     Ok(())
 }
@@ -200,6 +226,7 @@ async fn groups(
     connection: &mut MultiplexedConnection,
     name: &str,
     key: &str,
+    heads: &mut Heads,
     now: DateTime<Utc>,
 ) -> Result<(), redis::RedisError> {
     let reply: StreamInfoGroupsReply = connection.xinfo_groups(key).await?;
@@ -208,15 +235,17 @@ async fn groups(
         batch.add("redis.queue.pending", &labels, group.pending as f64);
         batch.add("redis.queue.consumers", &labels, group.consumers as f64);
         batch.add_some("redis.queue.lag", &labels, group.lag.map(|lag| lag as f64));
-        let age = |id: Option<String>| id.and_then(|id| age(&id, now)).unwrap_or(0.0);
+        let age = |id: &Option<String>| id.as_deref().and_then(|id| age(id, now)).unwrap_or(0.0);
         let pending = match group.pending {
             0 => None,
             _ => oldest_pending(connection, key, &group.name).await?,
         };
-        let pending = age(pending);
-        batch.add("redis.queue.oldest_pending_age", &labels, pending);
-        let waiting = age(first_after(connection, key, &group.last_delivered_id).await?);
-        batch.add("redis.queue.oldest_age", &labels, pending.max(waiting));
+        batch.add("redis.queue.oldest_pending_age", &labels, age(&pending));
+        let waiting = first_after(connection, key, &group.last_delivered_id).await?;
+        batch.add("redis.queue.oldest_age", &labels, age(&pending).max(age(&waiting)));
+        // What was delivered was added before what was not.
+        let stalled = heads.stalled(key, &group.name, pending.or(waiting).as_deref(), now);
+        batch.add("redis.queue.stalled", &labels, stalled);
     }
     Ok(())
 }
@@ -271,6 +300,18 @@ mod tests {
         let shown = round("used_memory:50\nmaxmemory:200\nkeyspace_hits:19\nkeyspace_misses:11\n");
         assert!(shown.contains("redis.memory.utilization redis=r 0.25\n"), "{shown}");
         assert!(shown.contains("redis.keyspace.hit_ratio redis=r 0.9\n"), "{shown}");
+    }
+
+    #[test]
+    fn a_slow_queue_moves_on_and_a_stalled_one_does_not() {
+        let mut heads = Heads::default();
+        let mut look = |seconds, head| {
+            let now = DateTime::from_timestamp(seconds, 0).unwrap();
+            heads.stalled("k", "g", head, now)
+        };
+        assert_eq!((look(0, Some("1-0")), look(5, Some("2-0"))), (0.0, 0.0));
+        assert_eq!((look(10, Some("2-0")), look(15, Some("2-0"))), (5.0, 10.0));
+        assert_eq!((look(20, None), look(30, Some("2-0"))), (0.0, 0.0));
     }
 
     #[test]

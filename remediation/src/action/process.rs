@@ -7,7 +7,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, File},
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{ExitStatus, Stdio},
     time::Duration,
 };
 
@@ -15,11 +15,17 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use tokio::process::Command;
 
-use super::{Act, Allowed, Context, Done};
+use super::{Act, Allowed, Context, Done, has_names};
 use crate::span::Span;
 
 /// How often it is looked whether a process is gone.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Signals that ask a process to end.
+const STOP_SIGNALS: [&str; 3] = ["TERM", "INT", "QUIT"];
+/// How long the children of a process that was killed may take to end by themselves.
+const ORPHANED_WITHIN: Duration = Duration::from_secs(2);
+/// A process that ends within this was not started.
+const BEGINS_WITHIN: Duration = Duration::from_millis(300);
 /// Processes that one action ends or signals at most.
 const PROCESSES_MAX: usize = 16;
 
@@ -40,6 +46,9 @@ pub(super) struct RestartProcess {
     /// Its environment besides `PATH`; everything else is cleared.
     #[serde(default)]
     environment: BTreeMap<String, String>,
+    /// What asks it to end: TERM, INT or QUIT. PostgreSQL waits for its clients after TERM.
+    #[serde(default = "term")]
+    stop_signal: String,
     /// How long it may take to end before it is made to.
     #[serde(default = "ten_seconds")]
     stop_timeout: Span,
@@ -93,6 +102,10 @@ impl Act for RestartProcess {
     }
 
     fn check(&self, _: &Allowed) -> Result<(), String> {
+        if !has_names(&self.stop_signal) && !STOP_SIGNALS.contains(&self.stop_signal.as_str()) {
+            let known = STOP_SIGNALS.join(", ");
+            return Err(format!("`stop_signal` is `{}`; known are {known}", self.stop_signal));
+        }
         match self.start.first() {
             Some(program) if !program.is_empty() => Ok(()),
             _ => Err("`start` is empty; it is a list of program and arguments".to_owned()),
@@ -102,16 +115,28 @@ impl Act for RestartProcess {
     async fn act(&self, _: &Context) -> Result<Done, String> {
         let before = Running::of_pid_file(&self.pid_file);
         let ended = match &before {
-            Some(process) => end(process, self.stop_timeout.0).await?,
+            Some(process) => end(process, &self.stop_signal, self.stop_timeout.0).await?,
             None => "it was gone".to_owned(),
         };
-        let pid = self.start()?;
-        Ok(Done::new(format!("{ended}; started as process {pid}")))
+        match self.start().await? {
+            Started::Runs(pid) => Ok(Done::new(format!("{ended}; started as process {pid}"))),
+            Started::Ended(how) => {
+                Err(format!("{ended}; started anew, it ended at once with {how}"))
+            }
+        }
     }
 }
 
+/// What became of a start.
+enum Started {
+    /// It runs under this number.
+    Runs(u32),
+    /// It has ended again, and how.
+    Ended(ExitStatus),
+}
+
 impl RestartProcess {
-    fn start(&self) -> Result<u32, String> {
+    async fn start(&self) -> Result<Started, String> {
         let failed = |what: &str, error: std::io::Error| format!("{what}: {error}");
         let output = || match &self.log_file {
             Some(path) => {
@@ -134,11 +159,16 @@ impl RestartProcess {
             .stderr(output()?)
             // A group of its own: what ends us does not end it.
             .process_group(0);
-        let child = command.spawn().map_err(|error| failed(&format!("`{program}`"), error))?;
+        let mut child = command.spawn().map_err(|error| failed(&format!("`{program}`"), error))?;
         let pid = child.id().ok_or("it ended at once")?;
         fs::write(&self.pid_file, format!("{pid}\n"))
             .map_err(|error| failed("its pid file cannot be written", error))?;
-        Ok(pid)
+        // What does not even begin, such as one without its port, need not be looked for.
+        match tokio::time::timeout(BEGINS_WITHIN, child.wait()).await {
+            Ok(Ok(status)) => Ok(Started::Ended(status)),
+            Ok(Err(error)) => Err(failed("nobody knows whether it runs", error)),
+            Err(_) => Ok(Started::Runs(pid)),
+        }
     }
 }
 
@@ -170,9 +200,15 @@ impl Act for AddProcess {
             folder: None,
             log_file: None,
             environment: BTreeMap::new(),
+            stop_signal: term(),
             stop_timeout: ten_seconds(),
         };
-        Ok(Done::new(format!("started further process {n} of {}, {}", self.at_most, one.start()?)))
+        match one.start().await? {
+            Started::Runs(pid) => {
+                Ok(Done::new(format!("started further process {n} of {}, {pid}", self.at_most)))
+            }
+            Started::Ended(how) => Err(format!("further process {n} ended at once with {how}")),
+        }
     }
 }
 
@@ -192,7 +228,7 @@ impl Act for EndProcess {
             said.push(format!(
                 "process {}: {}",
                 process.pid,
-                end(&process, self.stop_timeout.0).await?
+                end(&process, "TERM", self.stop_timeout.0).await?
             ));
         }
         Ok(Done::new(said.join("; ")))
@@ -262,10 +298,18 @@ struct Running {
 
 impl Running {
     fn of_pid(pid: u32) -> Option<Self> {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        Self::of_stat(pid, &fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    }
+
+    fn of_stat(pid: u32, stat: &str) -> Option<Self> {
         let fields: Vec<_> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-        // A zombie is gone: only its parent has not asked yet.
-        let gone = matches!(fields.first(), Some(&("Z" | "X")) | None);
+        // A zombie is gone: only its parent has not asked yet. While it has other threads, one of them may
+        // still give memory back, and until then it keeps its files and ports.
+        let threads: u32 = fields.get(17)?.parse().ok()?;
+        let gone = match fields.first() {
+            Some(&"Z") => threads <= 1,
+            state => matches!(state, Some(&"X") | None),
+        };
         let start = fields.get(19)?.parse().ok()?;
         (!gone).then_some(Self { pid, start })
     }
@@ -289,18 +333,37 @@ impl Running {
         Ok(pids.filter(fits).filter_map(Self::of_pid).collect())
     }
 
+    /// What a process has started and not yet seen the end of.
+    fn children(of: u32) -> Vec<Self> {
+        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = entries.filter_map(|it| it.file_name().to_str()?.parse::<u32>().ok());
+        let is_child = |pid: &u32| {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            let parent = stat.rsplit_once(')').and_then(|it| it.1.split_whitespace().nth(1));
+            parent.is_some_and(|it| it.parse() == Ok(of))
+        };
+        pids.filter(is_child).filter_map(Self::of_pid).collect()
+    }
+
     fn is_there(&self) -> bool {
         Self::of_pid(self.pid).is_some_and(|it| it == *self)
     }
 }
 
 /// Asks, waits, and makes it end; then it is gone, or this fails.
-async fn end(process: &Running, patience: Duration) -> Result<String, String> {
-    signal(process, "TERM").await?;
+async fn end(process: &Running, ask: &str, patience: Duration) -> Result<String, String> {
+    signal(process, ask).await?;
     if gone_within(process, patience).await {
         return Ok("it ended when asked".to_owned());
     }
+    // Who is killed cannot end what it has started, and that may hold what the next one needs.
+    let children = Running::children(process.pid);
     signal(process, "KILL").await?;
+    for child in &children {
+        if !gone_within(child, ORPHANED_WITHIN).await {
+            signal(child, "KILL").await?;
+        }
+    }
     match gone_within(process, patience).await {
         true => Ok(format!("it did not end within {patience:?} and was killed")),
         false => Err(format!("process {} does not end even when killed", process.pid)),
@@ -337,6 +400,10 @@ fn three() -> usize {
     3
 }
 
+fn term() -> String {
+    "TERM".to_owned()
+}
+
 fn ten_seconds() -> Span {
     Span::seconds(10)
 }
@@ -361,6 +428,7 @@ mod tests {
             folder: None,
             log_file: None,
             environment: BTreeMap::new(),
+            stop_signal: term(),
             stop_timeout: Span(Duration::from_millis(300)),
         }
     }
@@ -386,6 +454,26 @@ mod tests {
         fs::remove_file(file).unwrap();
     }
 
+    #[test]
+    fn a_process_is_gone_when_its_last_thread_is() {
+        let stat = |state: &str, threads: u32| {
+            format!("7 (a b) c) {state} 1 1 1 0 -1 0 0 0 0 0 1 2 0 0 20 0 {threads} 0 42 0 0\n")
+        };
+        let is_there = |state, threads| Running::of_stat(7, &stat(state, threads)).is_some();
+        assert_eq!(Running::of_stat(7, &stat("S", 4)), Some(Running { pid: 7, start: 42 }));
+        assert!(is_there("T", 1), "one that is stopped is there");
+        assert!(is_there("Z", 2), "it still has its port");
+        assert!(!is_there("Z", 1) && !is_there("Z", 0) && !is_there("X", 1));
+    }
+
+    #[tokio::test]
+    async fn one_that_ends_at_once_was_not_started() {
+        let file = pid_file("false");
+        let error = restart(&file, &["false"]).act(&context()).await.unwrap_err();
+        assert_eq!(error, "it was gone; started anew, it ended at once with exit status: 1");
+        fs::remove_file(file).unwrap();
+    }
+
     #[tokio::test]
     async fn a_stopped_process_that_does_not_listen_is_killed() {
         let file = pid_file("stopped");
@@ -405,6 +493,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_a_killed_process_had_started_ends_with_it() {
+        let file = pid_file("parent");
+        let script = "trap '' TERM; sleep 60 & wait; sleep 60";
+        restart(&file, &["sh", "-c", script]).act(&context()).await.unwrap();
+        let parent = Running::of_pid_file(&file).unwrap();
+        let children = Running::children(parent.pid);
+        assert_eq!(children.len(), 1);
+        end(&parent, "TERM", Duration::from_millis(100)).await.unwrap();
+        assert!(!parent.is_there() && !children[0].is_there());
+        let wrong = RestartProcess { stop_signal: "STOP".into(), ..restart(&file, &["sh"]) };
+        let error = wrong.check(&Allowed::default()).unwrap_err();
+        assert_eq!(error, "`stop_signal` is `STOP`; known are TERM, INT, QUIT");
+        fs::remove_file(file).unwrap();
+    }
+
+    #[tokio::test]
     async fn further_processes_are_started_up_to_a_number() {
         let file = pid_file("further");
         let more =
@@ -418,7 +522,7 @@ mod tests {
         for n in 1..=2 {
             let file = PathBuf::from(format!("{}.{n}", more.pid_file.display()));
             let process = Running::of_pid_file(&file).unwrap();
-            end(&process, Duration::from_secs(5)).await.unwrap();
+            end(&process, "TERM", Duration::from_secs(5)).await.unwrap();
             fs::remove_file(file).unwrap();
         }
     }

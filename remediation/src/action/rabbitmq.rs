@@ -19,7 +19,11 @@ const RULE_WITHIN: Duration = Duration::from_secs(10);
 /// How often it is looked whether it has.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How often consumers are made to let go of what they hold.
-const HANDS_MAX: usize = 3;
+const HANDS_MAX: usize = 4;
+/// How long consumers have to come back.
+const TRIED_WITHIN: Duration = Duration::from_secs(8);
+/// How long they then have to work on what is at the head.
+const WORK: Duration = Duration::from_secs(1);
 /// How long it takes until that is back in the queue.
 const BACK_AFTER: Duration = Duration::from_millis(100);
 /// Bytes of a message that are looked at.
@@ -78,10 +82,11 @@ impl Act for DeadLetter {
 
     async fn act(&self, context: &Context) -> Result<Done, String> {
         let broker = Broker::new(&self.url, &self.vhost, context.timeout)?;
+        let comes_back = broker.redelivers(&self.queue).await?;
         broker.declare(&self.to).await?;
         let rule = broker.rule(&self.queue, &self.to, &context.key).await?;
         let mut moved = vec![];
-        let outcome = self.free(&broker, &mut moved).await;
+        let outcome = self.free(&broker, comes_back, &mut moved).await;
         // The rule goes whatever happened.
         broker.remove_rule(&rule).await?;
         outcome?;
@@ -92,44 +97,65 @@ impl Act for DeadLetter {
 impl DeadLetter {
     /// What comes back again and again is mostly in the hands of a consumer. So the consumers' connections
     /// are closed first, and before they are back, it is at the head of the queue.
-    async fn free(&self, broker: &Broker, moved: &mut Vec<Value>) -> Result<(), String> {
-        let mut innocent = vec![];
+    ///
+    /// That a message came back once says little: whatever a consumer held when its connection was closed
+    /// came back, and so did what we have looked at. It is moved once it has come back from consumers that
+    /// had all the time they needed, which an innocent one does not.
+    async fn free(
+        &self,
+        broker: &Broker,
+        comes_back: bool,
+        moved: &mut Vec<Value>,
+    ) -> Result<(), String> {
+        let mut suspect: Option<Value> = None;
         for _ in 0..HANDS_MAX {
             let n_closed = broker.close_consumers(&self.queue).await?;
             if n_closed > 0 {
                 tokio::time::sleep(BACK_AFTER).await;
             }
-            self.take(broker, moved, &mut innocent).await?;
-            if n_closed == 0 || !moved.is_empty() {
-                break;
+            let head = broker.get(&self.queue, "ack_requeue_true", 1).await?.pop();
+            let head = head.filter(|it| it["redelivered"] == true);
+            match &suspect {
+                Some(it) if head.as_ref().is_some_and(|head| is_same(head, it)) => {
+                    return self.take(broker, it, moved).await;
+                }
+                // Nobody holds on to it, as those who ask for one message at a time do not.
+                None if n_closed == 0 => {
+                    return match head.filter(|_| comes_back) {
+                        Some(it) => self.take(broker, &it, moved).await,
+                        None => Ok(()),
+                    };
+                }
+                _ => (),
             }
+            suspect = head.or(suspect);
+            broker.consumers_are_back(&self.queue, TRIED_WITHIN).await?;
         }
         Ok(())
     }
 
-    /// Moves what is at the head of the queue and came back. Looking marks a message as seen, so what was
-    /// not seen before is remembered, and stays.
+    /// Moves a message that is at the head of the queue, and further ones of the same kind up to the number
+    /// that is asked for.
     async fn take(
         &self,
         broker: &Broker,
+        it: &Value,
         moved: &mut Vec<Value>,
-        innocent: &mut Vec<Value>,
     ) -> Result<(), String> {
         while moved.len() < self.messages {
-            let Some(head) = broker.get(&self.queue, "ack_requeue_true", 1).await?.pop() else {
-                break;
-            };
-            if innocent.contains(&head["payload"]) {
-                break;
-            }
-            if head["redelivered"] != true {
-                innocent.push(head["payload"].clone());
+            let head = broker.get(&self.queue, "ack_requeue_true", 1).await?.pop();
+            if !head.is_some_and(|head| is_same(&head, it)) {
                 break;
             }
             moved.extend(broker.get(&self.queue, "reject_requeue_false", 1).await?);
         }
         Ok(())
     }
+}
+
+/// Whether two looks saw the same message, as far as a look can tell.
+fn is_same(one: &Value, other: &Value) -> bool {
+    ["payload", "properties", "routing_key", "exchange"].iter().all(|key| one[key] == other[key])
 }
 
 #[async_trait]
@@ -236,6 +262,29 @@ impl Broker {
             self.call(Method::DELETE, &["connections", name], None).await?;
         }
         Ok(names.len())
+    }
+
+    /// Whether messages of a queue come back at this time.
+    async fn redelivers(&self, queue: &str) -> Result<bool, String> {
+        let shown = self.call(Method::GET, &["queues", &self.vhost, queue], None).await?;
+        let rate = shown["message_stats"]["redeliver_details"]["rate"].as_f64();
+        Ok(rate.is_some_and(|it| it > 0.0))
+    }
+
+    /// Waits until a queue has consumers again, and they have had time for what is at its head.
+    async fn consumers_are_back(&self, queue: &str, within: Duration) -> Result<(), String> {
+        let back = async {
+            loop {
+                let consumers = self.call(Method::GET, &["consumers", &self.vhost], None).await?;
+                let all = consumers.as_array().map(Vec::as_slice).unwrap_or_default();
+                if all.iter().any(|it| it["queue"]["name"] == queue) {
+                    return Ok(tokio::time::sleep(WORK).await);
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        let late = || Err(format!("the consumers of `{queue}` do not come back"));
+        tokio::time::timeout(within, back).await.unwrap_or_else(|_| late())
     }
 
     async fn declare(&self, queue: &str) -> Result<(), String> {

@@ -118,6 +118,19 @@ fn what_depends_on_a_broken_thing_is_a_part_of_its_incident() {
 }
 
 #[test]
+fn a_cause_that_turns_out_to_be_as_bad_takes_in_what_depends_on_it() {
+    let mut kept = Kept::default();
+    kept.depends_on.insert("web".into(), vec!["database".into()]);
+    kept.look(&[bad("database", Kind::DatabasePerformance, Warning)]);
+    // A slow answer is no reason for none at all, so far.
+    kept.look(&[bad("web", Kind::ServiceDown, Critical)]);
+    assert_eq!(kept.open().len(), 2);
+    kept.look(&[bad("database", Kind::DatabasePerformance, Critical)]);
+    let open = kept.open();
+    assert_eq!((open.len(), open[0].component.as_str()), (1, "database"));
+}
+
+#[test]
 fn what_comes_back_soon_is_the_same_and_what_comes_and_goes_stays_open() {
     let mut kept = Kept::default();
     for _ in 0..3 {

@@ -1,6 +1,10 @@
 //! One turn of the loop: verify, decide, act, tell.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use data::ledger::{Action, Changes, Incident, Symptom};
@@ -23,6 +27,9 @@ use crate::{clock, http, state::State};
 /// The longest that a component with dependencies is left alone for a look at those.
 const SUSPICION: TimeDelta = TimeDelta::seconds(10);
 
+/// The longest that it is left alone while one of those is not measured.
+const UNSEEN_MAX: TimeDelta = TimeDelta::seconds(30);
+
 /// Who does what nobody asked for.
 const WHO: &str = "pipenotify";
 
@@ -42,9 +49,9 @@ pub async fn tick(state: &State, now: DateTime<Utc>) -> anyhow::Result<String> {
     }
     let mut known = Known::read(healing, now).await?;
     brakes(state, &mut known, now).await?;
-    let n_acts = plan(state, &mut known, now).await?;
+    let Planned { n_acts, decided } = plan(state, &mut known, now).await?;
     healing.settle(&known, now).await?;
-    let n_told = notify::run(state, now).await?;
+    let n_told = notify::run(state, &decided, now).await?;
     let n_open = known.incidents.iter().filter(|it| it.state != "resolved").count();
     Ok(format!("{n_open} open incidents, {n_acts} actions begun, {n_told} people's messages"))
 }
@@ -81,11 +88,20 @@ async fn brakes(state: &State, known: &mut Known, now: DateTime<Utc>) -> anyhow:
     Ok(())
 }
 
+/// What became of the open incidents in this turn.
+#[derive(Debug, Default)]
+struct Planned {
+    /// Actions that were begun.
+    n_acts: usize,
+    /// Incidents of which it is known what is next; the others wait for a look at what may be their cause.
+    decided: HashSet<String>,
+}
+
 /// Decides for every open incident what is next, and begins it.
-async fn plan(state: &State, known: &mut Known, now: DateTime<Utc>) -> anyhow::Result<usize> {
-    let mut n = 0;
+async fn plan(state: &State, known: &mut Known, now: DateTime<Utc>) -> anyhow::Result<Planned> {
+    let mut planned = Planned::default();
     if !state.healing.had_time(now).await {
-        return Ok(0);
+        return Ok(planned);
     }
     let owned = |(id, all): (&str, Vec<&Symptom>)| {
         (id.to_owned(), all.into_iter().cloned().collect::<Vec<Symptom>>())
@@ -95,22 +111,24 @@ async fn plan(state: &State, known: &mut Known, now: DateTime<Utc>) -> anyhow::R
         if incident.state == "resolved" {
             continue;
         }
-        let Some(symptoms) = own.get(&incident.id) else { continue };
         if let Some(other) = suspect(state, &incident, now).await? {
             tracing::debug!(incident.id = incident.id, "waits: `{other}` may be the cause");
             continue;
         }
+        planned.decided.insert(incident.id.clone());
+        let Some(symptoms) = own.get(&incident.id) else { continue };
         let mut refusals = vec![];
         let mut is_handled = false;
-        for symptom in symptoms {
+        for symptom in fix::causes(&symptoms.iter().collect::<Vec<_>>()) {
             match consider(state, known, &incident, symptom, now).await? {
                 None => (),
                 Some(Considered::Begun) => {
-                    n += 1;
+                    planned.n_acts += 1;
                     is_handled = true;
                     break;
                 }
                 Some(Considered::Waits) => is_handled = true,
+                Some(Considered::Refused(why)) if refusals.contains(&why) => (),
                 Some(Considered::Refused(why)) => refusals.push(why),
             }
         }
@@ -118,11 +136,11 @@ async fn plan(state: &State, known: &mut Known, now: DateTime<Utc>) -> anyhow::R
             escalate(state, known, &incident, &refusals.join("; "), now).await?;
         }
     }
-    Ok(n)
+    Ok(planned)
 }
 
 /// Something that the incident's component depends on and that may be the cause: one look at it was bad,
-/// which is not believed yet, or there was no time for a look at it since.
+/// which is not believed yet, or it was not measured since.
 async fn suspect(
     state: &State,
     incident: &Incident,
@@ -130,11 +148,23 @@ async fn suspect(
 ) -> anyhow::Result<Option<String>> {
     let below = desk::dependencies(&state.healing.depends_on, &incident.component);
     let Some(first) = below.first() else { return Ok(None) };
-    if now - incident.opened_at < delta(state.config.health.every).min(SUSPICION) {
+    let lasts = now - incident.opened_at;
+    if lasts < delta(state.config.health.every).min(SUSPICION) {
         return Ok(Some(first.clone()));
     }
     let looks_bad = |it: &Symptom| !it.bad && it.history & 1 == 1 && below.contains(&it.component);
-    Ok(state.ledger.symptoms().await?.into_iter().find(looks_bad).map(|it| it.component))
+    if let Some(it) = state.ledger.symptoms().await?.into_iter().find(looks_bad) {
+        return Ok(Some(it.component));
+    }
+    for component in state.config.health.component.iter().filter(|it| below.contains(&it.name)) {
+        // Whoever is slow is measured slowly, too; but who is never measured is not waited for.
+        let window = component.check.iter().map(|it| delta(it.window)).max().unwrap_or_default();
+        let may_wait = lasts < window.min(UNSEEN_MAX);
+        if may_wait && !look::was_seen(state, component, incident.started_at, now).await? {
+            return Ok(Some(component.name.clone()));
+        }
+    }
+    Ok(None)
 }
 
 /// What became of a symptom in this turn.
@@ -202,6 +232,10 @@ async fn consider(
             Considered::Waits
         }
         Step::Act(rung, proposal) => {
+            if let Err(why) = look::confirm(state, symptom, now).await? {
+                tracing::debug!(incident.id = incident.id, "waits: {why}");
+                return Ok(Some(Considered::Waits));
+            }
             let approved =
                 proposal.and_then(|id| known.actions.iter().find(|it| it.id == id).cloned());
             let new = row(incident, symptom, playbook, rung, target(rung), now);

@@ -3,13 +3,13 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use data::ledger::{Action, Symptom};
 use remediation::{
-    fix::Measured,
+    fix::{self, Measured},
     playbook::{Look, Playbook},
 };
 
-use super::watch;
+use super::{delta, watch};
 use crate::{
-    config::{Aggregation, Check, Period},
+    config::{Aggregation, Check, Component, Period},
     health,
     state::State,
 };
@@ -66,6 +66,42 @@ pub(super) async fn holds(
         Some(value) => Err(format!("its precondition does not hold: {metric} is {value}")),
         None => Err(format!("its precondition does not hold: {metric} is not measured")),
     })
+}
+
+/// Whether a trouble is still there at the moment of acting, by what was measured since it began; a
+/// sentence why nothing is done yet. Several looks may have seen the same one measurement, and much may
+/// have happened since the last of them.
+pub(super) async fn confirm(
+    state: &State,
+    symptom: &Symptom,
+    now: DateTime<Utc>,
+) -> Result<Result<(), String>, analytics::Error> {
+    let Some(check) = check_of(state, symptom) else { return Ok(Ok(())) };
+    let since = symptom.bad_since.unwrap_or(symptom.since);
+    let value = health::measure(&state.engine, check, since, now).await?;
+    // Whoever measures rarely is not waited for longer than what was measured counts.
+    let patience = delta(check.window).min(delta(state.config.health.every) * 2);
+    let is_silence = symptom.rule == watch::SILENCE;
+    let is_bad = value.map(|_| !is_silence && !health::is_ok(check, value));
+    Ok(match is_silence && value.is_none() {
+        true => Ok(()),
+        false => fix::confirmed(is_bad, now - since, patience),
+    })
+}
+
+/// Whether anything of a component was measured since then.
+pub(super) async fn was_seen(
+    state: &State,
+    component: &Component,
+    since: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Result<bool, analytics::Error> {
+    for check in &component.check {
+        if health::measure(&state.engine, check, since, now).await?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(component.check.is_empty())
 }
 
 /// The check that a symptom comes from, also when what it says is silence.

@@ -1,8 +1,11 @@
 //! Tells people what is due, in one message per turn.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 use data::ledger::{Action, Changes, Incident, NewDelivery, Symptom};
 use remediation::{
+    fix,
     incident::event,
     kind::Severity,
     notice::{self, Policy, Why},
@@ -19,7 +22,13 @@ use crate::state::State;
 const TITLE_MAX: usize = 120;
 
 /// Tells people; gives how many messages were promised.
-pub(super) async fn run(state: &State, now: DateTime<Utc>) -> anyhow::Result<usize> {
+///
+/// `decided` are the incidents of which it is known what is next.
+pub(super) async fn run(
+    state: &State,
+    decided: &HashSet<String>,
+    now: DateTime<Utc>,
+) -> anyhow::Result<usize> {
     let known = Known::read(&state.healing, now).await?;
     let policy = policy(state);
     let storm = known.brakes.iter().any(|it| it.name == "storm" && it.holds(now));
@@ -31,16 +40,18 @@ pub(super) async fn run(state: &State, now: DateTime<Utc>) -> anyhow::Result<usi
     if storm && last.is_some_and(|last| now - last < policy.storm_every) {
         return Ok(0);
     }
-    let due: Vec<(Why, &Incident)> = known
-        .incidents
-        .iter()
-        .filter_map(|it| {
-            let symptoms = own.get(it.id.as_str()).map(Vec::as_slice).unwrap_or_default();
-            let is_handled = !is_held && is_handled(state, &known, it, symptoms);
-            let why = notice::due(it, is_handled, &known.silences, &policy, now)?;
-            Some((why, it))
-        })
-        .collect();
+    let due = known.incidents.iter().filter_map(|it| {
+        let symptoms = own.get(it.id.as_str()).map(Vec::as_slice).unwrap_or_default();
+        let is_handled = !is_held && is_handled(state, &known, it, symptoms);
+        let why = notice::due(it, is_handled, &known.silences, &policy, now)?;
+        Some((why, it))
+    });
+    // What something else may be the cause of is not told before that is known: people hear of the cause,
+    // once. And whoever is needed hears of it with the reason why.
+    let may_be_told = |(why, it): &(Why, &Incident)| {
+        *why != Why::New || decided.contains(&it.id) || now - it.opened_at >= policy.patience
+    };
+    let due: Vec<(Why, &Incident)> = due.filter(may_be_told).collect();
     if due.is_empty() || state.config.notify.to.is_empty() {
         return Ok(0);
     }
@@ -83,8 +94,13 @@ fn is_handled(state: &State, known: &Known, it: &Incident, symptoms: &[&Symptom]
         let mut fitting = state.healing.playbooks.iter().filter(|book| book.fits(symptom, &labels));
         fitting.any(|book| (0..book.rungs.len()).any(|n| book.prepare(n, &names).is_ok()))
     };
+    let causes = fix::causes(symptoms);
+    // That our own measuring has stopped passes with what held it up; if not, people hear of it in time.
+    if causes.is_empty() && !symptoms.is_empty() {
+        return true;
+    }
     let mut of = known.actions.iter().filter(|action| action.incident_id == it.id);
-    of.any(is_on_its_way) || symptoms.iter().any(fits)
+    of.any(is_on_its_way) || causes.iter().any(fits)
 }
 
 /// A message that is about no incident.

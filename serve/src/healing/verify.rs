@@ -100,12 +100,15 @@ async fn judged(
         *looks = looks.after(measured.good, now);
         *looks
     };
-    let Some(outcome) = fix::judge(it, &playbook.verify, measured, looks, now) else {
-        return Ok(None);
+    let judged = fix::judge(it, &playbook.verify, measured, looks, now);
+    let (outcome, detail) = match (judged, fix::outage_since(it, &known.symptoms, now)) {
+        (Some(outcome), _) => (outcome, it.detail.clone()),
+        (None, Some(outage)) => ("worse", format!("{}; since then {}", it.detail, outage.title)),
+        (None, None) => return Ok(None),
     };
     state.healing.looks.lock().await.remove(&it.id);
     let after = measured.value;
-    Ok(Some(Action { after, ..ended(it, outcome, &it.detail, now) }))
+    Ok(Some(Action { after, ..ended(it, outcome, &detail, now) }))
 }
 
 fn ended(it: &Action, outcome: &str, detail: &str, now: DateTime<Utc>) -> Action {

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fs,
     net::SocketAddr,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
@@ -32,8 +32,8 @@ use crate::{
     receiver::{Mood, Receiver},
 };
 
-/// How long it may take until everything is measured and well.
-const WELL_WITHIN: Duration = Duration::from_secs(60);
+/// How long it may take until everything is measured and well; on a busy machine that is long.
+const WELL_WITHIN: Duration = Duration::from_secs(180);
 /// Connections that the application's database has; few, so that they run out.
 const CONNECTIONS_MAX: u32 = 40;
 /// How long the broker's counts may lag behind.
@@ -104,6 +104,9 @@ impl Bed {
         let mut names = BTreeMap::new();
         names.insert("folder".to_owned(), folder.path().display().to_string());
         names.insert("people.url".to_owned(), people.url());
+        let owner = fs::metadata(folder.path())?;
+        names.insert("user".to_owned(), owner.uid().to_string());
+        names.insert("group".to_owned(), owner.gid().to_string());
         let mut bed = Self {
             folder,
             services: BTreeMap::new(),
@@ -185,6 +188,12 @@ impl Bed {
             _ => format!("http://127.0.0.1:{port}"),
         };
         service.start().await?;
+        // One more beside the first, which has the address.
+        let mut more = service.start.clone();
+        if let Some(at) = more.iter().position(|it| it == "--listen") {
+            more.drain(at..at + 2);
+        }
+        self.names.insert(format!("{name}.more"), Value::from(more).to_string());
         let command = service.start.join(" ");
         for (key, value) in [
             ("command", command),
@@ -482,6 +491,26 @@ impl Bed {
     /// What Pipenotify logged last, for the text of a failure.
     pub fn said(&self) -> String {
         format!("pipenotify said:\n{}", self.home.log_tail())
+    }
+
+    /// Copies what everybody has logged into a folder.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn keep(&self, logs: &Path) -> Result<()> {
+        fs::create_dir_all(logs)?;
+        fs::write(logs.join("pipenotify.log"), self.home.log())?;
+        fs::write(logs.join("pipenotify.toml"), toml::to_string(&self.settings)?)?;
+        if let Some((home, _)) = &self.replica {
+            fs::write(logs.join("replica.log"), home.log())?;
+        }
+        for path in fs::read_dir(self.path())?.flatten().map(|entry| entry.path()) {
+            let is_log = path.extension().is_some_and(|end| end == "log" || end == "out");
+            if let (true, Some(name)) = (is_log, path.file_name()) {
+                fs::copy(&path, logs.join(name))?;
+            }
+        }
+        Ok(())
     }
 
     /// Ends everything.

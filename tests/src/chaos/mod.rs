@@ -16,6 +16,8 @@ pub mod settings;
 pub mod table;
 pub mod watch;
 
+use std::path::Path;
+
 use anyhow::{Context, Result};
 
 pub use judge::{Report, Verdict};
@@ -25,22 +27,26 @@ use bed::Bed;
 use load::Load;
 use watch::Watcher;
 
-/// Plays a scenario in a folder of its own. Whatever was started is gone afterwards.
+/// Plays a scenario in a folder of its own. Whatever was started is gone afterwards; what was said and
+/// seen stays in `logs`, if that is given.
 ///
 /// # Errors
 /// When the bed cannot be made; what goes wrong later is a verdict.
-pub async fn play(scenario: &Scenario) -> Result<Report> {
+pub async fn play(scenario: &Scenario, logs: Option<&Path>) -> Result<Report> {
     if let Some(why) = bed::impossible(scenario) {
         return Ok(Report::skipped(scenario, why));
     }
     let mut bed = Bed::make(scenario).await.context("make the bed")?;
-    let report = play_on(&mut bed, scenario).await;
+    let report = play_on(&mut bed, scenario, logs).await;
     let report = report.with_context(|| bed.said());
+    if let Some(logs) = logs {
+        bed.keep(logs).context("keep the logs")?;
+    }
     bed.clear().await;
     report
 }
 
-async fn play_on(bed: &mut Bed, scenario: &Scenario) -> Result<Report> {
+async fn play_on(bed: &mut Bed, scenario: &Scenario, logs: Option<&Path>) -> Result<Report> {
     bed.settle().await.context("everything is well before anything breaks")?;
     let clients = [Some(bed.client()), bed.other_client()].into_iter().flatten().collect();
     let watcher = Watcher::start(clients);
@@ -49,5 +55,9 @@ async fn play_on(bed: &mut Bed, scenario: &Scenario) -> Result<Report> {
     watcher.until_over(scenario, broken).await;
     let accepted = load.stop().await;
     let left = judge::left(bed, scenario, &accepted).await;
-    Ok(judge::judge(bed, scenario, &watcher.seen(), broken, left))
+    let seen = watcher.seen();
+    if let Some(logs) = logs {
+        watch::keep(&seen, bed, logs).await.context("keep what was seen")?;
+    }
+    Ok(judge::judge(bed, scenario, &seen, broken, left))
 }

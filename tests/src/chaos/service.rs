@@ -108,15 +108,17 @@ pub fn signal(pid: u32, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Kills every process whose command line names this folder: what we started, and what was started in
-/// its place.
+/// Kills every process whose command line names this folder, or that works in it: what we started, and
+/// what was started in its place. Some servers, such as Redis, write over their command line.
 pub fn kill_all_of(folder: &Path) {
     let name = folder.display().to_string();
     let ours = std::process::id();
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     for pid in entries.filter_map(|it| it.file_name().to_str()?.parse::<u32>().ok()) {
         let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        if pid != ours && String::from_utf8_lossy(&line).contains(&name) {
+        let works_at = fs::read_link(format!("/proc/{pid}/cwd"));
+        let is_there = works_at.is_ok_and(|at| at.starts_with(folder));
+        if pid != ours && (is_there || String::from_utf8_lossy(&line).contains(&name)) {
             // It may have ended by itself meanwhile.
             drop(signal(pid, "KILL"));
         }

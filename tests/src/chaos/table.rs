@@ -32,23 +32,40 @@ pub fn text(reports: &[Report]) -> String {
     text.push_str(&format!("|{}|\n", widths.map(|width| "-".repeat(width + 2)).join("|")));
     rows.iter().for_each(|row| text.push_str(&line(row)));
     for it in reports {
-        let wrong = it.failures.iter().chain(&it.outside).chain(&it.harmful);
-        wrong.for_each(|why| text.push_str(&format!("\n{}: {why}", it.name)));
-        if let Verdict::Skipped(why) = &it.verdict {
-            text.push_str(&format!("\n{}: not played: {why}", it.name));
-        }
+        wrong(it).for_each(|why| text.push_str(&format!("\n{}: {why}", it.name)));
     }
     format!("{text}\n{}", totals(reports))
+}
+
+/// One scenario for somebody who looks on: its verdict, and what went wrong below it.
+pub fn line(it: &Report) -> String {
+    let took = it.over.map_or(String::new(), |took| format!(" in {:.1} s", took.as_secs_f64()));
+    let wrong = wrong(it).map(|why| format!("\n           {why}"));
+    format!("{:28} {}{took}{}", it.name, verdict(it), wrong.collect::<String>())
+}
+
+/// What went wrong, a sentence each.
+fn wrong(it: &Report) -> impl Iterator<Item = String> {
+    let skipped = match &it.verdict {
+        Verdict::Skipped(why) => Some(format!("not played: {why}")),
+        _ => None,
+    };
+    let outside = it.outside.iter().map(|why| format!("outside of its limits: {why}"));
+    let harmful = it.harmful.iter().map(|why| format!("harmful: {why}"));
+    it.failures.iter().cloned().chain(outside).chain(harmful).chain(skipped)
+}
+
+fn verdict(it: &Report) -> &'static str {
+    match &it.verdict {
+        Verdict::Passed => "ok",
+        Verdict::Failed => "FAILED",
+        Verdict::Skipped(_) => "skipped",
+    }
 }
 
 fn row(it: &Report) -> [String; 8] {
     let seconds = |took: Option<Duration>| {
         took.map_or_else(|| "–".to_owned(), |took| format!("{:.1} s", took.as_secs_f64()))
-    };
-    let verdict = match &it.verdict {
-        Verdict::Passed => "ok",
-        Verdict::Failed => "FAILED",
-        Verdict::Skipped(_) => "skipped",
     };
     let list = |all: &[String]| if all.is_empty() { "–".to_owned() } else { all.join(", ") };
     [
@@ -59,7 +76,7 @@ fn row(it: &Report) -> [String; 8] {
         if it.verified { "yes" } else { "–" }.to_owned(),
         seconds(it.over),
         it.notices.to_string(),
-        verdict.to_owned(),
+        verdict(it).to_owned(),
     ]
 }
 

@@ -2,6 +2,8 @@
 
 use std::{
     collections::BTreeMap,
+    fs,
+    path::Path,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -10,7 +12,10 @@ use anyhow::Result;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
-use super::scenario::{End, Scenario};
+use super::{
+    bed::Bed,
+    scenario::{End, Scenario},
+};
 use crate::client::Client;
 
 /// Between two looks.
@@ -98,6 +103,21 @@ impl Drop for Watcher {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// Writes down every incident with its timeline and its actions, as the API shows them at the end.
+///
+/// # Errors
+/// When it cannot be written.
+pub async fn keep(seen: &Seen, bed: &Bed, logs: &Path) -> Result<()> {
+    fs::create_dir_all(logs)?;
+    let mut all = vec![];
+    for id in seen.keys().take(CLOSE_MAX) {
+        // Whoever does not answer any more has told it in the log.
+        let shown = bed.client().get(&format!("/api/v1/incidents/{id}")).await;
+        all.extend(shown.ok().and_then(|it| it.json().ok()));
+    }
+    Ok(fs::write(logs.join("incidents.json"), format!("{:#}", Value::from(all)))?)
 }
 
 fn is_over(seen: &Seen, end: End) -> bool {

@@ -121,7 +121,7 @@ impl Ledger {
     pub async fn release_leases(&self, worker: &str) -> Result<u64> {
         const RELEASE: &str = "update delivery set leased_by = null, leased_until = null
                                where leased_by = $1 and state = 'pending'";
-        let update = sqlx::query(RELEASE).bind(worker.to_owned()).execute(&self.pool).await;
+        let update = sqlx::query(RELEASE).bind(worker.to_owned()).execute(&self.writer).await;
         Ok(update.map_err(failed("releasing leases"))?.rows_affected())
     }
 }

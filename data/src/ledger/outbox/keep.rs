@@ -83,7 +83,7 @@ impl Ledger {
             set    state = 'dead', reason = $1, finished_at = $2, leased_by = null, leased_until = null
             where  destination = $3 and state in ('pending', 'waiting')";
         let update = sqlx::query(GIVE_UP).bind(why.to_owned()).bind(micros(now));
-        let done = update.bind(destination.to_owned()).execute(&self.pool).await;
+        let done = update.bind(destination.to_owned()).execute(&self.writer).await;
         Ok(done.map_err(failed("giving up deliveries"))?.rows_affected())
     }
 
