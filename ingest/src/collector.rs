@@ -234,7 +234,7 @@ mod tests {
         *sink.busy.lock().unwrap() = busy;
         let mut collector = Script(script.to_vec(), Arc::clone(&count));
         for _ in script {
-            round(&mut collector, SCHEDULE, &sink, &Pace::default(), Utc::now).await;
+            round(&mut collector, SCHEDULE, &sink, &Pace::steady(), Utc::now).await;
         }
         assert_eq!(*sink.ups.lock().unwrap(), ups);
         assert_eq!(*count.lock().unwrap(), acknowledged);
@@ -245,7 +245,7 @@ mod tests {
         let (sink, count) = (Arc::new(Kept::default()), Arc::new(Mutex::new(0)));
         let (stop, collector) =
             (CancellationToken::new(), Box::new(Script(vec!["panic", "ok"], Arc::clone(&count))));
-        let (taker, pace) = (Arc::clone(&sink) as _, Arc::default());
+        let (taker, pace) = (Arc::clone(&sink) as _, Arc::new(Pace::steady()));
         let running = run(collector, SCHEDULE, taker, pace, Utc::now, stop.clone());
         let running = tokio::spawn(running);
         while *count.lock().unwrap() < 2 {

@@ -60,6 +60,8 @@ pub struct Measured {
     pub good: bool,
     /// Whether a higher number is worse; `None` when that is not known.
     pub higher_is_worse: Option<bool>,
+    /// How much it has grown by itself since the number before: an age does, whatever is done.
+    pub drift: f64,
 }
 
 /// A playbook that fits, with every rung as it could be done now.
@@ -324,7 +326,7 @@ pub fn judge(
     match (action.before, measured.value, measured.higher_is_worse) {
         (_, None, _) => Some("unverified"),
         (Some(before), Some(after), Some(higher)) => {
-            let moved = if higher { after - before } else { before - after };
+            let moved = if higher { after - before - measured.drift } else { before - after };
             let is_worse = moved > WORSE_SHARE * before.abs() && moved > 0.0;
             Some(if is_worse { "worse" } else { "no_effect" })
         }
@@ -595,11 +597,16 @@ program = '/bin/true'
 
     #[track_caller]
     fn judged(minutes: i64, value: Option<f64>, good: bool, expected: Option<&str>) {
+        drifted(minutes, value, good, 0.0, expected);
+    }
+
+    #[track_caller]
+    fn drifted(minutes: i64, value: Option<f64>, good: bool, drift: f64, expected: Option<&str>) {
         let mut it = action("t", 0, None);
         it.before = Some(100.0);
         it.verify_from = Some(now() + TimeDelta::minutes(1));
         it.verify_until = Some(now() + TimeDelta::minutes(5));
-        let measured = Measured { value, good, higher_is_worse: Some(true) };
+        let measured = Measured { value, good, higher_is_worse: Some(true), drift };
         let at = now() + TimeDelta::minutes(minutes);
         let looks = Looks::Bad.after(good, at);
         assert_eq!(judge(&it, &Verify::default(), measured, looks, at), expected, "{minutes}");
@@ -615,7 +622,8 @@ program = '/bin/true'
         let mut look = |seconds, value: f64| {
             let (at, good) = (now() + TimeDelta::seconds(seconds), value > 0.5);
             looks = looks.after(good, at);
-            let measured = Measured { value: Some(value), good, higher_is_worse: Some(false) };
+            let (value, higher_is_worse) = (Some(value), Some(false));
+            let measured = Measured { value, good, higher_is_worse, drift: 0.0 };
             judge(&it, &verify, measured, looks, at)
         };
         assert_eq!(look(0, 1.0), None);
@@ -651,6 +659,9 @@ program = '/bin/true'
         judged(5, Some(100.0), false, Some("no_effect"));
         judged(5, Some(105.0), false, Some("no_effect"));
         judged(5, Some(120.0), false, Some("worse"));
+        // An age that has grown by the time that has passed is as bad as before.
+        drifted(5, Some(400.0), false, 300.0, Some("no_effect"));
+        drifted(5, Some(450.0), false, 300.0, Some("worse"));
         judged(5, None, false, Some("unverified"));
     }
 }

@@ -298,6 +298,11 @@ pub fn is_collected(metric: &str) -> bool {
     metric == "up" || COLLECTED.iter().any(|start| metric.starts_with(start))
 }
 
+/// Whether it says for how many seconds something has lasted, and so grows by itself.
+pub fn is_age(metric: &str) -> bool {
+    [".age", "_age", ".stalled", "failing_for"].iter().any(|end| metric.ends_with(end))
+}
+
 /// The type of trouble when `metric` is past its limit in a component of the kind `component_kind`
 /// (`service`, `worker`, `database`, `queue`, `host`, `destination`, or empty).
 pub fn classify(metric: &str, component_kind: &str) -> Kind {
@@ -333,6 +338,13 @@ mod tests {
     #[track_caller]
     fn check(metric: &str, component_kind: &str, expected: Kind) {
         assert_eq!(classify(metric, component_kind), expected, "{metric} of a {component_kind}");
+    }
+
+    #[test]
+    fn an_age_is_told_from_what_only_ends_like_one() {
+        assert!(is_age("redis.queue.oldest_age") && is_age("postgresql.statement.age"));
+        assert!(is_age("redis.queue.stalled") && is_age("pipenotify.delivery.failing_for"));
+        assert!(!is_age("process.memory.usage") && !is_age("shop.storage"));
     }
 
     #[test]

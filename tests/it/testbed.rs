@@ -36,7 +36,10 @@ fn every_scenario_can_be_read_and_says_what_it_is_about() {
     }
 }
 
+/// With `cargo test --workspace --test it -- --ignored the_most_telling`. Not part of `make test` until it
+/// was seen to pass there time and again: where others compile, the debug build has too little time.
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "it needs most of a machine"]
 async fn the_most_telling_scenarios_go_as_expected() {
     let all = scenarios();
     let telling: Vec<_> = all.iter().filter(|it| TELLING.contains(&it.name.as_str())).collect();

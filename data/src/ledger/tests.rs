@@ -403,7 +403,7 @@ async fn changes_wait_in_line_and_none_is_turned_away() {
                     .await?;
                 ledger.audited(1).await?;
             }
-            crate::Result::Ok(())
+            Ok::<(), Error>(())
         });
     }
     for done in all.join_all().await {

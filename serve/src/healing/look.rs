@@ -4,6 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use data::ledger::{Action, Symptom};
 use remediation::{
     fix::{self, Measured},
+    kind,
     playbook::{Look, Playbook},
 };
 
@@ -34,21 +35,28 @@ pub(super) async fn after(
             _ => None,
         };
         let good = value.is_some_and(|value| look.is_good(value));
-        return Ok(Measured { value, good, higher_is_worse });
+        return Ok(Measured { value, good, higher_is_worse, drift: 0.0 });
     }
     let Some(symptom) = symptom else {
-        return Ok(Measured { value: None, good: false, higher_is_worse: None });
+        return Ok(Measured { value: None, good: false, higher_is_worse: None, drift: 0.0 });
     };
     match check_of(state, symptom) {
         Some(check) => {
             let value = health::measure(&state.engine, check, acted, now).await?;
             let good = health::is_ok(check, value);
-            Ok(Measured { value, good, higher_is_worse: Some(check.critical > check.warning) })
+            let began = action.started_at.unwrap_or(now);
+            let drift = match kind::is_age(&check.metric) {
+                true => (now - began).as_seconds_f64().max(0.0),
+                false => 0.0,
+            };
+            let higher_is_worse = Some(check.critical > check.warning);
+            Ok(Measured { value, good, higher_is_worse, drift })
         }
         // Only its sender knows whether it is over.
         None => {
             let good = !symptom.bad;
-            Ok(Measured { value: symptom.observed.or(Some(0.0)), good, higher_is_worse: None })
+            let value = symptom.observed.or(Some(0.0));
+            Ok(Measured { value, good, higher_is_worse: None, drift: 0.0 })
         }
     }
 }
