@@ -176,6 +176,8 @@ fn resident() -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use datafusion::prelude::SessionContext;
+
     use super::*;
 
     #[track_caller]
@@ -192,5 +194,21 @@ mod tests {
         assert!(text(&format!("select 1{}", " + 1".repeat(OPERATORS_MAX))).is_ok());
         assert!(text(&format!("select 1{}", " + 1".repeat(OPERATORS_MAX + 1))).is_err());
         assert!(text(&" ".repeat(QUERY_BYTES_MAX + 1)).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_long_list_is_refused_wherever_it_stands() {
+        let state = SessionContext::new().state();
+        for (n, is_fine) in [(LIST_MAX, true), (LIST_MAX + 1, false)] {
+            let list = vec!["7"; n].join(",");
+            for query in [
+                format!("select 1 where 1 in ({list})"),
+                format!("select x from (values (1)) t(x) where x not in ({list})"),
+                format!("select (select max(x) from (values (1)) t(x) where x in ({list}))"),
+            ] {
+                let plan = state.create_logical_plan(&query).await.unwrap();
+                assert_eq!(lists(&plan).is_ok(), is_fine, "{n}: {}", &query[..40]);
+            }
+        }
     }
 }

@@ -51,7 +51,7 @@ impl PhysicalOptimizerRule for ByRun {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         plan.transform_up(|plan| match plan.downcast_ref::<AggregateExec>() {
             Some(aggregate) if suits(aggregate) => {
-                Ok(Transformed::yes(Arc::new(RunAggregateExec::new(aggregate)?) as _))
+                Ok(Transformed::yes(Arc::new(RunAggregateExec::new(aggregate)) as _))
             }
             _ => Ok(Transformed::no(plan)),
         })
@@ -98,14 +98,14 @@ struct RunAggregateExec {
 }
 
 impl RunAggregateExec {
-    fn new(aggregate: &AggregateExec) -> Result<Self> {
-        Ok(Self {
+    fn new(aggregate: &AggregateExec) -> Self {
+        Self {
             input: Arc::clone(aggregate.input()),
             keys: aggregate.group_expr().input_exprs(),
             functions: aggregate.aggr_expr().to_vec(),
             properties: Arc::clone(aggregate.properties()),
             metrics: ExecutionPlanMetricsSet::new(),
-        })
+        }
     }
 }
 
@@ -177,24 +177,21 @@ impl ExecutionPlan for RunAggregateExec {
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
         let metrics = BaselineMetrics::new(&self.metrics, partition);
-        let input = self.input.execute(partition, context)?;
+        let input = self.input.execute(partition, context)?.fuse();
         let runs = Runs::new(self.schema(), self.keys.clone(), &self.functions)?;
-        let next = async move |(mut input, mut runs, metrics): (_, Runs, BaselineMetrics)| {
-            let mut input: SendableRecordBatchStream = std::mem::replace(&mut input, none());
-            while let Some(batch) = input.try_next().await? {
+        type Rest = (stream::Fuse<SendableRecordBatchStream>, Runs, BaselineMetrics);
+        let next = async move |(mut input, mut runs, metrics): Rest| {
+            while runs.n_groups < RUNS_MAX
+                && let Some(batch) = input.try_next().await?
+            {
                 let _timer = metrics.elapsed_compute().timer();
                 runs.add(&batch)?;
-                if runs.n_groups >= RUNS_MAX {
-                    let found = runs.take()?.record_output(&metrics);
-                    drop(_timer);
-                    return Ok(Some((found, (input, runs, metrics))));
-                }
             }
             if runs.n_groups == 0 {
                 return Ok(None);
             }
             let found = runs.take()?.record_output(&metrics);
-            Ok(Some((found, (none(), runs, metrics))))
+            Ok(Some((found, (input, runs, metrics))))
         };
         let found = stream::try_unfold((input, runs, metrics), next);
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), found.boxed())))
@@ -298,12 +295,6 @@ fn changes<T: PartialEq>(values: &[T], differs: &mut [bool]) {
     for (pair, differs) in values.windows(2).zip(&mut differs[1..]) {
         *differs |= pair[0] != pair[1];
     }
-}
-
-/// A stream that is at its end.
-fn none() -> SendableRecordBatchStream {
-    let schema = Arc::new(arrow::datatypes::Schema::empty());
-    Box::pin(RecordBatchStreamAdapter::new(schema, stream::empty()))
 }
 
 #[cfg(test)]
