@@ -137,7 +137,7 @@ async fn where_it_is_configured_an_anomaly_is_an_incident_that_ends_and_no_actio
     let open = "select count(*) as n from incident where state <> 'resolved'";
     let mut ended = false;
     let mut began = false;
-    for n in 0..60 {
+    for n in 0..120 {
         say(&client, "web-1", 20.0 + noise(n)).await;
         let n_open = count(&client, open).await;
         began |= n_open == 1;

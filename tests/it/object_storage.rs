@@ -36,18 +36,25 @@ async fn two_processes_share_a_lake_on_s3_and_one_is_killed() {
 
     let expected = (2 * REQUESTS * SAMPLES_PER_REQUEST) as f64;
     let question = "select count(*), sum(value) from samples where metric = 's3'";
+    for client in [&right, &left] {
+        let found = until(client, question, expected).await;
+        assert_eq!(found, [expected, expected], "lost; log of one:\n{}", one.log_tail());
+    }
+    assert!(second.stop().await.unwrap().success());
+}
+
+/// Asks until everything is there: a process sees within seconds what the other one committed.
+async fn until(client: &Client, question: &str, expected: f64) -> Vec<f64> {
     let mut found = Vec::new();
     for _ in 0..SHARED_WITHIN.as_secs() {
-        found = right.numbers(question).await.unwrap();
+        found = client.numbers(question).await.unwrap();
         assert!(found[0] <= expected, "doubled: {found:?}");
         if found[0] == expected {
             break;
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    assert_eq!(found, [expected, expected], "lost; log of one:\n{}", one.log_tail());
-    assert_eq!(left.numbers(question).await.unwrap(), [expected, expected], "both see the same");
-    assert!(second.stop().await.unwrap().success());
+    found
 }
 
 fn home(s3: &Server) -> Home {

@@ -15,8 +15,11 @@ pub(super) const RECENT: usize = 12;
 /// Steps below which the detector tells nothing.
 const LEARNING: u32 = 128;
 
-/// Usual steps in a row after which an anomaly is over.
+/// Steps in a row as before the anomaly after which it is over.
 const CALM: u32 = 3;
+
+/// Steps in a row as forecast after which it is over too: what is so now is the new usual.
+const SETTLED: u32 = 60;
 
 /// Whose a series is.
 #[derive(Clone, Debug)]
@@ -38,14 +41,47 @@ pub(super) struct Followed {
     /// How often it was outside of its group lately, and how often that was looked at.
     pub(super) odd: (f32, u32),
     pub(super) is_odd: bool,
-    /// An anomaly goes on since it was told; so many usual steps in a row came.
-    pub(super) open: Option<u32>,
+    /// An anomaly goes on since it was told.
+    pub(super) open: Option<Open>,
     detector: Detector,
     n_steps: u32,
     first_us: i64,
     is_silent: bool,
     /// The last step of a counter.
     counted: Option<(i64, f64)>,
+}
+
+/// An anomaly that goes on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Open {
+    /// What was expected when it began, least and most.
+    before: (f64, f64),
+    /// So many steps in a row were like that,
+    calm: u32,
+    /// and so many as forecast, which after a while is whatever it is now.
+    settled: u32,
+}
+
+impl Open {
+    pub(super) fn new(verdict: &Verdict) -> Self {
+        Self { before: bounds(verdict), calm: 0, settled: 0 }
+    }
+
+    fn after(self, value: f64, verdict: &Verdict) -> Self {
+        let count = |so_far: u32, (lower, upper): (f64, f64)| {
+            if (lower..=upper).contains(&value) { so_far + 1 } else { 0 }
+        };
+        let (calm, settled) = (count(self.calm, self.before), count(self.settled, bounds(verdict)));
+        Self { calm, settled, ..self }
+    }
+
+    fn is_over(self) -> bool {
+        self.calm >= CALM || self.settled >= SETTLED
+    }
+}
+
+fn bounds(verdict: &Verdict) -> (f64, f64) {
+    (verdict.lower.unwrap_or(f64::MIN), verdict.upper.unwrap_or(f64::MAX))
 }
 
 /// Steps of a series, ascending.
@@ -122,9 +158,7 @@ impl Followed {
         }
         self.recent.push_back((at, value));
         let verdict = self.detector.next(at, value);
-        let is_usual = verdict.lower.is_none_or(|it| value >= it)
-            && verdict.upper.is_none_or(|it| value <= it);
-        self.open = self.open.map(|calm| if is_usual { calm + 1 } else { 0 });
+        self.open = self.open.map(|it| it.after(value, &verdict));
         Some((value, verdict))
     }
 
@@ -140,7 +174,7 @@ impl Followed {
 
     /// Whether an anomaly that was told is over, now.
     pub(super) fn ends(&mut self) -> bool {
-        let ends = self.open.is_some_and(|calm| calm >= CALM);
+        let ends = self.open.is_some_and(Open::is_over);
         if ends {
             self.open = None;
         }
@@ -213,4 +247,51 @@ pub(super) fn learning(all: &HashMap<i64, Followed>, now: DateTime<Utc>) -> usiz
         it.n_steps <= LEARNING || now.timestamp_micros() - it.first_us < half_a_day
     };
     all.values().filter(young).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use analytics::anomaly::Detector;
+
+    use super::*;
+
+    const STEP: i64 = 5_000_000;
+
+    /// After so many steps at another level an anomaly is over: how many more did it take?
+    #[track_caller]
+    fn check(n_strange: i64, then: f64, n_more: usize) {
+        let noise = |n: i64| ((n as f64 * 12.9898).sin() * 43_758.547).fract();
+        let mut detector = Detector::default();
+        let mut next = |n: i64, level: f64| {
+            let value = level + noise(n);
+            (value, detector.next(n * STEP, value))
+        };
+        let begin = 10_080;
+        for n in 0..begin {
+            next(n, 20.0);
+        }
+        let (_, verdict) = next(begin, 80.0);
+        assert!(verdict.anomalous);
+        let mut open = Open::new(&verdict);
+        let mut after = |n: i64, level: f64| {
+            let (value, verdict) = next(n, level);
+            open = open.after(value, &verdict);
+            open.is_over()
+        };
+        let end = begin + n_strange;
+        assert!((begin + 1..end).all(|n| !after(n, 80.0)), "it goes on");
+        assert_eq!((end..end + 1_000).position(|n| after(n, then)), Some(n_more - 1));
+    }
+
+    #[test]
+    fn an_anomaly_is_over_when_three_steps_are_as_before_it() {
+        check(1, 20.0, 3);
+        check(12, 20.0, 3);
+        check(40, 20.0, 3);
+    }
+
+    #[test]
+    fn what_stays_as_it_became_is_the_new_usual() {
+        check(1, 80.0, 84);
+    }
 }

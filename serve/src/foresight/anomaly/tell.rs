@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{
     Inner,
-    follow::{Event, What, Who},
+    follow::{Event, Open, What, Who},
     micros,
 };
 use crate::{
@@ -315,7 +315,7 @@ fn observed(
     for event in events {
         let What::Value(who, value, verdict) = &event.what else { continue };
         let Some(it) = watch.series.get_mut(&who.series) else { continue };
-        it.open = Some(0);
+        it.open = Some(Open::new(verdict));
         let said = (Some(*value), verdict.expected, Some(verdict.score));
         seen.extend(observation(who, title(who, *value, verdict), true, said, now));
     }
