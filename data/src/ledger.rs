@@ -25,7 +25,7 @@ mod wal;
 use std::{path::PathBuf, time::Duration};
 
 use chrono::{DateTime, Utc};
-use sqlx::{Any, AnyPool, Transaction, any::AnyPoolOptions};
+use sqlx::{Any, AnyConnection, AnyPool, Transaction, any::AnyPoolOptions};
 
 pub use action::{Action, Effectiveness};
 pub use audit::Audited;
@@ -190,11 +190,18 @@ async fn connect(kind: &Kind, url: &str) -> Result<(AnyPool, AnyPool)> {
             Ok((readers.map_err(failed(opening))?, writer))
         }
         Kind::Postgres => {
-            let pool = options().max_connections(POSTGRES_CONNECTIONS_MAX).connect(url).await;
-            let pool = pool.map_err(failed(opening))?;
+            let options = options().max_connections(POSTGRES_CONNECTIONS_MAX);
+            let options = options.after_connect(|it, _| Box::pin(uncompiled(it)));
+            let pool = options.connect(url).await.map_err(failed(opening))?;
             Ok((pool.clone(), pool))
         }
     }
+}
+
+/// Has PostgreSQL run statements as they are. It would compile what it takes for long ones, judged by
+/// their estimated cost: ten milliseconds of compiling for one of execution, each time.
+async fn uncompiled(connection: &mut AnyConnection) -> sqlx::Result<()> {
+    sqlx::query("set jit = off").execute(connection).await.map(drop)
 }
 
 /// Sorts what a database says by what the caller can do about it.

@@ -1,19 +1,13 @@
-//! Two processes write one lake on an S3-compatible server (moto, a process of its own); one is killed.
-//! Nothing is lost and nothing doubled.
+//! Two processes write one lake on an S3 server; one is killed. Nothing is lost and nothing doubled.
 
-use std::{
-    net::SocketAddr,
-    path::Path,
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::time::Duration;
 
 use chrono::Utc;
 use tests::{
     client::Client,
     load,
-    process::{FLUSH_OFTEN, Home, free_address},
-    python,
+    process::{FLUSH_OFTEN, Home},
+    s3::Server,
 };
 
 const REQUESTS: i64 = 30;
@@ -24,7 +18,7 @@ const SHARED_WITHIN: Duration = Duration::from_secs(240);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_processes_share_a_lake_on_s3_and_one_is_killed() {
-    let s3 = Server::start().await;
+    let s3 = Server::start().await.unwrap();
     let (one, two) = (home(&s3), home(&s3));
     let first = one.start().await.unwrap_or_else(|error| panic!("{error:#}"));
     let second = two.start().await.unwrap_or_else(|error| panic!("{error:#}"));
@@ -40,6 +34,7 @@ async fn two_processes_share_a_lake_on_s3_and_one_is_killed() {
         let found = until(client, question, expected).await;
         assert_eq!(found, [expected, expected], "lost; log of one:\n{}", one.log_tail());
     }
+    assert!(s3.n_objects() > 0, "the lake is somewhere else");
     assert!(second.stop().await.unwrap().success());
 }
 
@@ -58,15 +53,8 @@ async fn until(client: &Client, question: &str, expected: f64) -> Vec<f64> {
 }
 
 fn home(s3: &Server) -> Home {
-    Home::new()
-        .unwrap()
-        .with_settings(FLUSH_OFTEN)
-        .with_lake("s3://lake/pipenotify")
-        .with_env("AWS_ENDPOINT_URL", format!("http://{}", s3.address))
-        .with_env("AWS_ALLOW_HTTP", "true")
-        .with_env("AWS_REGION", "us-east-1")
-        .with_env("AWS_ACCESS_KEY_ID", "tests")
-        .with_env("AWS_SECRET_ACCESS_KEY", "tests")
+    let home = Home::new().unwrap().with_settings(FLUSH_OFTEN).with_lake("s3://lake/pipenotify");
+    s3.environment().into_iter().fold(home, |home, (name, value)| home.with_env(name, value))
 }
 
 async fn write(client: &Client, host: &str) {
@@ -80,45 +68,5 @@ async fn write(client: &Client, host: &str) {
         let body = load::WriteRequest { timeseries: (0..SAMPLES_PER_REQUEST).map(entry).collect() };
         client.remote_write(load::compressed(&body)).await.unwrap().success().unwrap();
         tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
-/// An S3-compatible server with one bucket, killed when dropped.
-struct Server {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Server {
-    async fn start() -> Self {
-        let address = free_address().unwrap();
-        let python = python::interpreter().unwrap();
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("python/s3_server.py");
-        let child = Command::new(python)
-            .arg(script)
-            .arg(address.port().to_string())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("start the S3 server; .ci/install brings its packages");
-        let server = Self { child, address };
-        let bucket = format!("http://{address}/lake");
-        let http = reqwest::Client::new();
-        for _ in 0..300 {
-            if http.put(&bucket).send().await.is_ok_and(|reply| reply.status().is_success()) {
-                return server;
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        panic!("the S3 server does not answer on {address}");
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Already gone is as good.
-        drop(self.child.kill());
-        drop(self.child.wait());
     }
 }

@@ -15,5 +15,6 @@ pub mod python;
 pub mod rabbitmq;
 pub mod receiver;
 pub mod redis;
+pub mod s3;
 pub mod sender;
 pub mod soak;
