@@ -1,45 +1,107 @@
 //! Which part of which file each thread reads.
 //!
-//! Files are sorted, so what a query asks for often lies in a few neighbouring row groups. Halves of a file
-//! by bytes would leave all of them to one thread; here those row groups are dealt out that may hold
-//! a row that passes.
+//! Files are sorted, so what a query asks for often lies in a few neighbouring row groups, and in a few
+//! pages of them. Halves of a file by bytes would leave all of them to one thread; here those row groups
+//! are dealt out that may hold a row that passes, and a few pages stay together: what a thread would save
+//! by reading half of them is less than what it takes to begin.
 
 use std::ops::Range;
 
 use data::Filter;
 use parquet::file::{
     metadata::{ParquetMetaData, RowGroupMetaData},
+    page_index::column_index::ColumnIndexMetaData,
     statistics::Statistics,
 };
 
-/// Row groups that are worth a thread of their own.
-const ROW_GROUPS_MIN: usize = 2;
+/// Rows that are worth a thread of their own.
+const ROWS_MIN: usize = 131_072;
 
-/// Where those row groups of a file begin that may hold rows that pass `filter`, in their order.
-pub(crate) fn wanted(metadata: &ParquetMetaData, filter: &Filter) -> Vec<i64> {
-    let may_match = |group: &&RowGroupMetaData| {
-        named(group, "metric", filter.metrics.as_deref())
-            && named(group, "host", filter.hosts.as_deref())
-            && within(group, filter)
-    };
-    let start = |group: &RowGroupMetaData| {
-        let first = group.column(0);
-        first.dictionary_page_offset().unwrap_or_else(|| first.data_page_offset())
-    };
-    metadata.row_groups().iter().filter(may_match).map(start).collect()
+/// A row group that may hold rows that pass.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Wanted {
+    /// The byte of the file at which it begins.
+    pub(crate) start: i64,
+    /// No more rows than so many pass.
+    pub(crate) n_rows: usize,
 }
 
-/// Deals out row groups to about `n_parts` parts of the same size: the number of a file and the bytes
-/// of it in which a part's row groups begin. `files` are beginnings of row groups and the file's size.
-pub(crate) fn deal(files: &[(Vec<i64>, i64)], n_parts: usize) -> Vec<(usize, Range<i64>)> {
-    let n_groups: usize = files.iter().map(|(starts, _)| starts.len()).sum();
-    let size = n_groups.div_ceil(n_parts.max(1)).max(ROW_GROUPS_MIN);
-    let parts = files.iter().enumerate().flat_map(|(file, (starts, n_bytes))| {
-        let firsts = starts.iter().step_by(size).copied();
-        let ends = starts.iter().step_by(size).skip(1).copied().chain([*n_bytes]);
-        firsts.zip(ends).map(move |(first, end)| (file, first..end))
+/// Those row groups of a file that may hold rows that pass `filter`, in their order.
+pub(crate) fn wanted(metadata: &ParquetMetaData, filter: &Filter) -> Vec<Wanted> {
+    let find = |(n, group): (usize, &RowGroupMetaData)| {
+        let may_match = named(group, "metric", filter.metrics.as_deref())
+            && named(group, "host", filter.hosts.as_deref())
+            && within(group, filter);
+        let n_rows = if may_match { rows(metadata, n, filter) } else { 0 };
+        let first = group.column(0);
+        let start = first.dictionary_page_offset().unwrap_or_else(|| first.data_page_offset());
+        (n_rows > 0).then_some(Wanted { start, n_rows })
+    };
+    metadata.row_groups().iter().enumerate().filter_map(find).collect()
+}
+
+/// Deals out row groups to at most `n_parts` parts of about as many rows, more where there are more
+/// files: the number of a file and the bytes of it in which a part's row groups begin. `files` are
+/// row groups and the file's size.
+pub(crate) fn deal(files: &[(Vec<Wanted>, i64)], n_parts: usize) -> Vec<(usize, Range<i64>)> {
+    let n_rows = |groups: &[Wanted]| groups.iter().map(|it| it.n_rows).sum::<usize>();
+    let all: usize = files.iter().map(|(groups, _)| n_rows(groups)).sum();
+    let size = all.div_ceil(n_parts.max(1)).max(ROWS_MIN);
+    let mut parts: Vec<(usize, Range<i64>)> = vec![];
+    for (file, (groups, n_bytes)) in files.iter().enumerate() {
+        let mut in_part = size;
+        for group in groups {
+            if in_part >= size {
+                if let Some((_, before)) = parts.last_mut().filter(|(other, _)| *other == file) {
+                    before.end = group.start;
+                }
+                parts.push((file, group.start..*n_bytes));
+                in_part = 0;
+            }
+            in_part += group.n_rows;
+        }
+    }
+    parts
+}
+
+/// No more rows of a row group than so many pass: what the pages of each column leave.
+fn rows(metadata: &ParquetMetaData, group: usize, filter: &Filter) -> usize {
+    let all = metadata.row_group(group).num_rows() as usize;
+    let (Some(columns), Some(offsets)) = (metadata.column_index(), metadata.offset_index()) else {
+        return all;
+    };
+    let places = metadata.row_group(group).columns().iter().enumerate();
+    let left = places.map(|(column, place)| {
+        let index = &columns[group][column];
+        let may_match = |page: usize| match place.column_path().string().as_str() {
+            "metric" => page_named(index, page, filter.metrics.as_deref()),
+            "host" => page_named(index, page, filter.hosts.as_deref()),
+            "ts" => page_within(index, page, filter),
+            _ => true,
+        };
+        let firsts = offsets[group][column].page_locations().iter().map(|it| it.first_row_index);
+        let firsts: Vec<i64> = firsts.collect();
+        let ends = firsts.iter().skip(1).copied().chain([all as i64]);
+        let pages = firsts.iter().zip(ends).enumerate().filter(|(page, _)| may_match(*page));
+        pages.map(|(_, (first, end))| (end - first) as usize).sum()
     });
-    parts.collect()
+    left.min().unwrap_or(all)
+}
+
+fn page_named(index: &ColumnIndexMetaData, page: usize, names: Option<&[String]>) -> bool {
+    let (ColumnIndexMetaData::BYTE_ARRAY(index), Some(names)) = (index, names) else { return true };
+    let (Some(low), Some(high)) = (index.min_value(page), index.max_value(page)) else {
+        return true;
+    };
+    names.iter().any(|name| low <= name.as_bytes() && name.as_bytes() <= high)
+}
+
+fn page_within(index: &ColumnIndexMetaData, page: usize, filter: &Filter) -> bool {
+    let ColumnIndexMetaData::INT64(index) = index else { return true };
+    let (Some(first), Some(last)) = (index.min_value(page), index.max_value(page)) else {
+        return true;
+    };
+    filter.from.is_none_or(|from| *last >= from) && filter.to.is_none_or(|to| *first <= to)
 }
 
 fn statistics<'a>(group: &'a RowGroupMetaData, column: &str) -> Option<&'a Statistics> {
@@ -70,25 +132,30 @@ fn within(group: &RowGroupMetaData, filter: &Filter) -> bool {
 mod tests {
     use super::*;
 
-    fn check(files: &[(&[i64], i64)], n_parts: usize, expected: &[(usize, Range<i64>)]) {
-        let files: Vec<_> = files.iter().map(|(starts, end)| (starts.to_vec(), *end)).collect();
-        assert_eq!(deal(&files, n_parts), expected);
+    const GROUP: usize = ROWS_MIN;
+
+    fn check(files: &[(&[i64], i64)], rows: usize, n_parts: usize, expected: &[(usize, Range<i64>)]) {
+        let group = |start: &i64| Wanted { start: *start, n_rows: rows };
+        let files = files.iter().map(|(starts, end)| (starts.iter().map(group).collect(), *end));
+        assert_eq!(deal(&files.collect::<Vec<_>>(), n_parts), expected);
     }
 
     #[test]
     fn row_groups_are_dealt_out_evenly() {
-        check(&[(&[4, 10, 20, 30, 40], 50)], 2, &[(0, 4..30), (0, 30..50)]);
-        check(&[(&[4, 10, 20, 30], 50), (&[4], 9)], 2, &[(0, 4..30), (0, 30..50), (1, 4..9)]);
+        check(&[(&[4, 10, 20, 30, 40], 50)], GROUP, 2, &[(0, 4..30), (0, 30..50)]);
+        let two = [(&[4, 10, 20, 30][..], 50), (&[4], 9)];
+        check(&two, GROUP, 2, &[(0, 4..30), (0, 30..50), (1, 4..9)]);
     }
 
     #[test]
-    fn few_row_groups_are_not_worth_a_second_thread() {
-        check(&[(&[10, 20], 50)], 8, &[(0, 10..50)]);
+    fn a_few_pages_are_not_worth_a_second_thread() {
+        check(&[(&[10, 20, 30], 50)], 8_192, 8, &[(0, 10..50)]);
+        check(&[(&[10, 20], 50)], GROUP / 2, 8, &[(0, 10..50)]);
     }
 
     #[test]
     fn a_file_without_a_row_group_that_may_match_is_left_out() {
-        check(&[(&[], 50), (&[4], 9)], 2, &[(1, 4..9)]);
-        check(&[], 2, &[]);
+        check(&[(&[], 50), (&[4], 9)], GROUP, 2, &[(1, 4..9)]);
+        check(&[], GROUP, 2, &[]);
     }
 }

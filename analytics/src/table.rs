@@ -34,7 +34,11 @@ use datafusion::{
     physical_plan::{ExecutionPlan, union::UnionExec},
 };
 
-use crate::{part, prune, reader::Readers};
+use crate::{
+    part::{self, Wanted},
+    prune,
+    reader::Readers,
+};
 
 /// Where the engine finds the lake's store; the real URL may hold a path, this one is its root.
 pub(crate) fn store_url() -> url::Url {
@@ -83,9 +87,12 @@ impl LakeTable {
         let readers = Readers::new(self.lake.store(), cache);
         let n_parts = state.config().target_partitions();
         let ordered = files.len() <= MAX_ORDERED_FILES;
-        let groups = match ordered {
+        let (groups, n_rows) = match ordered {
             true => self.parts(&readers, files, filter, n_parts).await,
-            false => balanced(self.table, files, n_parts),
+            false => {
+                let n_rows = files.iter().map(|file| file.n_rows as usize).sum();
+                (balanced(self.table, files, n_parts), n_rows)
+            }
         };
         if groups.is_empty() {
             return Ok(None);
@@ -96,40 +103,42 @@ impl LakeTable {
         let config =
             FileScanConfigBuilder::new(ObjectStoreUrl::parse(store_url())?, Arc::new(source))
                 .with_file_groups(groups)
-                .with_statistics(self.statistics(files))
+                .with_statistics(self.statistics(n_rows))
                 .with_projection_indices(projection.cloned())?
                 .with_output_ordering(if ordered { vec![self.ordering()?] } else { vec![] })
                 .build();
         Ok(Some(DataSourceExec::from_data_source(config)))
     }
 
-    /// The row groups of `files` that may hold a row that passes, dealt out to threads. A file that
-    /// cannot be looked into is read whole, and the reader says what is wrong with it.
+    /// The row groups of `files` that may hold a row that passes, dealt out to threads, and how many
+    /// rows may pass. A file that cannot be looked into is read whole, and the reader says what is wrong
+    /// with it.
     async fn parts(
         &self,
         readers: &Readers,
         files: &[&DataFile],
         filter: &Filter,
         n_parts: usize,
-    ) -> Vec<FileGroup> {
+    ) -> (Vec<FileGroup>, usize) {
         let wanted = files.iter().map(async |file| {
+            let whole = || vec![Wanted { start: 0, n_rows: file.n_rows as usize }];
             let metadata = readers.metadata(partitioned(self.table, file)).await;
-            let starts = metadata.map_or(vec![0], |metadata| part::wanted(&metadata, filter));
-            (starts, file.n_bytes as i64)
+            let groups = metadata.map_or_else(|_| whole(), |it| part::wanted(&it, filter));
+            (groups, file.n_bytes as i64)
         });
         let wanted = futures::future::join_all(wanted).await;
+        let n_rows = wanted.iter().flat_map(|(groups, _)| groups).map(|it| it.n_rows).sum();
         let parts = part::deal(&wanted, n_parts).into_iter().map(|(file, bytes)| {
             // A file with a range is not split further.
             let part = partitioned(self.table, files[file]).with_range(bytes.start, bytes.end);
             FileGroup::new(vec![part])
         });
-        parts.collect()
+        (parts.collect(), n_rows)
     }
 
     /// What the planner may know of the size; what passes the conditions is less.
-    fn statistics(&self, files: &[&DataFile]) -> Statistics {
+    fn statistics(&self, n_rows: usize) -> Statistics {
         let mut statistics = Statistics::new_unknown(&self.schema);
-        let n_rows = files.iter().map(|file| file.n_rows as usize).sum();
         statistics.num_rows = Precision::Inexact(n_rows);
         statistics
     }
