@@ -121,7 +121,9 @@ impl Engine {
             .with_batch_size(guard::BATCH_ROWS)
             // With few threads, a join gains nothing from spreading its larger side over them by hash;
             // whole, its smaller side says where in the larger one it is worth looking.
-            .with_repartition_joins(false);
+            .with_repartition_joins(false)
+            // The table deals out its row groups itself.
+            .with_repartition_file_scans(false);
         // A second pass would only see that the first one was enough.
         config.options_mut().optimizer.max_passes = 1;
         let parquet = &mut config.options_mut().execution.parquet;
