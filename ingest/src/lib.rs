@@ -32,6 +32,7 @@ mod journey;
 mod merge;
 mod once;
 pub mod pace;
+pub mod place;
 mod read;
 pub mod receive;
 pub mod request;
