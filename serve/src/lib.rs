@@ -115,7 +115,8 @@ pub async fn open(config: Config, tasks: &Tasks) -> anyhow::Result<State> {
     let ledger = Arc::new(open_ledger(&config).await?);
     if let Some(aside) = ledger.set_aside() {
         let (path, why) = (aside.path.display().to_string(), format!("ledger: {}", aside.reason));
-        lake.report(Damage { path, why, n_rows: None, at: clock::now() }).await;
+        let n_rows = aside.salvaged.and_then(|salvaged| salvaged.lost());
+        lake.report(Damage { path, why, n_rows, at: clock::now() }).await;
     }
     let worth = config.health.component.iter().map(|it| (it.name.clone(), it.criticality));
     ledger.keep_criticality(&worth.collect::<Vec<_>>()).await.context("writing the ledger")?;
@@ -214,7 +215,14 @@ async fn open_ledger(config: &Config) -> anyhow::Result<Ledger> {
     let now = clock::now();
     let ledger = Ledger::open(&config.ledger_url(), now).await.context("opening the ledger")?;
     if let Some(aside) = ledger.set_aside() {
-        tracing::error!("the ledger was damaged and is set aside: {}", aside.reason);
+        let salvaged = aside.salvaged.unwrap_or_default();
+        tracing::error!(
+            n_kept = salvaged.n_kept,
+            n_lost = salvaged.n_lost,
+            is_partial = salvaged.is_partial,
+            "the ledger was damaged and is set aside; what could be read goes on: {}",
+            aside.reason
+        );
     }
     if let Some(key) = &config.http.admin_key {
         let new = NewKey {

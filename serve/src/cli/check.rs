@@ -12,7 +12,8 @@ const SERVE_AGAIN: &str = "restart pipenotify: it sets the damaged part aside, s
 
 /// What to do about a damaged ledger.
 const LEDGER: &str = "restore the file from a backup while pipenotify is stopped, or restart it: it \
-                      keeps the damaged file beside a new one";
+                      keeps the damaged file beside a new one with every row that can be read, and \
+                      `select * from damage` says how many cannot";
 
 /// Prints every fault with what to do about it. An error, and so a non-zero exit code, if there is one.
 pub(super) async fn run(config: &Config) -> anyhow::Result<()> {
