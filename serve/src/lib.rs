@@ -4,6 +4,7 @@ pub mod clock;
 mod collect;
 pub mod config;
 pub mod delivery;
+pub mod faults;
 pub mod forecast;
 pub mod foresight;
 pub mod healing;
