@@ -18,6 +18,7 @@ mod health;
 mod incidents;
 mod kpis;
 mod list;
+mod labels;
 mod page;
 mod performance;
 mod predictions;
