@@ -26,6 +26,7 @@ use std::{
 
 use analytics::{Engine, Limits};
 use anyhow::{Context, bail};
+use axum::middleware::from_fn_with_state;
 use chrono::TimeDelta;
 use config::{Config, Listen};
 use data::{
@@ -38,7 +39,10 @@ use ingest::{Ingest, Settings, receive::otlp::grpc::Receiver};
 use state::{Clocked, Decoders, State};
 use tasks::Tasks;
 use tokio::net::TcpListener;
-use tonic::transport::{Server, server::TcpIncoming};
+use tonic::{
+    service::Routes,
+    transport::{Server, server::TcpIncoming},
+};
 use url::Url;
 use uuid::Uuid;
 
@@ -127,6 +131,7 @@ pub async fn open(config: Config, tasks: &Tasks) -> anyhow::Result<State> {
     let engine = engine.with_ledger(beside)?;
     let decoders = Arc::new(Decoders::new(config.http.body_bytes_max));
     let outbox = delivery::start(&config, &ledger, tasks).await?;
+    let gate = Arc::new(http::gate::Gate::new(&config.http));
     let config = Arc::new(config);
     Ok(State {
         healing: Arc::new(healing::Healing::new(&config, &ledger, &ingest)),
@@ -139,6 +144,8 @@ pub async fn open(config: Config, tasks: &Tasks) -> anyhow::Result<State> {
         outlook: Arc::default(),
         outbox,
         decoders,
+        gate,
+        traffic: Arc::default(),
         answers: Arc::default(),
         watch: Arc::default(),
     })
@@ -382,10 +389,11 @@ async fn serve_grpc(config: &Config, state: &State, tasks: &Tasks) -> anyhow::Re
     let authorize = http::auth::for_grpc(Arc::clone(&state.ledger));
     let sink = Arc::new(Clocked(Arc::clone(&state.ingest)));
     let receiver = Receiver::new(sink, authorize, config.http.body_bytes_max);
-    let server = Server::builder()
-        .add_service(receiver.metrics())
-        .add_service(receiver.logs())
-        .add_service(receiver.traces());
+    let services =
+        Routes::new(receiver.metrics()).add_service(receiver.logs()).add_service(receiver.traces());
+    let gate = from_fn_with_state(Arc::clone(&state.gate), http::gate::grpc);
+    let services = services.prepare().into_axum_router().layer(gate);
+    let server = Server::builder().add_routes(services.into());
     let stopping = tasks.stopping();
     tasks.spawn(async move {
         let end = stopping.cancelled_owned();
