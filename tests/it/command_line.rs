@@ -129,7 +129,7 @@ async fn a_key_may_end_and_what_is_done_to_keys_is_written_down() {
     let refused = run(&home, &["key", "create", "x", "--expires-in", "soon"]).unwrap_err();
     assert!(refused.contains("expected one like"), "{refused}");
     let path = home.path().join("lake/ledger.db").display().to_string();
-    let ledger = data::ledger::Ledger::open(&path, chrono::Utc::now()).await.unwrap();
+    let ledger = data::ledger::Ledger::open(&path, Utc::now()).await.unwrap();
     let audited = ledger.audited(10).await.unwrap();
     let done: Vec<_> = audited.iter().map(|it| format!("{}: {}", it.who, it.what)).collect();
     assert_eq!(done, ["command line: revoke key", "command line: create key"]);
