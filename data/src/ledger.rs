@@ -16,6 +16,7 @@ mod migrate;
 mod outbox;
 mod outcome;
 mod risk;
+mod salvage;
 mod scan;
 mod silence;
 mod sqlite;
@@ -43,6 +44,7 @@ pub use outbox::{
 };
 pub use outcome::Outcomes;
 pub use risk::{PredictionAlert, Risk, RiskOutcome, alert_id};
+pub use salvage::Salvaged;
 pub use scan::LedgerTable;
 pub use silence::Silence;
 pub use sqlite::SetAside;
@@ -85,8 +87,8 @@ impl Ledger {
     /// Opens a ledger and brings its schema up to date: `postgres://…`, `sqlite://path` or a path.
     ///
     /// A SQLite file that is damaged is renamed and reported by [`Ledger::set_aside`]; the ledger then
-    /// starts empty, because a process that keeps what it is sent is worth more than one that refuses
-    /// to start. `Unavailable` if the database cannot be reached or the disk is full.
+    /// starts with what could be read of it, because a process that keeps what it is sent is worth more
+    /// than one that refuses to start. `Unavailable` if the database cannot be reached or the disk is full.
     pub async fn open(url: &str, now: DateTime<Utc>) -> Result<Self> {
         sqlx::any::install_default_drivers();
         let kind = kind(url)?;
@@ -97,7 +99,21 @@ impl Ledger {
         let (pool, writer) = connect(&kind, url).await?;
         let mut ledger = Self { pool, writer, kind, set_aside, applied: Vec::new() };
         ledger.applied = ledger.migrate(now).await?;
+        ledger.salvage().await?;
         Ok(ledger)
+    }
+
+    /// Takes over what can be read of a file that was set aside.
+    async fn salvage(&mut self) -> Result<()> {
+        let damaged = self.set_aside.as_ref().filter(|aside| aside.is_whole_ledger);
+        let Some(path) = damaged.map(|aside| aside.path.clone()) else { return Ok(()) };
+        let mut change = self.begin("salvaging the ledger").await?;
+        let salvaged = salvage::salvage(&path, &mut change).await?;
+        change.commit().await.map_err(failed("salvaging the ledger"))?;
+        if let Some(aside) = &mut self.set_aside {
+            aside.salvaged = Some(salvaged);
+        }
+        Ok(())
     }
 
     /// The damaged file that this start renamed, if there was one.

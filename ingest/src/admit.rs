@@ -94,13 +94,17 @@ pub fn admit(request: Request, known: &mut Known, limits: &Limits, now: DateTime
     }
     let window = Window::new(limits, now, request.history);
     let mut out = Admitted { refused: vec![], ..Admitted::default() };
-    let Request { mut points, mut events, mut spans, refused: mut before, .. } = request;
+    let Request { mut points, mut events, mut spans, refused: mut before, places, .. } = request;
     before.sort_by_key(|refusal| refusal.index);
     let mut index = Index { before: &before, next: 0 };
+    let (mut of_points, mut of_events, mut of_spans) =
+        (places.points.iter(), places.events.iter(), places.spans.iter());
+    // What happened during a span comes with it.
+    let event_of = if spans.is_empty() { "" } else { "an event of the span: " };
 
     let (mut last, mut refused, mut n_stale) = (ptr::null(), vec![], 0);
     points.retain(|point| {
-        let at = index.next();
+        let at = of_points.next().unwrap_or_else(|| index.next());
         if point.value.to_bits() == STALE {
             n_stale += 1;
             return false;
@@ -112,13 +116,14 @@ pub fn admit(request: Request, known: &mut Known, limits: &Limits, now: DateTime
         outcome.map_err(|reason| refused.push(Refusal { index: at, reason })).is_ok()
     });
     events.retain_mut(|event| {
-        let at = index.next();
+        let at = of_events.next().unwrap_or_else(|| index.next());
         tidy(&mut event.attributes);
         let outcome = window.check("ts", event.ts).and_then(|()| check_event(event));
+        let outcome = outcome.map_err(|reason| format!("{event_of}{reason}"));
         outcome.map_err(|reason| refused.push(Refusal { index: at, reason })).is_ok()
     });
     spans.retain_mut(|span| {
-        let at = index.next();
+        let at = of_spans.next().unwrap_or_else(|| index.next());
         tidy(&mut span.attributes);
         let outcome = window.check("ts", span.ts).and_then(|()| check_span(span));
         outcome.map_err(|reason| refused.push(Refusal { index: at, reason })).is_ok()
@@ -129,7 +134,8 @@ pub fn admit(request: Request, known: &mut Known, limits: &Limits, now: DateTime
     Admitted { points, events, spans, refused, ..out }
 }
 
-/// The sender's index of each entry: those that the decoder refused are passed over.
+/// The sender's index of each entry where the decoder did not tell: each made one thing, and those
+/// that it refused are passed over.
 struct Index<'a> {
     before: &'a [Refusal],
     next: usize,

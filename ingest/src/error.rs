@@ -20,6 +20,12 @@ pub enum Error {
         /// Most bytes that are taken at once.
         limit: usize,
     },
+    /// Send the same again, faster or in parts: its body did not come in time.
+    #[error("the body did not arrive within {} s, send it faster or in parts", limit.as_secs_f32())]
+    TooSlow {
+        /// How long a body may take.
+        limit: Duration,
+    },
     /// Do not send this again: nothing of it could be read.
     #[error("{0}")]
     Malformed(String),

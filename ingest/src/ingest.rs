@@ -192,10 +192,12 @@ impl Ingest {
         now: DateTime<Utc>,
     ) -> Result<Receipt> {
         let (fingerprint, at) = (request.fingerprint, now.timestamp_micros());
+        let is_whole_or_nothing = request.is_whole_or_nothing;
         self.latest.fetch_max(at, Ordering::Relaxed);
         let admitted = self.admit(request, tenant, now);
         let (rows, refused) = into_rows(admitted)?;
-        let (accepted, n_refused) = (rows.n_rows(), refused.len() as u64);
+        let n_refused = refused.len() as u64;
+        let accepted = if is_whole_or_nothing && n_refused > 0 { 0 } else { rows.n_rows() };
         let mut receipt = Receipt { accepted, refused, repeated: false };
         if accepted > 0 {
             let claim = match fingerprint.map(|fingerprint| repeat::key(fingerprint, tenant)) {

@@ -18,6 +18,7 @@
 //! This crate knows nothing of HTTP servers, SQL, or what a value means. It reads no clock.
 
 pub mod admit;
+pub mod apart;
 mod buffer;
 pub mod collector;
 mod columns;
@@ -32,6 +33,7 @@ mod journey;
 mod merge;
 mod once;
 pub mod pace;
+pub mod place;
 mod read;
 pub mod receive;
 pub mod request;

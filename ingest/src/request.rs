@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use data::{Event, Point, Span};
 use serde::Serialize;
 
-use crate::Error;
+use crate::{Error, place::Places};
 
 /// Keeps the hashes of keys apart from those of bodies.
 const KEY_SEED: u64 = 0x6b65_7973;
@@ -26,6 +26,10 @@ pub struct Request {
     pub fingerprint: Option<u128>,
     /// It is history: points of any age since 1900 are taken.
     pub history: bool,
+    /// From which entry of the sender everything here was made.
+    pub places: Places,
+    /// If anything is refused, nothing is taken.
+    pub is_whole_or_nothing: bool,
 }
 
 impl Request {
@@ -59,10 +63,18 @@ pub struct Refusal {
 pub struct Receipt {
     /// How many entries are on disk.
     pub accepted: usize,
-    /// Every entry that was not taken.
+    /// Everything that was not taken, by index.
     pub refused: Vec<Refusal>,
     /// The same body arrived before; it was not written again.
     pub repeated: bool,
+}
+
+impl Receipt {
+    /// How many of the sender's entries were not taken, or not whole: several refusals may be about
+    /// one of them.
+    pub fn n_entries_refused(&self) -> usize {
+        self.refused.chunk_by(|a, b| a.index == b.index).count()
+    }
 }
 
 /// Where requests go: [`Ingest`](crate::Ingest) with a clock.

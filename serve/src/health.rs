@@ -1,6 +1,6 @@
 //! How the configured components are: each check is one number over a window, from SQL.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use analytics::{
     Engine,
@@ -30,6 +30,10 @@ use crate::config::{Aggregation, Check, Component};
 pub struct Checked {
     /// The metric.
     pub metric: String,
+    /// Labels that its series must have: what tells two checks of a metric apart.
+    pub labels: BTreeMap<String, String>,
+    /// How the points of the window became one number.
+    pub aggregation: Aggregation,
     /// ok, warning, critical or unknown.
     pub outcome: &'static str,
     /// What was measured over the window; absent when nothing was.
@@ -40,6 +44,13 @@ pub struct Checked {
     pub critical: f64,
     /// Its share in the score, relative to the other checks.
     pub weight: f64,
+    /// How many points of the score it brings, before a critical check caps it; absent while the check is
+    /// unknown, which counts neither way. All of a component add up to its score, or to what is capped.
+    pub contribution: Option<f64>,
+    /// How many it would bring if it were ok.
+    pub contribution_max: Option<f64>,
+    /// What the score would be without this check; absent if nothing else is known.
+    pub score_without: Option<f64>,
 }
 
 /// A component with what its checks found.
@@ -73,18 +84,42 @@ pub async fn examine(
             outcomes.push((outcome, check.weight));
             checks.push(Checked {
                 metric: check.metric.clone(),
+                labels: check.labels.clone(),
+                aggregation: check.aggregation,
                 outcome: word(outcome),
                 value,
                 warning: check.warning,
                 critical: check.critical,
                 weight: check.weight,
+                contribution: None,
+                contribution_max: None,
+                score_without: None,
             });
         }
+        explain(&mut checks, &outcomes);
         let (score, state) = health::score(&outcomes);
         let state = recorded(state).as_str();
         all.push(Examined { component: component.name.clone(), state, score, checks });
     }
     Ok(all)
+}
+
+/// Says of each check what it does to the score.
+fn explain(checks: &mut [Checked], outcomes: &[(Outcome, f64)]) {
+    let weight = |(outcome, weight): &(Outcome, f64)| match outcome {
+        Outcome::Unknown => 0.0,
+        _ => *weight,
+    };
+    let total: f64 = outcomes.iter().map(weight).sum();
+    for (n, check) in checks.iter_mut().enumerate() {
+        let others: Vec<_> = [&outcomes[..n], &outcomes[n + 1..]].concat();
+        check.score_without = health::score(&others).0;
+        // Alone, a check scores what its outcome is worth.
+        let worth = health::score(&[(outcomes[n].0, 1.0)]).0;
+        let share = weight(&outcomes[n]) / total;
+        check.contribution = worth.map(|worth| worth * share).filter(|it| it.is_finite());
+        check.contribution_max = check.contribution.map(|_| 100.0 * share);
+    }
 }
 
 /// Examines, records the states in the ledger, and hands over what was found.
@@ -235,5 +270,60 @@ fn recorded(state: health::State) -> State {
         health::State::Degraded => State::Degraded,
         health::State::Unhealthy => State::Unhealthy,
         health::State::Unknown => State::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Contribution, the most it could be, and the score without, of each check; and the score.
+    fn check(outcomes: &[(Outcome, f64)], expected: &[[Option<f64>; 3]], score: Option<f64>) {
+        let blank = |_: &(Outcome, f64)| Checked {
+            metric: "m".to_owned(),
+            labels: BTreeMap::new(),
+            aggregation: Aggregation::Mean,
+            outcome: "ok",
+            value: None,
+            warning: 1.0,
+            critical: 2.0,
+            weight: 1.0,
+            contribution: None,
+            contribution_max: None,
+            score_without: None,
+        };
+        let mut checks: Vec<_> = outcomes.iter().map(blank).collect();
+        explain(&mut checks, outcomes);
+        let found: Vec<_> = checks
+            .iter()
+            .map(|it| [it.contribution, it.contribution_max, it.score_without])
+            .collect();
+        assert_eq!(found, expected);
+        assert_eq!(health::score(outcomes).0, score);
+    }
+
+    #[test]
+    fn contributions_add_up_to_the_score() {
+        use Outcome::{Ok, Unknown, Warning};
+        check(
+            &[(Ok, 3.0), (Warning, 1.0), (Unknown, 9.0)],
+            &[
+                [Some(75.0), Some(75.0), Some(60.0)],
+                [Some(15.0), Some(25.0), Some(100.0)],
+                [None, None, Some(90.0)],
+            ],
+            Some(90.0),
+        );
+        check(&[(Unknown, 1.0)], &[[None, None, None]], None);
+    }
+
+    #[test]
+    fn a_critical_check_brings_nothing_and_without_it_there_is_no_cap() {
+        use Outcome::{Critical, Ok};
+        check(
+            &[(Ok, 3.0), (Critical, 1.0)],
+            &[[Some(75.0), Some(75.0), Some(0.0)], [Some(0.0), Some(25.0), Some(100.0)]],
+            Some(49.0),
+        );
     }
 }

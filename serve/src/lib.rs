@@ -4,6 +4,7 @@ pub mod clock;
 mod collect;
 pub mod config;
 pub mod delivery;
+pub mod faults;
 pub mod forecast;
 pub mod foresight;
 pub mod healing;
@@ -25,6 +26,7 @@ use std::{
 
 use analytics::{Engine, Limits};
 use anyhow::{Context, bail};
+use axum::middleware::from_fn_with_state;
 use chrono::TimeDelta;
 use config::{Config, Listen};
 use data::{
@@ -37,7 +39,10 @@ use ingest::{Ingest, Settings, receive::otlp::grpc::Receiver};
 use state::{Clocked, Decoders, State};
 use tasks::Tasks;
 use tokio::net::TcpListener;
-use tonic::transport::{Server, server::TcpIncoming};
+use tonic::{
+    service::Routes,
+    transport::{Server, server::TcpIncoming},
+};
 use url::Url;
 use uuid::Uuid;
 
@@ -115,7 +120,8 @@ pub async fn open(config: Config, tasks: &Tasks) -> anyhow::Result<State> {
     let ledger = Arc::new(open_ledger(&config).await?);
     if let Some(aside) = ledger.set_aside() {
         let (path, why) = (aside.path.display().to_string(), format!("ledger: {}", aside.reason));
-        lake.report(Damage { path, why, n_rows: None, at: clock::now() }).await;
+        let n_rows = aside.salvaged.and_then(|salvaged| salvaged.lost());
+        lake.report(Damage { path, why, n_rows, at: clock::now() }).await;
     }
     let worth = config.health.component.iter().map(|it| (it.name.clone(), it.criticality));
     ledger.keep_criticality(&worth.collect::<Vec<_>>()).await.context("writing the ledger")?;
@@ -125,6 +131,7 @@ pub async fn open(config: Config, tasks: &Tasks) -> anyhow::Result<State> {
     let engine = engine.with_ledger(beside)?;
     let decoders = Arc::new(Decoders::new(config.http.body_bytes_max));
     let outbox = delivery::start(&config, &ledger, tasks).await?;
+    let gate = Arc::new(http::gate::Gate::new(&config.http));
     let config = Arc::new(config);
     Ok(State {
         healing: Arc::new(healing::Healing::new(&config, &ledger, &ingest)),
@@ -137,6 +144,8 @@ pub async fn open(config: Config, tasks: &Tasks) -> anyhow::Result<State> {
         outlook: Arc::default(),
         outbox,
         decoders,
+        gate,
+        traffic: Arc::default(),
         answers: Arc::default(),
         watch: Arc::default(),
     })
@@ -214,7 +223,14 @@ async fn open_ledger(config: &Config) -> anyhow::Result<Ledger> {
     let now = clock::now();
     let ledger = Ledger::open(&config.ledger_url(), now).await.context("opening the ledger")?;
     if let Some(aside) = ledger.set_aside() {
-        tracing::error!("the ledger was damaged and is set aside: {}", aside.reason);
+        let salvaged = aside.salvaged.unwrap_or_default();
+        tracing::error!(
+            n_kept = salvaged.n_kept,
+            n_lost = salvaged.n_lost,
+            is_partial = salvaged.is_partial,
+            "the ledger was damaged and is set aside; what could be read goes on: {}",
+            aside.reason
+        );
     }
     if let Some(key) = &config.http.admin_key {
         let new = NewKey {
@@ -373,10 +389,11 @@ async fn serve_grpc(config: &Config, state: &State, tasks: &Tasks) -> anyhow::Re
     let authorize = http::auth::for_grpc(Arc::clone(&state.ledger));
     let sink = Arc::new(Clocked(Arc::clone(&state.ingest)));
     let receiver = Receiver::new(sink, authorize, config.http.body_bytes_max);
-    let server = Server::builder()
-        .add_service(receiver.metrics())
-        .add_service(receiver.logs())
-        .add_service(receiver.traces());
+    let services =
+        Routes::new(receiver.metrics()).add_service(receiver.logs()).add_service(receiver.traces());
+    let gate = from_fn_with_state(Arc::clone(&state.gate), http::gate::grpc);
+    let services = services.prepare().into_axum_router().layer(gate);
+    let server = Server::builder().add_routes(services.into());
     let stopping = tasks.stopping();
     tasks.spawn(async move {
         let end = stopping.cancelled_owned();

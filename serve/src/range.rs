@@ -103,21 +103,34 @@ impl Question {
     /// # Errors
     /// When what is in memory cannot be read.
     pub fn sql(&self, ingest: &Ingest) -> Result<String, ingest::Error> {
+        self.select(ingest, "", "")
+    }
+
+    /// The same with a last column `labels`.
+    ///
+    /// # Errors
+    /// As [`Question::sql`].
+    pub fn sql_with_labels(&self, ingest: &Ingest) -> Result<String, ingest::Error> {
+        self.select(ingest, ", labels", ", first_value(labels) as labels")
+    }
+
+    /// `each` is read of every row besides, and `one` of all that share a bucket.
+    fn select(&self, ingest: &Ingest, each: &str, one: &str) -> Result<String, ingest::Error> {
         let Resolution::Means(table, seconds) = self.resolution else {
             let all = [self.from.timestamp_micros()..self.to.timestamp_micros() + 1];
-            let rows = self.samples(&all);
+            let rows = self.samples(&all, each);
             return Ok(format!(
-                "select ts, metric, service, host, series, sum as value, count, min, max, last \
+                "select ts, metric, service, host, series, sum as value, count, min, max, last{each} \
                  from ({rows}) order by series, ts"
             ));
         };
         let (rolled, rest) = self.split(ingest, table)?;
-        let parts = [self.rollup(table, &rolled), self.samples(&rest)];
+        let parts = [self.rollup(table, &rolled, each), self.samples(&rest, each)];
         let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
         Ok(format!(
             "select bucket as ts, metric, service, host, series, sum(sum) / sum(count) as value, \
              sum(count) as count, min(min) as min, max(max) as max, \
-             last_value(last order by ts) as last \
+             last_value(last order by ts) as last{one} \
              from (select *, time_bucket('{seconds} seconds', ts) as bucket from ({})) \
              group by series, metric, service, host, bucket order by series, bucket",
             parts.join(" union all ")
@@ -149,18 +162,18 @@ impl Question {
         Ok((rolled, rest))
     }
 
-    fn samples(&self, parts: &[Range<i64>]) -> String {
+    fn samples(&self, parts: &[Range<i64>], each: &str) -> String {
         let Some(condition) = self.condition(parts) else { return String::new() };
         format!(
             "select ts, metric, service, host, series, cast(1 as bigint) as count, value as sum, \
-             value as min, value as max, value as last from samples where {condition}"
+             value as min, value as max, value as last{each} from samples where {condition}"
         )
     }
 
-    fn rollup(&self, table: Table, parts: &[Range<i64>]) -> String {
+    fn rollup(&self, table: Table, parts: &[Range<i64>], each: &str) -> String {
         let Some(condition) = self.condition(parts) else { return String::new() };
         format!(
-            "select ts, metric, service, host, series, count, sum, min, max, last from {table} \
+            "select ts, metric, service, host, series, count, sum, min, max, last{each} from {table} \
              where {condition}"
         )
     }

@@ -18,6 +18,7 @@ use crate::{
     forecast::Outlook,
     foresight::{anomaly::Watch, cache::Cache},
     healing::Healing,
+    http::{gate::Gate, traffic::Traffic},
     tasks::Tasks,
 };
 
@@ -42,6 +43,10 @@ pub struct State {
     pub outbox: Outbox,
     /// Decoders that remember series between requests.
     pub decoders: Arc<Decoders>,
+    /// What may be in hand at once.
+    pub gate: Arc<Gate>,
+    /// What was answered so far.
+    pub traffic: Arc<Traffic>,
     /// Incidents, and what is done about them.
     pub healing: Arc<Healing>,
     /// Answers that took long to work out.

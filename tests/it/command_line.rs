@@ -100,6 +100,41 @@ fn a_wrong_setting_is_named_with_what_was_probably_meant() {
     }
 }
 
+#[test]
+fn what_run_would_refuse_is_named_by_check_and_config() {
+    let home = Home::new().unwrap();
+    let path = home.path().join("wrong.toml");
+    let text = "[[collect.http]]\nname = \"x\"\nurl = \"ftp://x\"\n\
+                [[delivery.destination]]\nname = \"pager\"\nkind = \"pigeon\"\n";
+    std::fs::write(&path, text).unwrap();
+    let path = path.to_str().unwrap();
+    let refused = run(&home, &["config", "--config", path]).unwrap_err();
+    assert!(refused.contains("collect.http[0]") && refused.contains("`pager`"), "{refused}");
+    let refused = run(&home, &["check", "--config", path]).unwrap_err();
+    assert!(refused.contains("2 faults"), "{refused}");
+    std::fs::write(path, "[[collect.tcp]]\nname = \"x\"\nhost = \"h\"\nport = 1\n").unwrap();
+    run(&home, &["config", "--config", path]).unwrap();
+    run(&home, &["check", "--config", path]).unwrap();
+}
+
+#[tokio::test]
+async fn a_key_may_end_and_what_is_done_to_keys_is_written_down() {
+    let home = Home::new().unwrap();
+    let key = run(&home, &["key", "create", "guest", "--expires-in", "1d"]).unwrap();
+    assert!(key.starts_with("pn_"), "{key}");
+    let listed = run(&home, &["key", "list"]).unwrap();
+    assert!(listed.contains("guest  valid, expires 20"), "{listed}");
+    run(&home, &["key", "revoke", "guest"]).unwrap();
+    run(&home, &["key", "revoke", "guest"]).unwrap_err();
+    let refused = run(&home, &["key", "create", "x", "--expires-in", "soon"]).unwrap_err();
+    assert!(refused.contains("expected one like"), "{refused}");
+    let path = home.path().join("lake/ledger.db").display().to_string();
+    let ledger = data::ledger::Ledger::open(&path, Utc::now()).await.unwrap();
+    let audited = ledger.audited(10).await.unwrap();
+    let done: Vec<_> = audited.iter().map(|it| format!("{}: {}", it.who, it.what)).collect();
+    assert_eq!(done, ["command line: revoke key", "command line: create key"]);
+}
+
 /// What it printed, or what it complained about.
 fn run(home: &Home, arguments: &[&str]) -> Result<String, String> {
     let mut command = program().unwrap();

@@ -11,6 +11,7 @@ mod clients;
 mod collectors;
 mod command_line;
 mod crash;
+mod crowd;
 mod delivery;
 mod failing_store;
 mod forecast;

@@ -12,7 +12,7 @@ use std::{
 use chrono::{DateTime, Utc};
 use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Connection, Executor, Transaction};
 
-use super::{failed, get, wal};
+use super::{Salvaged, failed, get, wal};
 use crate::{Error, Result};
 
 /// How the result codes for a damaged file begin: `SQLITE_CORRUPT`, `SQLITE_NOTADB`.
@@ -31,6 +31,10 @@ pub struct SetAside {
     pub reason: String,
     /// Its size in bytes.
     pub n_bytes: u64,
+    /// It is the ledger itself, and not only its log.
+    pub(super) is_whole_ledger: bool,
+    /// What the new ledger has of it.
+    pub salvaged: Option<Salvaged>,
 }
 
 /// Makes ready the place for a ledger.
@@ -56,7 +60,8 @@ fn copy_damaged_log(path: &Path, now: DateTime<Utc>) -> io::Result<Option<SetAsi
     let copy = beside(&log, &damaged(now));
     let n_bytes = fs::copy(&log, &copy)?;
     fs::File::open(&copy)?.sync_all()?;
-    Ok(Some(SetAside { path: copy, reason, n_bytes }))
+    let (is_whole_ledger, salvaged) = (false, None);
+    Ok(Some(SetAside { path: copy, reason, n_bytes, is_whole_ledger, salvaged }))
 }
 
 /// What is wrong with the file, if anything.
@@ -191,7 +196,7 @@ fn rename(path: &Path, reason: String, now: DateTime<Utc>) -> io::Result<SetAsid
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::File::open(folder)?.sync_all()?;
     }
-    Ok(SetAside { path: to, reason, n_bytes })
+    Ok(SetAside { path: to, reason, n_bytes, is_whole_ledger: true, salvaged: None })
 }
 
 fn beside(path: &Path, tail: &str) -> PathBuf {

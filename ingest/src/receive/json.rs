@@ -13,6 +13,11 @@
 //! entry happened `now`. `metric` and `value` are required, and so is `body` or `name`; the rest is
 //! optional. A bad entry is refused by its index and names its field; entries are read one at a
 //! time, so a large body never becomes a large tree.
+//!
+//! A body that is not JSON is looked at a second time: a bare `NaN` or `Infinity`, as Python writes
+//! them, costs the entry that it stands in, and a bad line of NDJSON costs this line.
+
+mod lenient;
 
 use std::{fmt, sync::Arc};
 
@@ -56,6 +61,9 @@ fn sample(fields: &mut Fields<'_>) -> Result<(Series, i64, f64), String> {
     let metric = metric.ok_or("`metric` is missing, expected a name")?;
     let value = match fields.take("value") {
         Some(Value::Number(number)) => number.as_f64().ok_or("`value` does not fit a double")?,
+        Some(Value::String(text)) if lenient::BARE.contains(&text.as_str()) => {
+            return Err(format!("`value` must be a finite number, not {text}"));
+        }
         _ => return Err("`value` must be a number".to_owned()),
     };
     let (service, host) = (fields.text("service")?, fields.text("host")?);
@@ -196,35 +204,102 @@ fn read(
     format: Format,
     mut take: impl FnMut(&mut Fields<'_>, &mut Request) -> Result<(), String>,
 ) -> Result<Request, Error> {
-    let mut request = Request::default();
-    let (mut index, mut timeless) = (0, false);
-    let mut entry = |value: Value| {
-        let taken = match value {
-            Value::Object(map) => {
-                let now = now.timestamp_micros();
-                take(&mut Fields { map, now, timeless: &mut timeless }, &mut request)
-            }
-            _ => Err("an entry must be an object".to_owned()),
+    let take: &mut Take<'_> = &mut take;
+    let mut batch = Batch::new(list, now);
+    if let Err(error) = batch.documents(body, take)? {
+        let spelled = lenient::spell_out(body);
+        let body = spelled.as_deref().unwrap_or(body);
+        batch = Batch::new(list, now);
+        let mended = match spelled.is_some() {
+            true => batch.documents(body, take)?.is_ok(),
+            false => false,
         };
-        if let Err(reason) = taken {
-            request.refused.push(Refusal { index, reason });
+        if !mended {
+            let lines = lenient::lines(body).ok_or_else(|| not_json(&error))?;
+            batch = Batch::new(list, now);
+            for (number, line) in lines {
+                if let Err(error) = batch.documents(line, take)? {
+                    batch.refuse(format!("line {} is not JSON: {error}", number + 1));
+                }
+            }
         }
-        index += 1;
-        index <= MAX_ENTRIES
-    };
-    let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let mut entries = Entries { list, entry: &mut entry, full: false };
-    while deserializer.end().is_err() {
-        let read = Document(&mut entries).deserialize(&mut deserializer);
-        if entries.full {
-            return Err(too_many_entries());
-        }
-        read.map_err(|error| Error::Malformed(format!("the body is not JSON: {error}")))?;
     }
-    if !timeless {
+    let mut request = batch.request;
+    if !batch.timeless {
         request.fingerprint = Some(fingerprint(format, 0, body));
     }
     Ok(request)
+}
+
+fn not_json(error: &serde_json::Error) -> Error {
+    Error::Malformed(format!("the body is not JSON: {error}"))
+}
+
+/// Makes of an entry what goes into the request.
+type Take<'a> = dyn FnMut(&mut Fields<'_>, &mut Request) -> Result<(), String> + 'a;
+
+/// A body being read.
+struct Batch {
+    list: &'static str,
+    request: Request,
+    now: i64,
+    /// Of the next entry.
+    index: usize,
+    /// Some entry had no timestamp.
+    timeless: bool,
+}
+
+impl Batch {
+    fn new(list: &'static str, now: DateTime<Utc>) -> Self {
+        let now = now.timestamp_micros();
+        Self { list, request: Request::default(), now, index: 0, timeless: false }
+    }
+
+    /// Reads one JSON value after the other; the inner error says where that failed.
+    fn documents(
+        &mut self,
+        body: &[u8],
+        take: &mut Take<'_>,
+    ) -> Result<Result<(), serde_json::Error>, Error> {
+        let mut deserializer = serde_json::Deserializer::from_slice(body);
+        let list = self.list;
+        let mut entry = |value| self.entry(value, take);
+        let mut entries = Entries { list, entry: &mut entry, full: false };
+        while deserializer.end().is_err() {
+            let read = Document(&mut entries).deserialize(&mut deserializer);
+            if entries.full {
+                return Err(too_many_entries());
+            }
+            if read.is_err() {
+                return Ok(read);
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// Takes or refuses an entry; false when it was one too many.
+    fn entry(&mut self, value: Value, take: &mut Take<'_>) -> bool {
+        let Value::Object(map) = value else {
+            self.refuse("an entry must be an object".to_owned());
+            return self.index <= MAX_ENTRIES;
+        };
+        let (n_points, n_events) = (self.request.points.len(), self.request.events.len());
+        let mut fields = Fields { map, now: self.now, timeless: &mut self.timeless };
+        if let Err(reason) = take(&mut fields, &mut self.request) {
+            self.refuse(reason);
+            return self.index <= MAX_ENTRIES;
+        }
+        let Request { points, events, places, .. } = &mut self.request;
+        places.points.put(points.len() - n_points, self.index);
+        places.events.put(events.len() - n_events, self.index);
+        self.index += 1;
+        self.index <= MAX_ENTRIES
+    }
+
+    fn refuse(&mut self, reason: String) {
+        self.request.refused.push(Refusal { index: self.index, reason });
+        self.index += 1;
+    }
 }
 
 /// Hands entries on, one at a time.
@@ -306,152 +381,4 @@ impl<'de> Visitor<'de> for List<'_, '_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn now() -> DateTime<Utc> {
-        DateTime::from_timestamp(1_700_000_000, 0).unwrap()
-    }
-
-    #[track_caller]
-    fn check(body: &str, expected: &str) {
-        let request = samples(body.as_bytes(), now()).unwrap();
-        let points =
-            request.points.iter().map(|p| format!("{:?} {} {}\n", p.series, p.ts, p.value));
-        let refused =
-            request.refused.iter().map(|r| format!("refused {}: {}\n", r.index, r.reason));
-        assert_eq!(points.chain(refused).collect::<String>(), expected);
-    }
-
-    #[test]
-    fn an_object_an_array_and_lines_hold_the_same() {
-        let entry = r#"{"metric":"m","ts":1700000000,"value":1,"service":"s","host":"h","labels":{"a":"b","n":1}}"#;
-        let expected = "m{service=\"s\",host=\"h\",a=\"b\",n=\"1\"} 1700000000000000 1\n".repeat(2);
-        check(&format!("{{\"samples\":[{entry},{entry}]}}"), &expected);
-        check(&format!("[{entry},{entry}]"), &expected);
-        check(&format!("{entry}\n{entry}\n"), &expected);
-    }
-
-    #[test]
-    fn every_way_to_say_when_is_read() {
-        for ts in [
-            "\"2023-11-14T22:13:20Z\"",
-            "\"2023-11-14T23:13:20.000+01:00\"",
-            "1700000000",
-            "1700000000.0",
-            "1700000000000",
-            "1700000000000000",
-            "1700000000000000000",
-            "null",
-        ] {
-            let body = format!(r#"[{{"metric":"m","value":1,"ts":{ts}}}]"#);
-            check(&body, "m{} 1700000000000000 1\n");
-        }
-        check(
-            r#"[{"metric":"m","value":1,"ts":"0001-01-01T00:00:00Z"},
-                {"metric":"m","value":2,"ts":"9999-12-31T23:59:59Z"}]"#,
-            "m{} -62135596800000000 1\nm{} 253402300799000000 2\n",
-        );
-    }
-
-    #[test]
-    fn a_bad_entry_is_refused_and_names_its_field() {
-        let ts = "`ts` must be RFC 3339, like 2026-03-09T14:00:00Z, or a number since the epoch";
-        for (entry, reason) in [
-            ("7", "an entry must be an object"),
-            (r#"{"value":1}"#, "`metric` is missing, expected a name"),
-            (r#"{"metric":5,"value":1}"#, "`metric` must be a string"),
-            (r#"{"metric":"m"}"#, "`value` must be a number"),
-            (r#"{"metric":"m","value":"1"}"#, "`value` must be a number"),
-            (r#"{"metric":"m","value":1,"ts":"today"}"#, ts),
-            (r#"{"metric":"m","value":1,"ts":1e300}"#, ts),
-            (r#"{"metric":"m","value":1,"labels":[]}"#, "`labels` must be an object of strings"),
-            (r#"{"metric":"m","value":1,"labels":{"a":{}}}"#, "`labels.a` must be a string"),
-            (
-                r#"{"metric":"m","value":1,"lables":{}}"#,
-                "`lables` is not a field, expected metric, ts, value, service, host and labels",
-            ),
-        ] {
-            let body = format!(r#"[{{"metric":"good","value":1,"ts":0}},{entry}]"#);
-            check(&body, &format!("good{{}} 0 1\nrefused 1: {reason}\n"));
-        }
-    }
-
-    #[test]
-    fn a_syntax_error_says_where() {
-        let error = samples(b"[\n  {\"metric\": }]", now()).unwrap_err();
-        let expected = "the body is not JSON: expected value at line 2 column 14";
-        assert_eq!(error.to_string(), expected);
-    }
-
-    #[test]
-    fn an_empty_body_holds_nothing() {
-        check("", "");
-        check("[]", "");
-        check("{\"samples\":[]}", "");
-    }
-
-    #[test]
-    fn points_of_a_series_share_it() {
-        let body = br#"[{"metric":"m","value":1},{"metric":"m","value":2}]"#;
-        let request = samples(body, now()).unwrap();
-        assert!(Arc::ptr_eq(&request.points[0].series, &request.points[1].series));
-        assert_eq!(request.fingerprint, None);
-    }
-
-    #[test]
-    fn an_event_needs_a_name_or_a_body() {
-        let body = br#"{"events":[
-            {"name":"deploy","ts":0,"severity":"WARN","attributes":{"version":"1.2"}},
-            {"body":"hello","ts":0,"severity":9},
-            {"ts":0},
-            {"name":"x","severity":25}]}"#;
-        let request = events(body, now()).unwrap();
-        let deploy = Event {
-            name: "deploy".into(),
-            severity: Some(13),
-            attributes: vec![("version".into(), "1.2".into())],
-            ..Event::default()
-        };
-        let hello = Event {
-            name: "log".into(),
-            severity: Some(9),
-            body: "hello".into(),
-            ..Event::default()
-        };
-        assert_eq!(request.events, [deploy, hello]);
-        assert_eq!(request.refused.iter().map(|r| r.index).collect::<Vec<_>>(), [2, 3]);
-    }
-
-    #[test]
-    fn a_body_cut_anywhere_is_malformed() {
-        let body = br#"{"samples":[{"metric":"m","value":1.5,"ts":0,"labels":{"a":"b"}}]}"#;
-        for n in 1..body.len() {
-            assert!(matches!(samples(&body[..n], now()), Err(Error::Malformed(_))), "{n}");
-        }
-    }
-
-    #[test]
-    fn deep_nesting_is_malformed() {
-        let body = "[".repeat(1_000_000);
-        assert!(matches!(samples(body.as_bytes(), now()), Err(Error::Malformed(_))));
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_never_panic(bytes: Vec<u8>) {
-            let _samples = samples(&bytes, now());
-            let _events = events(&bytes, now());
-        }
-
-        #[test]
-        fn any_number_as_a_moment_never_panics(ts: f64, n: i64) {
-            for ts in [ts.to_string(), n.to_string()] {
-                let body = format!(r#"[{{"metric":"m","value":1,"ts":{ts}}}]"#);
-                let _outcome = samples(body.as_bytes(), now());
-            }
-        }
-    }
-}
+mod tests;

@@ -225,6 +225,7 @@ impl Batch<'_> {
             }
         }
         let ts = self.timestamp(rest.trim_ascii())?;
+        self.request.places.points.put(self.fields.len(), number);
         let fields = self.fields.drain(..).map(|(series, value)| Point { series, ts, value });
         self.request.points.extend(fields);
         for name in strings {

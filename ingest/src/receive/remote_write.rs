@@ -188,6 +188,7 @@ impl Batch<'_> {
                 return Err(too_many_entries());
             }
             let entry = value.bytes(number).map_err(malformed)?;
+            let before = self.request.points.len();
             let taken = if number == layout.samples {
                 let sample = Sample::read(entry).map_err(malformed)?;
                 self.sent.samples += 1;
@@ -200,6 +201,7 @@ impl Batch<'_> {
             if let Err(reason) = taken {
                 self.request.refused.push(Refusal { index: self.index, reason });
             }
+            self.request.places.points.put(self.request.points.len() - before, self.index);
             self.index += 1;
         }
         Ok(())

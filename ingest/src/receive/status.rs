@@ -5,6 +5,7 @@
 //! | all taken | 200 | 204 | 204 | 200 |
 //! | some refused | 200, lists them | 400, the rest is kept | 400, the rest is kept | 200, `partialSuccess` |
 //! | busy | 429 | 503 | 503 | 503 |
+//! | too slow | 408 | 503 | 503 | 503 |
 //! | too large | 413 | 413 | 413 | 413 |
 //! | malformed | 400 | 400 | 400 | 400 |
 //! | not supported | 415 | 415 | 415 | 415 |
@@ -12,7 +13,7 @@
 //! | any other fault | 500 | 500 | 500 | 500 |
 //!
 //! Senders drop what got a 4xx and send again what got a 5xx. Prometheus and Telegraf retry after
-//! 429 only when told to, so they hear 503. Busy and unavailable carry `Retry-After` in seconds.
+//! 429 only when told to, so they hear 503. Busy, too slow and unavailable carry `Retry-After` in seconds.
 //! A fault of the storage never shows its cause.
 
 use std::time::Duration;
@@ -24,7 +25,13 @@ use super::{
     otlp::{Encoding, Signal, reply},
     remote_write::{Sent, Version},
 };
-use crate::{Error, Receipt};
+use crate::{Error, Receipt, Refusal};
+
+/// How many lines of line protocol are named one by one; the rest is counted.
+const LINES_QUOTED: usize = 100;
+
+/// How long to wait when a body came too slowly.
+const SLOW_RETRY: Duration = Duration::from_secs(1);
 
 /// How long to wait when storage is unavailable; it does not say itself.
 const STORAGE_RETRY: Duration = Duration::from_secs(5);
@@ -54,6 +61,7 @@ impl Answer {
     fn retry_after(mut self, error: &Error) -> Self {
         let wait = match error {
             Error::Busy { retry_after } => Some(*retry_after),
+            Error::TooSlow { .. } => Some(SLOW_RETRY),
             Error::Storage(_) if self.status == StatusCode::SERVICE_UNAVAILABLE => {
                 Some(STORAGE_RETRY)
             }
@@ -91,6 +99,7 @@ pub fn json(outcome: &Result<Receipt, Error>) -> Answer {
         Err(error) => {
             let status = match error {
                 Error::Busy { .. } => StatusCode::TOO_MANY_REQUESTS,
+                Error::TooSlow { .. } => StatusCode::REQUEST_TIMEOUT,
                 error => status(error),
             };
             let body = json!({
@@ -107,7 +116,7 @@ pub fn json(outcome: &Result<Receipt, Error>) -> Answer {
 /// Answers a remote write. Version 2 also wants to know how many samples were written.
 pub fn remote_write(version: Version, outcome: &Result<Receipt, Error>, sent: Sent) -> Answer {
     let mut answer = match outcome {
-        Ok(receipt) => match refusals(receipt) {
+        Ok(receipt) => match reply::summary(receipt) {
             None => Answer::empty(),
             Some(text) => Answer::new(StatusCode::BAD_REQUEST, "text/plain", text),
         },
@@ -132,7 +141,7 @@ pub struct Written {
 impl Written {
     /// Refusals count against the samples first, and then against the histograms.
     pub fn of(sent: Sent, receipt: &Receipt) -> Self {
-        let refused = receipt.refused.len();
+        let refused = receipt.n_entries_refused();
         let samples = sent.samples.saturating_sub(refused);
         let more = refused.saturating_sub(sent.samples);
         Self { samples, histograms: sent.histograms.saturating_sub(more) }
@@ -148,22 +157,45 @@ impl Written {
     }
 }
 
-/// Answers a write of line protocol, in the words of the API that was spoken.
+/// Answers a write of line protocol, in the words of the API that was spoken. Lines count from 1.
 pub fn influx(api: InfluxApi, outcome: &Result<Receipt, Error>) -> Answer {
     match outcome {
-        Ok(receipt) => match refusals(receipt) {
-            None => Answer::empty(),
-            Some(text) => {
-                let message = format!("partial write: {text} dropped={}", receipt.refused.len());
-                let line = receipt.refused.first().map(|first| first.index + 1);
-                influx_error(api, StatusCode::BAD_REQUEST, &message, line)
+        Ok(receipt) => {
+            let line = |it: &Refusal| format!("line {}: {}", it.index + 1, bare_reason(it));
+            match reply::quote(receipt, LINES_QUOTED, line) {
+                None => Answer::empty(),
+                Some(text) => {
+                    let dropped = receipt.n_entries_refused();
+                    let message = format!("partial write: {text} dropped={dropped}");
+                    influx_error(api, StatusCode::BAD_REQUEST, &message, Some(receipt))
+                }
             }
-        },
+        }
         Err(error) => influx_error(api, status(error), &detail(error), None).retry_after(error),
     }
 }
 
-fn influx_error(api: InfluxApi, status: StatusCode, message: &str, line: Option<usize>) -> Answer {
+/// The reason without the number of its line, which the decoder puts in front.
+fn bare_reason(refusal: &Refusal) -> &str {
+    let numbered = refusal.reason.strip_prefix("line ").and_then(|rest| rest.split_once(": "));
+    match numbered {
+        Some((number, reason)) if number.parse() == Ok(refusal.index + 1) => reason,
+        _ => &refusal.reason,
+    }
+}
+
+/// The lines that were refused, as version 3 lists them.
+fn bad_lines(receipt: &Receipt) -> serde_json::Value {
+    let bad = |it: &Refusal| json!({"line_number": it.index + 1, "error_message": bare_reason(it)});
+    receipt.refused.iter().take(LINES_QUOTED).map(bad).collect()
+}
+
+fn influx_error(
+    api: InfluxApi,
+    status: StatusCode,
+    message: &str,
+    partly: Option<&Receipt>,
+) -> Answer {
     let code = match status {
         StatusCode::BAD_REQUEST => "invalid",
         StatusCode::PAYLOAD_TOO_LARGE => "request too large",
@@ -171,13 +203,21 @@ fn influx_error(api: InfluxApi, status: StatusCode, message: &str, line: Option<
         StatusCode::SERVICE_UNAVAILABLE => "unavailable",
         _ => "internal error",
     };
-    let mut body = match api {
-        InfluxApi::V1 | InfluxApi::V3 => json!({"error": message}),
-        InfluxApi::V2 => json!({"code": code, "message": message}),
+    let body = match (api, partly) {
+        (InfluxApi::V1, _) | (InfluxApi::V3, None) => json!({"error": message}),
+        (InfluxApi::V2, None) => json!({"code": code, "message": message}),
+        (InfluxApi::V2, Some(receipt)) => {
+            let line = receipt.refused.first().map(|first| first.index + 1);
+            json!({"code": code, "message": message, "line": line})
+        }
+        (InfluxApi::V3, Some(receipt)) => {
+            let error = match receipt.accepted {
+                0 => "parsing failed for write_lp endpoint",
+                _ => "partial write of line protocol occurred",
+            };
+            json!({"error": error, "data": bad_lines(receipt)})
+        }
     };
-    if let (InfluxApi::V2, Some(line)) = (api, line) {
-        body["line"] = line.into();
-    }
     let mut answer = Answer::new(status, "application/json", body.to_string());
     answer.headers.push(("x-influxdb-error", header(message)));
     answer
@@ -201,7 +241,7 @@ pub fn otlp(signal: Signal, encoding: Encoding, outcome: &Result<Receipt, Error>
 
 fn status(error: &Error) -> StatusCode {
     match error {
-        Error::Busy { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        Error::Busy { .. } | Error::TooSlow { .. } => StatusCode::SERVICE_UNAVAILABLE,
         Error::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         Error::Malformed(_) => StatusCode::BAD_REQUEST,
         Error::Unsupported(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -223,11 +263,6 @@ pub(super) fn detail(error: &Error) -> String {
     }
 }
 
-/// The first refusals in one sentence, `None` when there are none.
-fn refusals(receipt: &Receipt) -> Option<String> {
-    reply::summary(receipt)
-}
-
 /// A header carries one short line of visible ASCII.
 fn header(message: &str) -> String {
     let visible = |c: char| if c.is_ascii_graphic() || c == ' ' { c } else { '?' };
@@ -237,18 +272,18 @@ fn header(message: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Refusal;
 
     fn taken(n_refused: usize) -> Result<Receipt, Error> {
         let refuse = |index| Refusal { index, reason: "no".to_owned() };
         Ok(Receipt { accepted: 2, refused: (0..n_refused).map(refuse).collect(), repeated: false })
     }
 
-    fn failures() -> [(Result<Receipt, Error>, u16); 6] {
+    fn failures() -> [(Result<Receipt, Error>, u16); 7] {
         let cause = || data::Error::unavailable("writing", "disk /secret/path is full");
         [
             (Err(Error::Busy { retry_after: Duration::from_millis(1500) }), 503),
             (Err(Error::TooLarge { limit: 9 }), 413),
+            (Err(Error::TooSlow { limit: Duration::from_secs(9) }), 503),
             (Err(Error::Malformed("no".into())), 400),
             (Err(Error::Unsupported("no".into())), 415),
             (Err(Error::Storage(cause())), 503),
@@ -280,12 +315,25 @@ mod tests {
         let listed = r#"{"accepted":2,"refused":[{"index":0,"reason":"no"}],"repeated":false}"#;
         check(json(&taken(1)), 200, listed);
         check(remote_write(Version::V1, &taken(1), SENT), 400, "entry 0: no");
-        let v1 = r#"{"error":"partial write: entry 0: no dropped=1"}"#;
+        let v1 = r#"{"error":"partial write: line 1: no dropped=1"}"#;
         check(influx(InfluxApi::V1, &taken(1)), 400, v1);
-        let v2 = r#"{"code":"invalid","line":1,"message":"partial write: entry 0: no dropped=1"}"#;
+        let v2 = r#"{"code":"invalid","line":1,"message":"partial write: line 1: no dropped=1"}"#;
         check(influx(InfluxApi::V2, &taken(1)), 400, v2);
+        let v3 = r#"{"data":[{"error_message":"no","line_number":1}],"error":"partial write of line protocol occurred"}"#;
+        check(influx(InfluxApi::V3, &taken(1)), 400, v3);
         let partial = r#"{"partialSuccess":{"errorMessage":"entry 0: no","rejectedSpans":"1"}}"#;
         check(otlp(Signal::Traces, Encoding::Json, &taken(1)), 200, partial);
+    }
+
+    #[test]
+    fn every_bad_line_is_named_and_counts_once() {
+        let refuse = |index, reason: &str| Refusal { index, reason: reason.to_owned() };
+        let refused = vec![refuse(3, "line 4: a"), refuse(3, "b"), refuse(4, "line 4: c")];
+        let refused = refused.into_iter().chain((5..8).map(|index| refuse(index, "d"))).collect();
+        let answer = influx(InfluxApi::V1, &Ok(Receipt { accepted: 1, refused, repeated: false }));
+        let lines = "line 4: a; line 4: b; line 5: line 4: c; line 6: d; line 7: d; line 8: d";
+        let error = format!(r#"{{"error":"partial write: {lines} dropped=5"}}"#);
+        check(answer, 400, &error);
     }
 
     #[test]

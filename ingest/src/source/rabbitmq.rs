@@ -32,6 +32,7 @@ use super::{
     Batch, Reach, default_timeout_ms,
     http::{Ask, Client},
     http_probe::parse_url,
+    within,
 };
 use crate::{collector::Collector, request::Request};
 
@@ -125,7 +126,7 @@ impl Collector for Rabbitmq {
 
     async fn collect(&mut self, now: DateTime<Utc>) -> Result<Request, String> {
         let mut batch = Batch::new(now, Some(&self.service), None);
-        let outcome = self.ask(&mut batch).await;
+        let outcome = within(self.settings.timeout_ms, self.ask(&mut batch)).await;
         let outcome = outcome.as_ref().map(|()| ()).map_err(String::as_str);
         let labels = [("rabbitmq", self.settings.name.as_str())];
         self.reach.note(&mut batch, "rabbitmq.up", &labels, outcome);

@@ -1,9 +1,18 @@
 //! `pipenotify key create|list|revoke`.
 
+use anyhow::Context;
+use chrono::{SecondsFormat, TimeDelta};
 use data::ledger::{Ledger, NewKey, Role};
-use serve::{clock, config::Config, http};
+use serve::{
+    clock,
+    config::{Config, Period},
+    http,
+};
 
 use super::print;
+
+/// Who changes keys here, for the audit.
+const WHO: &str = "command line";
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
@@ -14,6 +23,9 @@ pub(crate) enum Command {
         /// viewer, writer, operator or admin.
         #[arg(long, default_value = "viewer")]
         role: Role,
+        /// After how long it stops working, such as 90d; never without it.
+        #[arg(long)]
+        expires_in: Option<Period>,
     },
     /// Lists keys.
     List,
@@ -28,22 +40,30 @@ pub(super) async fn run(config: &Config, command: Command) -> anyhow::Result<()>
     let now = clock::now();
     let ledger = Ledger::open(&config.ledger_url(), now).await?;
     match command {
-        Command::Create { name, role } => {
+        Command::Create { name, role, expires_in } => {
             let key = http::secret("pn");
             let hash = http::auth::hash(&key);
-            ledger.create_key(&NewKey { name, role, hash, expires_at: None }, now).await?;
+            let end = |after: Period| now.checked_add_signed(TimeDelta::from_std(after.0).ok()?);
+            let beyond = "`--expires-in` ends beyond the calendar; give less, such as 365d";
+            let expires_at = expires_in.map(|after| end(after).context(beyond)).transpose()?;
+            let detail = format!("{name}, {role}");
+            ledger.create_key(&NewKey { name, role, hash, expires_at }, now).await?;
+            ledger.audit(WHO, "create key", now, &detail).await?;
             print(format!("{key}\n").as_bytes())
         }
         Command::List => {
             for key in ledger.keys().await? {
                 let state = if key.is_valid(now) { "valid" } else { "not valid" };
-                let line = format!("{}  {}  {}  {state}\n", key.id, key.role, key.name);
+                let end = key.expires_at.map_or_else(String::new, |end| {
+                    format!(", expires {}", end.to_rfc3339_opts(SecondsFormat::Secs, true))
+                });
+                let line = format!("{}  {}  {}  {state}{end}\n", key.id, key.role, key.name);
                 print(line.as_bytes())?;
             }
             Ok(())
         }
         Command::Revoke { key } => match ledger.revoke_key(&key, now).await? {
-            true => Ok(()),
+            true => Ok(ledger.audit(WHO, "revoke key", now, &key).await?),
             false => {
                 anyhow::bail!("there is no valid key `{key}`; `pipenotify key list` lists them")
             }

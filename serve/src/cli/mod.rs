@@ -72,13 +72,22 @@ impl Command {
             Self::Forecast(args) => forecast::run(&args),
             Self::Anomalies(args) => anomalies::run(&args),
             Self::Import(args) => import::run(&config, args).await,
-            Self::Config => print(config.redacted().as_bytes()),
+            Self::Config => show(&config),
             Self::Key(command) => key::run(&config, command).await,
             Self::Delivery(command) => delivery::run(&config, command).await,
             Self::Evaluate(command) => evaluate::run(&command),
             Self::Playbook(command) => playbook::run(&config, command).await,
             Self::Migrate => migrate::run(&config).await,
         }
+    }
+}
+
+/// Prints the configuration, and then what of it cannot work.
+fn show(config: &Config) -> anyhow::Result<()> {
+    print(config.redacted().as_bytes())?;
+    match serve::faults::faults(config) {
+        faults if faults.is_empty() => Ok(()),
+        faults => anyhow::bail!("`pipenotify run` could not work with this: {}", faults.join("; ")),
     }
 }
 

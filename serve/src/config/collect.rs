@@ -52,7 +52,7 @@ pub struct Source {
     /// How often.
     #[serde(default = "every")]
     pub every: Period,
-    /// How long one round may take.
+    /// How long one round may take; how long a target has to answer.
     #[serde(default = "timeout")]
     pub timeout: Period,
     /// Everything else is the source's own.

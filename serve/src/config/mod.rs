@@ -146,6 +146,10 @@ impl Config {
         self.check_foresight()?;
         self.forecast.check().map_err(Error::Invalid)?;
         self.delivery.check().map_err(Error::Invalid)?;
+        if self.http.requests_max == 0 || self.http.body_bytes_max == 0 {
+            let sentence = "http.requests_max and http.body_bytes_max must be at least 1";
+            return Err(Error::Invalid(sentence.to_owned()));
+        }
         if self.ingest.buffer_rows == 0 || self.ingest.flush_rows == 0 {
             let sentence = "ingest.buffer_rows and ingest.flush_rows must be at least 1";
             return Err(Error::Invalid(sentence.to_owned()));

@@ -88,6 +88,12 @@ pub struct Http {
     pub admin_key: Option<String>,
     /// Largest body, in bytes, before and after decompression.
     pub body_bytes_max: usize,
+    /// Requests with a body that may be in hand at once, over HTTP and OTLP over gRPC together.
+    pub requests_max: usize,
+    /// Bytes of all bodies in hand; never less than one body may have.
+    pub bodies_bytes_max: usize,
+    /// How long a body may take to arrive.
+    pub body_timeout: Period,
 }
 
 impl Default for Http {
@@ -99,6 +105,9 @@ impl Default for Http {
             otlp_grpc: Listen::At(local(4317)),
             admin_key: None,
             body_bytes_max: 32 * 1024 * 1024,
+            requests_max: 512,
+            bodies_bytes_max: 256 * 1024 * 1024,
+            body_timeout: Period::seconds(60),
         }
     }
 }

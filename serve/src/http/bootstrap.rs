@@ -71,5 +71,6 @@ async fn redeem(
         ),
         error => error.into(),
     })?;
+    ledger.audit(&made.name, "create key", now, "with the link of the first start").await?;
     Ok(Json(json!({"name": made.name, "role": made.role, "key": key})))
 }

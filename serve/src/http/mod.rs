@@ -14,9 +14,11 @@ mod events;
 mod findings;
 mod forecasts;
 mod foresee;
+pub mod gate;
 mod health;
 mod incidents;
 mod kpis;
+mod labels;
 mod list;
 mod page;
 mod performance;
@@ -26,9 +28,14 @@ mod receive;
 mod samples;
 mod silences;
 pub mod sql;
+pub mod traffic;
 mod trends;
 
-use axum::{Router, http::StatusCode, middleware::map_response};
+use axum::{
+    Router,
+    http::StatusCode,
+    middleware::{from_fn_with_state, map_response},
+};
 use tower_http::catch_panic::CatchPanicLayer;
 
 pub use bootstrap::{offer, secret};
@@ -40,6 +47,8 @@ use crate::state::State;
 /// Everything that is served, on `state`.
 pub fn app(state: State) -> Router {
     let body_bytes_max = state.config.http.body_bytes_max;
+    let count = from_fn_with_state(std::sync::Arc::clone(&state.traffic), traffic::count);
+    let gate = from_fn_with_state(std::sync::Arc::clone(&state.gate), gate::http);
     Router::new()
         .merge(sql::router())
         .merge(health::router())
@@ -66,6 +75,8 @@ pub fn app(state: State) -> Router {
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing at this address"))
         .layer(map_response(error::as_problem))
         .merge(receive::router(body_bytes_max))
+        .layer(gate)
         .layer(CatchPanicLayer::custom(error::panicked))
+        .layer(count)
         .with_state(state)
 }

@@ -150,10 +150,22 @@ async fn remote_write(
     respond(status::remote_write(answer_in, &outcome, sent))
 }
 
-#[derive(Debug, Default, Deserialize)]
+/// Everything else that clients add is passed over, such as a database's name.
+#[derive(Debug, Deserialize)]
+#[serde(default)]
 struct LineParams {
-    #[serde(default)]
     precision: String,
+    /// Version 3: without it, one bad line refuses the whole body.
+    accept_partial: bool,
+    /// Version 3: an answer before the disk has it would do. It is read, and the disk has it anyway.
+    #[serde(rename = "no_sync")]
+    _no_sync: bool,
+}
+
+impl Default for LineParams {
+    fn default() -> Self {
+        Self { precision: String::new(), accept_partial: true, _no_sync: false }
+    }
 }
 
 /// A write in line protocol, whatever version of the API it is for.
@@ -172,7 +184,32 @@ async fn write_lines(
         let body = inflate(&way, &headers, &body)?;
         decoders.line_protocol.decode(&body, precision, clock::now())
     });
+    let is_whole_or_nothing = matches!(*api, InfluxApi::V3) && !params.accept_partial;
+    let decoded = decoded.map(|request| Request { is_whole_or_nothing, ..request });
     respond(status::influx(*api, &write(&way, decoded, &key.name).await))
+}
+
+/// What a sender is told whose body was not taken at all, in the words of the address it was sent to.
+pub(super) fn turned_away(path: &str, headers: &HeaderMap, error: Error) -> Response {
+    let content_type = text(headers, header::CONTENT_TYPE);
+    let otlp = |signal, outcome: &Result<Receipt, Error>| {
+        let encoding = otlp::Encoding::of(content_type).unwrap_or(otlp::Encoding::Json);
+        status::otlp(signal, encoding, outcome)
+    };
+    let outcome = Err(error);
+    respond(match path {
+        "/v1/metrics" => otlp(otlp::Signal::Metrics, &outcome),
+        "/v1/logs" => otlp(otlp::Signal::Logs, &outcome),
+        "/v1/traces" => otlp(otlp::Signal::Traces, &outcome),
+        "/api/v1/write" => {
+            let version = Version::of(content_type).unwrap_or(Version::V1);
+            status::remote_write(version, &outcome, Sent::default())
+        }
+        "/write" => status::influx(InfluxApi::V1, &outcome),
+        "/api/v2/write" => status::influx(InfluxApi::V2, &outcome),
+        "/api/v3/write_lp" => status::influx(InfluxApi::V3, &outcome),
+        _ => status::json(&outcome),
+    })
 }
 
 /// What Influx clients ask before they write.

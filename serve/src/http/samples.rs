@@ -5,19 +5,21 @@ use std::sync::Arc;
 use analytics::Engine;
 use axum::{
     Router,
-    extract::{Query, State},
-    http::{HeaderName, HeaderValue, StatusCode},
-    response::Response,
+    extract::State,
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
     routing::get,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use ingest::Ingest;
 use serde::Deserialize;
 
+use self::cursor::Cursor;
 use super::{
     auth::Viewer,
     error::Problem,
-    sql::{Format, answer},
+    labels::Labelled,
+    sql::{Format, Rows, ask},
 };
 use crate::{
     clock,
@@ -25,7 +27,9 @@ use crate::{
     state,
 };
 
-/// Rows that one answer has at most.
+mod cursor;
+
+/// Rows that one answer has at most; the header [`NEXT`] says where the others are.
 const ROWS_MAX: usize = 100_000;
 
 /// Points of each series that are wanted, unless the caller says.
@@ -52,6 +56,8 @@ struct Params {
     resolution: Option<String>,
     /// Only for samples: how many of each series are wanted at most.
     max_points: Option<i64>,
+    /// Where an earlier answer to the same question ended.
+    cursor: Option<String>,
 }
 
 /// Samples or their means, by the range and `max_points`; `resolution` overrides. The header
@@ -60,11 +66,16 @@ async fn list_samples(
     _: Viewer,
     State(engine): State<Engine>,
     State(ingest): State<Arc<Ingest>>,
-    Query(params): Query<Params>,
+    Labelled(params, labels): Labelled<Params>,
 ) -> Result<Response, Problem> {
-    let question = question(&params, clock::now())?;
-    let query = format!("{} limit {ROWS_MAX}", question.sql(&ingest).map_err(unread)?);
-    let mut response = answer(&engine, &query, Format::Json).await?;
+    let cursor = Cursor::read(params.cursor.as_deref())?;
+    let question = question(&params, labels, cursor, clock::now())?;
+    let offset = cursor.map_or(0, |cursor| cursor.n_seen);
+    let query = question.sql_with_labels(&ingest).map_err(unread)?;
+    let query = format!("{query} limit {} offset {offset}", ROWS_MAX + 1);
+    let (rows, more) = first_rows(&engine, &query).await?;
+    let end = if more { Cursor::behind(&rows, question.from, question.to, cursor) } else { None };
+    let mut response = written(&rows, end)?;
     let label = HeaderValue::from_str(&question.resolution.label());
     response.headers_mut().extend(label.ok().map(|label| (RESOLUTION, label)));
     Ok(response)
@@ -73,6 +84,31 @@ async fn list_samples(
 /// Says how fine the answer is: `raw`, `1m`, `15m`, `1h`, or a number of hours such as `6h`.
 const RESOLUTION: HeaderName = HeaderName::from_static("x-resolution");
 
+/// Says that there is more: the same question with this as `cursor` goes on behind the last row.
+const NEXT: HeaderName = HeaderName::from_static("x-next");
+
+/// At most [`ROWS_MAX`] rows, and whether there are more.
+async fn first_rows(engine: &Engine, query: &str) -> Result<(Rows, bool), Problem> {
+    let Rows { schema, batches } = ask(engine, query).await?;
+    let (mut left, mut kept, mut more) = (ROWS_MAX, vec![], false);
+    for batch in batches {
+        more |= batch.num_rows() > left;
+        let n = batch.num_rows().min(left);
+        left -= n;
+        kept.push(batch.slice(0, n));
+    }
+    Ok((Rows { schema, batches: kept }, more))
+}
+
+fn written(rows: &Rows, next: Option<Cursor>) -> Result<Response, Problem> {
+    let body = Format::Json.write(rows).map_err(Problem::from_any)?;
+    let content_type = [(header::CONTENT_TYPE, Format::Json.media_type())];
+    let mut response = (content_type, body).into_response();
+    let next = next.and_then(|next| HeaderValue::from_str(&next.to_string()).ok());
+    response.headers_mut().extend(next.map(|next| (NEXT, next)));
+    Ok(response)
+}
+
 pub(super) fn unread(error: ingest::Error) -> Problem {
     match error {
         ingest::Error::Storage(error) => error.into(),
@@ -80,13 +116,17 @@ pub(super) fn unread(error: ingest::Error) -> Problem {
     }
 }
 
-fn question(params: &Params, now: DateTime<Utc>) -> Result<Question, Problem> {
+fn question(
+    params: &Params,
+    labels: Vec<String>,
+    cursor: Option<Cursor>,
+    now: DateTime<Utc>,
+) -> Result<Question, Problem> {
     let Some(metric) = params.metric.clone() else {
         let missing = "`metric` is missing; `/api/v1/series` lists what there is";
         return Err(Problem::bad_request(missing));
     };
-    let from = time("from", params.from.as_deref().unwrap_or("-1h"), now)?;
-    let to = time("to", params.to.as_deref().unwrap_or("-0s"), now)?;
+    let (from, to) = range(params, cursor, now)?;
     let max_points = params.max_points.unwrap_or(POINTS);
     if !(1..=POINTS_MAX).contains(&max_points) {
         let sentence = format!("`max_points={max_points}` is not within 1 and {POINTS_MAX}");
@@ -101,29 +141,51 @@ fn question(params: &Params, now: DateTime<Utc>) -> Result<Question, Problem> {
     };
     let named = [("host", &params.host), ("service", &params.service)];
     let named = named.into_iter().filter_map(|(column, value)| Some((column, value.as_ref()?)));
-    let and: Vec<_> =
+    let mut and: Vec<_> =
         named.map(|(column, value)| format!("{column} = {}", quoted(value))).collect();
+    and.extend(labels);
+    and.extend(cursor.map(Cursor::condition));
     Ok(Question { metric, and: and.join(" and "), from, to, resolution })
+}
+
+/// The range that is asked for; that of the first answer when it goes on.
+fn range(
+    params: &Params,
+    cursor: Option<Cursor>,
+    now: DateTime<Utc>,
+) -> Result<(DateTime<Utc>, DateTime<Utc>), Problem> {
+    if let Some(Cursor { from, to, .. }) = cursor {
+        return Ok((from, to));
+    }
+    let from = time("from", params.from.as_deref().unwrap_or("-1h"), now)?;
+    Ok((from, time("to", params.to.as_deref().unwrap_or("-0s"), now)?))
 }
 
 async fn list_series(
     _: Viewer,
     State(engine): State<Engine>,
-    Query(params): Query<Params>,
+    Labelled(params, labels): Labelled<Params>,
 ) -> Result<Response, Problem> {
-    let rows = condition(&params, clock::now())?;
+    let cursor = Cursor::read(params.cursor.as_deref())?;
+    let (from, to) = range(&params, cursor, clock::now())?;
+    let rows = condition(&params, labels, from, to);
+    let offset = cursor.map_or(0, |cursor| cursor.n_seen);
     let query = format!(
-        "select series, metric, service, host, min(ts) as first, max(ts) as last, count(*) as samples \
-         from samples where {rows} group by series, metric, service, host \
-         order by metric, host, service, series limit {ROWS_MAX}"
+        "select series, metric, service, host, first_value(labels) as labels, min(ts) as first,          max(ts) as last, count(*) as samples          from samples where {rows} group by series, metric, service, host          order by metric, host, service, series limit {} offset {offset}",
+        ROWS_MAX + 1
     );
-    answer(&engine, &query, Format::Json).await
+    let (rows, more) = first_rows(&engine, &query).await?;
+    let end = more.then_some(Cursor { from, to, series: 0, ts: 0, n_seen: offset + ROWS_MAX });
+    written(&rows, end)
 }
 
 /// The rows that the parameters ask for, as SQL.
-fn condition(params: &Params, now: DateTime<Utc>) -> Result<String, Problem> {
-    let from = time("from", params.from.as_deref().unwrap_or("-1h"), now)?;
-    let to = time("to", params.to.as_deref().unwrap_or("-0s"), now)?;
+fn condition(
+    params: &Params,
+    labels: Vec<String>,
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+) -> String {
     let mut all = vec![
         format!("ts >= {}", literal(from)),
         format!("ts <= {}", literal(to)),
@@ -134,7 +196,8 @@ fn condition(params: &Params, now: DateTime<Utc>) -> Result<String, Problem> {
         let Some(value) = value else { continue };
         all.push(format!("{column} = {}", quoted(value)));
     }
-    Ok(all.join(" and "))
+    all.extend(labels);
+    all.join(" and ")
 }
 
 /// An RFC 3339 time, or one relative to now such as `-24h`.
@@ -185,7 +248,7 @@ mod tests {
     #[test]
     fn a_quote_in_a_name_stays_in_the_name() {
         let params = Params { host: Some("a' or '1'='1".into()), ..Params::default() };
-        let sql = condition(&params, "2026-03-09T14:00:00Z".parse().unwrap()).unwrap();
+        let sql = condition(&params, vec![], DateTime::UNIX_EPOCH, DateTime::UNIX_EPOCH);
         assert!(sql.contains("host = 'a'' or ''1''=''1'"), "{sql}");
     }
 }

@@ -183,3 +183,10 @@ proptest! {
         let _outcome = decode(text.as_bytes(), Precision::Nanosecond, now());
     }
 }
+
+#[test]
+fn what_a_line_made_is_known_by_its_line() {
+    let body = b"# comment\n\nm a=1,b=2 1000\nm a=\"text\",b=2 1000\nbroken\nm a=1,b=2 1000\n";
+    let request = decode(body, Precision::Nanosecond, now()).unwrap();
+    assert_eq!(request.places.points.iter().collect::<Vec<_>>(), [2, 2, 3, 5, 5]);
+}

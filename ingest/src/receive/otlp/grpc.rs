@@ -108,7 +108,8 @@ fn denied(denied: Denied) -> Status {
     }
 }
 
-fn failed(error: &Error) -> Status {
+/// What a sender over gRPC is told of an error, with when to come again if that helps.
+pub fn failed(error: &Error) -> Status {
     let status = reply::status(error);
     let details = Bytes::from(status.encode_to_vec());
     Status::with_details(Code::from(status.code), status.message, details)

@@ -15,7 +15,10 @@ pub(super) fn read(message: ExportLogsServiceRequest) -> Request {
         let origin = Origin::of(resource.resource);
         for record in resource.scope_logs.into_iter().flat_map(|scope| scope.log_records) {
             match event(record, &origin) {
-                Ok(event) => request.events.push(event),
+                Ok(event) => {
+                    request.places.events.put(1, index);
+                    request.events.push(event);
+                }
                 Err(reason) => request.refused.push(Refusal { index, reason }),
             }
             index += 1;

@@ -83,6 +83,7 @@ impl Batch {
         samples: fn(&P, &mut Samples<'_>) -> Result<(), String>,
     ) {
         for mut point in points {
+            let before = self.request.points.len();
             let taken = if point.flags() & DataPointFlags::NoRecordedValueMask as u32 != 0 {
                 Ok(())
             } else {
@@ -91,6 +92,7 @@ impl Batch {
             if let Err(reason) = taken {
                 self.request.refused.push(Refusal { index: self.index, reason });
             }
+            self.request.places.points.put(self.request.points.len() - before, self.index);
             self.index += 1;
         }
     }

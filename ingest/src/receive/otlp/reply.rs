@@ -11,7 +11,7 @@ use prost::Message;
 use serde_json::json;
 
 use super::{Encoding, Signal};
-use crate::{Error, Receipt};
+use crate::{Error, Receipt, Refusal};
 
 /// How many refusals a message quotes; the rest is counted.
 const QUOTED: usize = 3;
@@ -33,7 +33,7 @@ fn success_json(signal: Signal, receipt: &Receipt) -> Vec<u8> {
         Signal::Logs => "rejectedLogRecords",
         Signal::Traces => "rejectedSpans",
     };
-    let n = receipt.refused.len();
+    let n = receipt.n_entries_refused();
     let body = match summary(receipt) {
         None => json!({}),
         Some(message) => {
@@ -45,7 +45,7 @@ fn success_json(signal: Signal, receipt: &Receipt) -> Vec<u8> {
 
 /// The response to an export of metrics.
 pub fn metrics(receipt: &Receipt) -> ExportMetricsServiceResponse {
-    let rejected_data_points = receipt.refused.len() as i64;
+    let rejected_data_points = receipt.n_entries_refused() as i64;
     let partial =
         |error_message| ExportMetricsPartialSuccess { rejected_data_points, error_message };
     ExportMetricsServiceResponse { partial_success: summary(receipt).map(partial) }
@@ -53,28 +53,36 @@ pub fn metrics(receipt: &Receipt) -> ExportMetricsServiceResponse {
 
 /// The response to an export of logs.
 pub fn logs(receipt: &Receipt) -> ExportLogsServiceResponse {
-    let rejected_log_records = receipt.refused.len() as i64;
+    let rejected_log_records = receipt.n_entries_refused() as i64;
     let partial = |error_message| ExportLogsPartialSuccess { rejected_log_records, error_message };
     ExportLogsServiceResponse { partial_success: summary(receipt).map(partial) }
 }
 
 /// The response to an export of traces.
 pub fn traces(receipt: &Receipt) -> ExportTraceServiceResponse {
-    let rejected_spans = receipt.refused.len() as i64;
+    let rejected_spans = receipt.n_entries_refused() as i64;
     let partial = |error_message| ExportTracePartialSuccess { rejected_spans, error_message };
     ExportTraceServiceResponse { partial_success: summary(receipt).map(partial) }
 }
 
 /// The first refusals in one sentence; nothing when there are none.
 pub(in crate::receive) fn summary(receipt: &Receipt) -> Option<String> {
+    quote(receipt, QUOTED, |refusal| format!("entry {}: {}", refusal.index, refusal.reason))
+}
+
+/// At most `most` refusals, each as `told`, and how many more there are.
+pub(in crate::receive) fn quote(
+    receipt: &Receipt,
+    most: usize,
+    told: impl Fn(&Refusal) -> String,
+) -> Option<String> {
     let refused = &receipt.refused;
     if refused.is_empty() {
         return None;
     }
-    let quoted = refused.iter().take(QUOTED).map(|r| format!("entry {}: {}", r.index, r.reason));
-    let mut message = quoted.collect::<Vec<_>>().join("; ");
-    if refused.len() > QUOTED {
-        message += &format!("; and {} more", refused.len() - QUOTED);
+    let mut message = refused.iter().take(most).map(told).collect::<Vec<_>>().join("; ");
+    if refused.len() > most {
+        message += &format!("; and {} more", refused.len() - most);
     }
     Some(message)
 }
@@ -94,6 +102,7 @@ pub fn failure(encoding: Encoding, error: &Error) -> Vec<u8> {
 pub(super) fn status(error: &Error) -> RpcStatus {
     let details = match error {
         Error::Busy { retry_after } => vec![retry_info(*retry_after)],
+        Error::TooSlow { .. } => vec![retry_info(Duration::from_secs(1))],
         _ => vec![],
     };
     RpcStatus { code: code(error) as i32, message: crate::receive::status::detail(error), details }
@@ -102,9 +111,9 @@ pub(super) fn status(error: &Error) -> RpcStatus {
 /// Senders try again after `UNAVAILABLE`, and after `RESOURCE_EXHAUSTED` only with a `RetryInfo`.
 pub(super) fn code(error: &Error) -> tonic::Code {
     match error {
-        Error::Busy { .. } | Error::Storage(data::Error::Unavailable { .. }) => {
-            tonic::Code::Unavailable
-        }
+        Error::Busy { .. }
+        | Error::TooSlow { .. }
+        | Error::Storage(data::Error::Unavailable { .. }) => tonic::Code::Unavailable,
         Error::Storage(data::Error::Conflict { .. }) => tonic::Code::Unavailable,
         Error::TooLarge { .. } => tonic::Code::ResourceExhausted,
         Error::Malformed(_) | Error::Unsupported(_) => tonic::Code::InvalidArgument,

@@ -336,3 +336,44 @@ fn an_empty_export_holds_nothing() {
         assert!(traces(body, encoding).unwrap().is_empty());
     }
 }
+
+/// The entries that admission refuses of a decoded request, and how many a sender is told of.
+fn admitted(request: Request, now: i64) -> (Vec<(usize, String)>, usize) {
+    let now = chrono::DateTime::from_timestamp(now, 0).unwrap();
+    let (mut known, limits) = (crate::admit::Known::default(), crate::admit::Limits::default());
+    let refused = crate::admit::admit(request, &mut known, &limits, now).refused;
+    let receipt = Receipt { refused, ..Receipt::default() };
+    let n = receipt.n_entries_refused();
+    (receipt.refused.into_iter().map(|it| (it.index, it.reason)).collect(), n)
+}
+
+#[test]
+fn a_data_point_of_many_samples_is_refused_by_its_own_place_and_counts_once() {
+    let point = |time: u64| {
+        json!({"timeUnixNano": time.to_string(), "count": "3", "sum": 4.0,
+               "bucketCounts": ["1", "2"], "explicitBounds": [0.5]})
+    };
+    let (good, late) = (1_700_000_000_000_000_000, 1_800_000_000_000_000_000);
+    let body = export(json!({"name": "m", "histogram": {"dataPoints": [
+        point(good), {"timeUnixNano": "0"}, point(late), point(good)]}}));
+    let request = metrics(body.to_string().as_bytes(), Encoding::Json).unwrap();
+    let (refused, n) = admitted(request, 1_700_000_000);
+    assert_eq!(n, 2);
+    assert_eq!(refused.iter().map(|it| it.0).collect::<Vec<_>>(), [1, 2, 2, 2, 2]);
+}
+
+#[test]
+fn an_event_of_a_span_is_refused_by_the_place_of_its_span() {
+    let span = |event: u64| {
+        json!({"traceId": "5b8efff798038103d269b633813fc60c", "spanId": "eee19b7ec3c1b174",
+               "name": "s", "startTimeUnixNano": "1700000000000000000",
+               "endTimeUnixNano": "1700000000000000001",
+               "events": [{"name": "e", "timeUnixNano": event.to_string()}]})
+    };
+    let body = json!({"resourceSpans": [{"scopeSpans": [{"spans": [
+        span(1_700_000_000_000_000_000), {"name": "no id"}, span(1_800_000_000_000_000_000)]}]}]});
+    let request = traces(body.to_string().as_bytes(), Encoding::Json).unwrap();
+    let (refused, n) = admitted(request, 1_700_000_000);
+    assert_eq!((refused.iter().map(|it| it.0).collect::<Vec<_>>(), n), (vec![1, 2], 2));
+    assert!(refused[1].1.starts_with("an event of the span: `ts`"), "{refused:?}");
+}

@@ -25,8 +25,11 @@ pub(super) fn read(message: ExportTraceServiceRequest) -> Request {
             let happened = std::mem::take(&mut span.events);
             match read_span(span, &origin) {
                 Ok(span) => {
+                    let before = request.events.len();
                     let events = happened.into_iter().filter_map(|e| event(e, &span, &origin));
                     request.events.extend(events);
+                    request.places.events.put(request.events.len() - before, index);
+                    request.places.spans.put(1, index);
                     request.spans.push(span);
                 }
                 Err(reason) => request.refused.push(Refusal { index, reason }),

@@ -298,3 +298,12 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_native_histogram_is_one_entry_and_a_stale_marker_takes_a_place() {
+    let stale = f64::from_bits(STALE_NAN);
+    let mut series = time_series(&[("__name__", "m")], &[(1, stale), (2, 1.0), (3, 1.0)]);
+    series.histograms = vec![v1::Histogram { count: 2, sum: 3.0, timestamp: 4 }];
+    let request = decode(&request(vec![series]), Version::V1).unwrap();
+    assert_eq!(request.places.points.iter().collect::<Vec<_>>(), [1, 2, 3, 3]);
+}
