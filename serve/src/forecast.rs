@@ -22,7 +22,6 @@ use data::Table;
 use serde::Serialize;
 
 use crate::state::State;
-pub use history::is_counter;
 use history::{Subject, subjects};
 
 /// Name of the metric under which forecasts of health scores are kept; the component is the service.

@@ -9,14 +9,11 @@ use arrow::{
     datatypes::{DataType, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType},
 };
 use chrono::{DateTime, TimeDelta, Utc};
-use data::{
-    Series,
-    metric::{self, Kind},
-};
+use data::Series;
 
 use super::{Horizon, Refused, SCORE};
 use crate::{
-    config::{Aggregation, Check},
+    config::Check,
     range::{Question, Resolution, literal, quoted},
     state::State,
 };
@@ -139,14 +136,6 @@ async fn live(
     Ok(ids.copied().collect())
 }
 
-/// Whether a metric only grows, so that its growth per second is what can be foreseen: the catalog
-/// says so, or a check that looks at its rate.
-pub fn is_counter(state: &State, name: &str) -> bool {
-    let mut checks = state.config.health.component.iter().flat_map(|it| &it.check);
-    metric::find(name).is_some_and(|known| known.kind == Kind::Counter)
-        || checks.any(|it| it.metric == name && it.aggregation == Aggregation::Rate)
-}
-
 /// Means per step of `series` of a metric, from and to whole steps; of a counter its growth per
 /// second.
 pub(super) async fn means(
@@ -158,7 +147,7 @@ pub(super) async fn means(
     to: DateTime<Utc>,
 ) -> anyhow::Result<Vec<Subject>> {
     let ids: Vec<_> = series.iter().map(i64::to_string).collect();
-    let counter = is_counter(state, metric);
+    let counter = state.catalog.is_counter(metric);
     // The growth of the first step is counted from the one before.
     let before = if counter { horizon.step } else { 0 };
     let question = Question {
@@ -170,13 +159,12 @@ pub(super) async fn means(
     };
     let query = question.sql(&state.ingest)?;
     if !counter {
-        let bounds = metric::find(metric).map(|known| (known.lower, known.upper));
-        return collect(state, &query, metric, bounds).await;
+        return collect(state, &query, metric, state.catalog.bounds(metric)).await;
     }
     let query = format!(
         "select ts, service, host, series, last as value from ({query}) order by series, ts"
     );
-    let mut all = collect(state, &query, metric, Some((Some(0.0), None))).await?;
+    let mut all = collect(state, &query, metric, state.catalog.bounds(metric)).await?;
     for subject in &mut all {
         subject.points = forecast::rates(&subject.points);
     }

@@ -108,8 +108,7 @@ pub async fn metric(
     let condition = Some(format!("metric = {} and series = {}", quoted(&it.metric), it.series));
     let window = Window { from, to, bucket_s: BUCKET_S, condition, aggregate: "max(value)" };
     let all = observed::read(&state.engine, &window, 1).await?;
-    let counter = data::metric::find(&it.metric)
-        .is_some_and(|metric| metric.kind == data::metric::Kind::Counter);
+    let counter = state.catalog.is_counter(&it.metric);
     let of = |it: &Observed| if counter { it.rate() } else { it.clone() }.mean_since(i64::MIN);
     Ok(all.first().and_then(of))
 }
