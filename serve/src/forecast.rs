@@ -83,6 +83,8 @@ pub struct Refused {
     pub host: Option<String>,
     /// The series; absent if the metric has none.
     pub series: Option<i64>,
+    /// The labels that a check looks for, where it found no series.
+    pub labels: BTreeMap<String, String>,
     /// The horizon.
     pub horizon: &'static str,
     /// Why, a sentence.
@@ -287,8 +289,12 @@ mod tests {
     }
 
     fn models(group: &[Subject], lost: bool, hours: i64) -> Vec<String> {
+        ahead(group, Horizon::ALL[2], lost, hours)
+    }
+
+    fn ahead(group: &[Subject], horizon: Horizon, lost: bool, hours: i64) -> Vec<String> {
         let now = DateTime::UNIX_EPOCH + TimeDelta::hours(hours);
-        let answers = all(group, Horizon::ALL[2], &Options::default(), lost, now);
+        let answers = all(group, horizon, &Options::default(), lost, now);
         let name = |it: Result<Issued, Refused>| it.map_or_else(|not| not.reason, |it| it.model);
         answers.into_iter().map(name).collect()
     }
@@ -298,8 +304,11 @@ mod tests {
         let group = [subject("load", 240)];
         assert_eq!(models(&group, false, 240), ["ensemble"]);
         assert_eq!(models(&group, true, 240), ["ensemble (demoted)", "seasonal naive"]);
-        // Without a whole day there is but the last value.
-        assert_eq!(models(&[subject("load", 20)], true, 20), ["ensemble (demoted)", "naive"]);
+        // Without a whole day there is but the last value, which says nothing of a week.
+        let young = [subject("load", 20)];
+        let near = ahead(&young, Horizon::ALL[0], true, 20);
+        assert_eq!(near, ["ensemble (demoted)", "naive"]);
+        assert!(models(&young, true, 20)[0].contains("needs a history of 56 steps"));
     }
 
     #[test]

@@ -40,6 +40,7 @@ impl Subject {
             service: self.service.clone(),
             host: self.host.clone(),
             series: Some(self.series),
+            labels: BTreeMap::new(),
             horizon: horizon.name,
             reason,
         }
@@ -73,8 +74,9 @@ pub(super) async fn subjects(
     for component in &components {
         if !found.subjects.iter().any(|it| it.service.as_ref() == Some(&component.name)) {
             let reason = "its health was never known".to_owned();
-            let service = Some(component.name.clone());
-            found.refused.push(refused(SCORE, service, horizon, reason));
+            let mut missing = refused(SCORE, horizon, reason);
+            missing.service = Some(component.name.clone());
+            found.refused.push(missing);
         }
     }
     let mut seen = std::collections::BTreeSet::new();
@@ -86,7 +88,9 @@ pub(super) async fn subjects(
         let series = live(state, check, now, left.min(SERIES_PER_METRIC)).await?;
         if series.is_empty() {
             let reason = "nothing was measured lately".to_owned();
-            found.refused.push(refused(&check.metric, None, horizon, reason));
+            let mut missing = refused(&check.metric, horizon, reason);
+            missing.labels = check.labels.clone();
+            found.refused.push(missing);
             continue;
         }
         found.subjects.extend(means(state, &check.metric, &series, horizon, from, to).await?);
@@ -95,9 +99,16 @@ pub(super) async fn subjects(
     Ok(found)
 }
 
-fn refused(metric: &str, service: Option<String>, horizon: Horizon, reason: String) -> Refused {
-    let metric = metric.to_owned();
-    Refused { metric, service, host: None, series: None, horizon: horizon.name, reason }
+fn refused(metric: &str, horizon: Horizon, reason: String) -> Refused {
+    Refused {
+        metric: metric.to_owned(),
+        service: None,
+        host: None,
+        series: None,
+        labels: BTreeMap::new(),
+        horizon: horizon.name,
+        reason,
+    }
 }
 
 /// The start of the step that `now` is in.
