@@ -128,9 +128,8 @@ impl Config {
     /// a check looks at their growth.
     pub fn catalog(&self) -> Catalog {
         let checks = self.health.component.iter().flat_map(|component| &component.check);
-        let grown = |check: &&Check| {
-            matches!(check.aggregation, Aggregation::Rate | Aggregation::Increase)
-        };
+        let grown =
+            |check: &&Check| matches!(check.aggregation, Aggregation::Rate | Aggregation::Increase);
         let counted = checks.filter(grown).map(|check| check.metric.clone());
         Catalog::new(self.metric.iter().cloned(), counted)
     }

@@ -69,6 +69,9 @@ struct Watched {
 /// # Errors
 /// When lake or ledger cannot be reached.
 pub async fn look(state: &State, now: DateTime<Utc>) -> anyhow::Result<String> {
+    if !super::acts(state, now).await? {
+        return Ok(super::ELSEWHERE.to_owned());
+    }
     let started = Instant::now();
     let n_scored = score(state, now).await?;
     let calibrators = calibrators(state).await?;

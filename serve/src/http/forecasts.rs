@@ -7,13 +7,13 @@ use std::{
 };
 
 use analytics::Engine;
+use arrow::{array::AsArray, datatypes::Int64Type};
 use axum::{
     Json, Router,
     extract::{Query, State},
     http::StatusCode,
     routing::get,
 };
-use arrow::{array::AsArray, datatypes::Int64Type};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -175,7 +175,8 @@ impl Wanted {
     /// The components that are asked for.
     fn components<'a>(&self, config: &'a Config) -> Result<Vec<&'a Component>, Problem> {
         let all = config.health.component.iter();
-        let is_wanted = |it: &&Component| self.component.as_ref().is_none_or(|name| *name == it.name);
+        let is_wanted =
+            |it: &&Component| self.component.as_ref().is_none_or(|name| *name == it.name);
         let found: Vec<_> = all.filter(is_wanted).collect();
         match &self.component {
             Some(name) if found.is_empty() => {
@@ -193,11 +194,7 @@ enum Own<'a> {
     /// The score of the component of this name.
     Score(&'a str),
     /// What a check looks at; which series, where host and service do not tell.
-    Check {
-        metric: &'a str,
-        labels: &'a BTreeMap<String, String>,
-        series: Option<BTreeSet<i64>>,
-    },
+    Check { metric: &'a str, labels: &'a BTreeMap<String, String>, series: Option<BTreeSet<i64>> },
 }
 
 impl<'a> Own<'a> {
@@ -264,12 +261,7 @@ async fn series(
 }
 
 /// Forecasts of a metric over a horizon, or one entry that says why there is none.
-fn part(
-    latest: &[Value],
-    refused: &[Value],
-    own: &Own<'_>,
-    horizon: &str,
-) -> Vec<Value> {
+fn part(latest: &[Value], refused: &[Value], own: &Own<'_>, horizon: &str) -> Vec<Value> {
     let is = |it: &&Value| it["horizon"] == horizon && own.has(it);
     let mut found: Vec<_> = latest.iter().filter(is).cloned().collect();
     found.extend(refused.iter().filter(is).cloned());
@@ -346,9 +338,7 @@ mod tests {
 
     #[test]
     fn a_check_shows_its_own_series_and_no_other() {
-        let of = |service: &str, series: i64| {
-            json!({"metric": "up", "service": service, "host": null, "series": series, "labels": {}})
-        };
+        let of = |service: &str, series: i64| json!({"metric": "up", "service": service, "host": null, "series": series, "labels": {}});
         let by_service = check("service = 'shop'");
         let own = Own::check(&by_service, None);
         assert!(own.has(&of("shop", 1)) && !own.has(&of("mail", 2)));

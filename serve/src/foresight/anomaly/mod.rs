@@ -165,11 +165,7 @@ fn ranked(all: &[Component]) -> Vec<&Component> {
 }
 
 /// Shows steps to the detectors, beside the threads that serve.
-async fn feed(
-    state: &State,
-    watch: &mut Inner,
-    steps: Vec<Steps>,
-) -> anyhow::Result<Vec<Event>> {
+async fn feed(state: &State, watch: &mut Inner, steps: Vec<Steps>) -> anyhow::Result<Vec<Event>> {
     let budget = budget(state);
     let mut series = std::mem::take(&mut watch.series);
     let mut joints = std::mem::take(&mut watch.joints);
