@@ -145,8 +145,9 @@ impl Parts {
         }
     }
 
-    /// Looks at a value and then learns from it.
-    pub(super) fn look(&mut self, ts: i64, value: f64) -> Option<Look> {
+    /// Looks at a value, which came when clocks on the `wall` showed that time, and then learns from
+    /// it.
+    pub(super) fn look(&mut self, ts: i64, wall: i64, value: f64) -> Option<Look> {
         let y = self.scale.apply(value)?;
         if self.n == 0 {
             self.fast = y;
@@ -161,7 +162,7 @@ impl Parts {
             (self.window.quantile(0.25), self.window.quantile(0.5), self.window.quantile(0.75));
         let spread = (high - low).max(0.1 * self.season_scale.get());
         parts[Part::Level as usize] = ratio((y - high).max(low - y).max(0.0), spread);
-        let usual = self.season.at(ts);
+        let usual = self.season.at(wall);
         let (off, tolerant) = match usual {
             Some([least, usual, most]) => (y - usual, (y - most).max(least - y).max(0.0)),
             None => (y - middle, (y - high).max(low - y).max(0.0)),
@@ -180,7 +181,7 @@ impl Parts {
         let shape = self.shape.push(y, usual.map(|usual| usual[1]), unit);
         let memory = if usual.is_none() { SHORT } else { LONG };
         let limit = if self.n < 32 { f32::INFINITY } else { LIMIT * scale };
-        self.season.add(ts, y, limit.max(0.5 * spread));
+        self.season.add(wall, y, limit.max(0.5 * spread));
         self.season_scale.add_limited(off.abs(), memory, LIMIT);
         self.error_scale.add_limited((y - expected).abs(), LONG, LIMIT);
         self.jump.add_limited(jump.abs(), LONG, LIMIT);

@@ -103,6 +103,34 @@ fn a_healthy_series_raises_no_more_than_one_alarm_a_week_at_any_step() {
 }
 
 #[test]
+fn days_go_by_the_clock_of_a_zone() {
+    use crate::forecast::zone;
+    // A load from nine to five on the wall in Berlin; clocks go back on 2026-10-25.
+    let berlin = zone("Europe/Berlin").unwrap();
+    let (start, change) = (1_790_812_800_000_000, 1_792_890_000_000_000);
+    let load = |ts: i64, n: i64| {
+        let hour = (ts + ahead_us(berlin, ts)).div_euclid(3_600_000_000).rem_euclid(24);
+        noise(n) + if (9..17).contains(&hour) { 50.0 } else { 5.0 }
+    };
+    let off_after = |zone| {
+        let mut detector = Detector::in_zone(Budget::default(), zone);
+        let mut off = 0.0_f64;
+        for n in 0..(27 * 288) {
+            let ts = start + n * STEP_US;
+            let value = load(ts, n);
+            let verdict = detector.next(ts, value);
+            let is_morning = (change..change + 3 * 86_400_000_000).contains(&ts);
+            if let (true, Some(expected)) = (is_morning, verdict.expected) {
+                off += (value - expected).abs();
+            }
+        }
+        off
+    };
+    let (by_wall, by_utc) = (off_after(Some(berlin)), off_after(None));
+    assert!(by_wall < by_utc, "{by_wall} by the clock on the wall, {by_utc} in UTC");
+}
+
+#[test]
 fn a_jump_is_an_alarm_within_minutes_at_any_step() {
     for step_s in [5, 10, 60, 300, 900, 3_600] {
         let mut detector = Detector::default();

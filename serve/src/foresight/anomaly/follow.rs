@@ -124,7 +124,7 @@ impl Followed {
         it: &Observed,
         component: Option<String>,
         is_counter: bool,
-        budget: Budget,
+        detector: Detector,
     ) -> Self {
         let who = Who {
             series: it.series,
@@ -141,7 +141,7 @@ impl Followed {
             odd: (0.0, 0),
             is_odd: false,
             open: None,
-            detector: Detector::new(budget),
+            detector,
             n_steps: 0,
             first_us: i64::MAX,
             is_silent: false,

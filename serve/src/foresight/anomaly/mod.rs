@@ -16,7 +16,7 @@ use std::{
 };
 
 use analytics::{
-    anomaly::{Budget, Joint},
+    anomaly::{Budget, Detector, Joint},
     observed::{self, Observed, Window},
 };
 use chrono::{DateTime, TimeDelta, Utc};
@@ -191,14 +191,14 @@ async fn learn(
     let room = state.config.anomaly.series_max.saturating_sub(watch.series.len());
     let mut waiting = fresh.into_iter().take(room).peekable();
     let mut events = vec![];
-    let budget = budget(state);
+    let detector = Detector::in_zone(budget(state), Some(state.config.forecast.zone()));
     while waiting.peek().is_some() && started.elapsed() < state.config.anomaly.budget.0 {
         let chunk: Vec<_> = waiting.by_ref().take(CHUNK).collect();
         let ids: Vec<_> = chunk.iter().map(|it| it.series).collect();
         let components = &state.config.health.component;
         let new = |it: &Observed| {
             let is_counter = state.catalog.is_counter(&it.metric);
-            Followed::new(it, component_of(components, it), is_counter, budget)
+            Followed::new(it, component_of(components, it), is_counter, detector.clone())
         };
         let new: Vec<_> = chunk.iter().map(new).collect();
         let steps = history::read(state, chunk, to).await?;
