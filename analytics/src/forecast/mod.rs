@@ -78,7 +78,7 @@ pub type Bounds = (Option<f64>, Option<f64>);
 pub struct Options {
     /// Only this method; all of them combined when none.
     pub method: Option<Method>,
-    /// Methods that must not be used, such as those that lost to the naive ones lately.
+    /// Methods that must not be used.
     pub excluded: Vec<Method>,
     /// Threads that are used at most; one per core when 0.
     pub threads: usize,

@@ -15,6 +15,7 @@ use axum::{
     routing::get,
 };
 use chrono::{DateTime, TimeDelta, Utc};
+use data::metric::Catalog;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -138,6 +139,7 @@ async fn predict_health(
     State(engine): State<Engine>,
     State(config): State<Arc<Config>>,
     State(outlook): State<Arc<Outlook>>,
+    State(catalog): State<Arc<Catalog>>,
     Query(wanted): Query<Wanted>,
 ) -> Result<Json<Value>, Problem> {
     let now = clock::now();
@@ -165,7 +167,7 @@ async fn predict_health(
         let parts = own.iter().flat_map(|own| {
             horizons.iter().flat_map(|horizon| part(&latest, &refused, own, horizon))
         });
-        let parts: Vec<_> = parts.collect();
+        let parts: Vec<_> = parts.map(|it| meant(it, &catalog)).collect();
         answer.push(json!({ "component": component.name, "predictions": parts }));
     }
     Ok(Json(json!({ "at": now, "components": answer })))
@@ -279,6 +281,17 @@ fn part(latest: &[Value], refused: &[Value], own: &Own<'_>, horizon: &str) -> Ve
     found
 }
 
+/// A prediction with what its number means.
+fn meant(mut it: Value, catalog: &Catalog) -> Value {
+    let name = it["metric"].as_str().unwrap_or_default();
+    let (known, per_second) = (catalog.find(name), catalog.is_counter(name));
+    let (unit, polarity) = (json!(known.map(|it| &it.unit)), json!(known.map(|it| it.polarity)));
+    it["unit"] = unit;
+    it["polarity"] = polarity;
+    it["per_second"] = json!(per_second);
+    it
+}
+
 /// The last forecast of each series and horizon that was issued after `from`, with its steps.
 async fn latest(engine: &Engine, from: DateTime<Utc>) -> Result<Vec<Value>, Problem> {
     // What a demoted model says is kept to be scored, and is not what is foreseen.
@@ -356,7 +369,9 @@ mod tests {
         assert!(Own::check(&shop, None).has(&refused) && !Own::check(&mail, None).has(&refused));
         let score = json!({"metric": SCORE, "service": "shop", "series": 4, "labels": {}});
         assert!(Own::score("shop").has(&score) && !Own::score("mail").has(&score));
-        let none = part(&[], &[], &Own::check(&mail, None), "6h");
+        let none = part(&[], &[], &Own::check(&mail, None), "6h").remove(0);
+        let none = [meant(none, &Catalog::default())];
+        assert_eq!((&none[0]["unit"], &none[0]["per_second"]), (&Value::Null, &json!(false)));
         assert!(none[0]["reason"].as_str().unwrap().contains("next round"), "{none:?}");
     }
 }
