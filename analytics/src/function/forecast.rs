@@ -30,7 +30,7 @@ use datafusion::{
     },
 };
 
-use super::{micros, zone};
+use super::{at_length, micros, zone};
 use crate::forecast::{self, Bounds, ENSEMBLE, Forecast, Method, Options, Refusal, Series, Tz};
 
 /// The levels of the intervals in the answer.
@@ -206,7 +206,7 @@ impl Accumulator for Points {
         let Some(horizon) = self.horizon.clone() else {
             return ScalarValue::try_from(&DataType::List(item()));
         };
-        let rows = match self.run(&horizon)? {
+        let rows = match at_length(|| self.run(&horizon))? {
             Ok((series, forecast)) => rows(&series, &forecast)?,
             Err(why) => refused(&why)?,
         };

@@ -26,7 +26,7 @@ use datafusion::{
     },
 };
 
-use super::{float, micros, two, utc, zone};
+use super::{at_length, float, micros, two, utc, zone};
 use crate::{
     anomaly::{Budget, Detector},
     baseline, change,
@@ -293,7 +293,7 @@ impl Accumulator for Points {
     fn evaluate(&mut self) -> Result<ScalarValue> {
         // Rows come in any order; equal times keep an order of their own, so that answers repeat.
         self.points.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
-        let rows = self.kind.rows(&self.points, self.zone)?;
+        let rows = at_length(|| self.kind.rows(&self.points, self.zone))?;
         if rows.is_empty() {
             return ScalarValue::try_from(&self.kind.return_type());
         }
