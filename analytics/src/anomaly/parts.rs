@@ -84,6 +84,19 @@ const LIMIT: f32 = 8.0;
 /// everything later seem small, for a week.
 const SHORT: f32 = 30.0;
 
+/// A series that always moves has frozen when it stood still for so many times as long as ever before,
+const FROZEN: f32 = 6.0;
+
+/// for so many values and so long (µs) at least,
+const FROZEN_VALUES: f32 = 12.0;
+const FROZEN_US: f32 = 1_800e6;
+
+/// after a week, in which it had its nights and its weekend,
+const FROZEN_AFTER_US: f32 = 7.0 * 86_400e6;
+
+/// and if it stood still in no more than this share of the values before.
+const MOVES: f32 = 0.02;
+
 const FORECASTS: usize = 5;
 
 /// What is known of one value before it is ranked.
@@ -96,6 +109,8 @@ pub(super) struct Look {
     pub(super) expected: f32,
     /// The scale of forecast errors, in units.
     pub(super) error_scale: f32,
+    /// Whether a series that always moves has now stood still for too long.
+    pub(super) freezes: bool,
 }
 
 /// The memory of one series.
@@ -108,6 +123,8 @@ pub(super) struct Parts {
     last: f32,
     run: f32,
     longest_run: f32,
+    still: u32,
+    is_frozen: bool,
     window: Sorted,
     season: Season,
     season_scale: Mean,
@@ -131,6 +148,8 @@ impl Parts {
             last: 0.0,
             run: 0.0,
             longest_run: 0.0,
+            still: 0,
+            is_frozen: false,
             window: Sorted::new(WINDOW),
             season: Season::new(),
             season_scale: Mean::default(),
@@ -188,7 +207,8 @@ impl Parts {
         self.window.push(y);
         self.last = y;
         self.last_us = self.last_us.max(ts);
-        Some(Look { parts, shape, expected, error_scale })
+        let freezes = self.freezes();
+        Some(Look { parts, shape, expected, error_scale, freezes })
     }
 
     /// Bytes beside the value itself.
@@ -277,9 +297,24 @@ impl Parts {
             self.run += 1.0;
         } else {
             self.longest_run = self.longest_run.max(self.run);
+            self.still = self.still.saturating_add(self.run as u32);
             self.run = 0.0;
+            self.is_frozen = false;
         }
         self.run
+    }
+
+    /// Whether it is with this value that a run has become too long: once in a run.
+    fn freezes(&mut self) -> bool {
+        let longest = FROZEN * (self.longest_run + 1.0);
+        let least = longest.max(FROZEN_VALUES).max((FROZEN_US / self.step_us.max(1.0)).ceil());
+        let before = self.n as f32 - self.run;
+        let is_frozen = self.run >= least
+            && before * self.step_us >= FROZEN_AFTER_US
+            && self.still as f32 <= MOVES * before;
+        let freezes = is_frozen && !self.is_frozen;
+        self.is_frozen |= is_frozen;
+        freezes
     }
 }
 

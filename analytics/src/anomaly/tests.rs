@@ -143,3 +143,32 @@ fn a_jump_is_an_alarm_within_minutes_at_any_step() {
         assert!(first.is_some_and(|n| n <= learnt + 3), "{step_s} s: {first:?}, {learnt}");
     }
 }
+
+/// Where alarms are in ten days of noise in steps of `step_s`, frozen at `frozen` in the last day, and
+/// which part spoke.
+fn when_frozen(step_s: i64, value: impl Fn(i64) -> f64, frozen: f64) -> Vec<(i64, Part)> {
+    let mut detector = Detector::default();
+    let begin = 9 * 86_400 / step_s;
+    let next = |n: i64| {
+        let value = if n >= begin { frozen } else { value(n) };
+        let verdict = detector.next(n * step_s * 1_000_000, value);
+        verdict.anomalous.then_some((n - begin, verdict.part))
+    };
+    (0..10 * 86_400 / step_s).filter_map(next).filter(|(n, _)| *n >= 0).collect()
+}
+
+#[test]
+fn what_always_moved_and_stands_still_is_an_alarm_once_even_at_its_usual_value() {
+    for (step_s, values) in [(10, 180), (60, 30), (300, 12), (900, 12)] {
+        let found = when_frozen(step_s, |n| 50.0 + noise(n), 50.5);
+        assert_eq!(found, [(values, Part::FlatLine)], "{step_s} s");
+    }
+}
+
+#[test]
+fn what_often_stands_still_may_stand_still() {
+    let counts = |n: i64| (noise(n) * 3.0).floor();
+    assert_eq!(when_frozen(300, counts, 1.0), []);
+    let nights = |n: i64| if n % 288 < 96 { 0.0 } else { 50.0 + noise(n) };
+    assert_eq!(when_frozen(300, nights, 0.0).iter().filter(|it| it.1 == Part::FlatLine).count(), 0);
+}
