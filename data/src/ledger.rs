@@ -30,7 +30,7 @@ use sqlx::{Any, AnyConnection, AnyPool, Transaction, any::AnyPoolOptions};
 
 pub use action::{Action, Effectiveness};
 pub use audit::Audited;
-pub use bottleneck::{Bottleneck, Recommendation};
+pub use bottleneck::{Bottleneck, BottleneckChanges, Recommendation};
 pub use brake::Brake;
 pub use changes::{Changes, Fence};
 pub use component::{Component, State};

@@ -1,50 +1,131 @@
 //! The metric catalog: what a number means. Scores, trends, risks and clamping ask it; nothing
 //! guesses.
 
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
+
+use serde::{Deserialize, Serialize};
+
 use self::Polarity::{HigherIsBetter, LowerIsBetter, Neutral};
 
 /// How a metric moves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// Goes up and down.
+    #[default]
     Gauge,
     /// Only grows, and starts again at zero when its process does.
     Counter,
 }
 
 /// Which direction is good news.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Polarity {
     /// More is better: availability, free space.
     HigherIsBetter,
     /// Less is better: latency, errors, backlog.
     LowerIsBetter,
     /// Neither: request rate, connection count.
+    #[default]
     Neutral,
 }
 
 /// What is known of a metric.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct Metric {
     /// Its name, as in the samples.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// How it moves.
+    #[serde(default)]
     pub kind: Kind,
     /// UCUM unit: `1`, `s`, `By`, `{process}`.
-    pub unit: &'static str,
+    #[serde(default = "one")]
+    pub unit: Cow<'static, str>,
     /// Which direction is good.
+    #[serde(default)]
     pub polarity: Polarity,
     /// Smallest possible value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lower: Option<f64>,
     /// Largest possible value, which is also where capacity ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upper: Option<f64>,
     /// One sentence for people.
-    pub about: &'static str,
+    #[serde(default)]
+    pub about: Cow<'static, str>,
 }
 
-/// What is known of `name`; `None` for a metric that only its sender knows.
-pub fn find(name: &str) -> Option<&'static Metric> {
-    CATALOG.iter().find(|metric| metric.name == name)
+fn one() -> Cow<'static, str> {
+    Cow::Borrowed("1")
+}
+
+/// Smallest and largest possible value.
+pub type Bounds = (Option<f64>, Option<f64>);
+
+impl Metric {
+    /// Says what is wrong with the bounds.
+    ///
+    /// # Errors
+    /// A sentence that names the metric.
+    pub fn check(&self) -> Result<(), String> {
+        let name = &self.name;
+        let finite = [self.lower, self.upper].into_iter().flatten().all(f64::is_finite);
+        let ordered = self.lower.zip(self.upper).is_none_or(|(lower, upper)| lower < upper);
+        match finite && ordered {
+            true => Ok(()),
+            false => Err(format!("metric `{name}`: lower must be a number below upper")),
+        }
+    }
+}
+
+/// All that is known of metrics: those of our own collectors, and what the configuration adds.
+#[derive(Clone, Debug, Default)]
+pub struct Catalog {
+    own: BTreeMap<String, Metric>,
+    counted: BTreeSet<String>,
+}
+
+impl Catalog {
+    /// A catalog with `own` metrics, which replace those of the same name. What somebody looks at
+    /// the growth of (`counted`) is a counter, whatever else is known.
+    pub fn new(
+        own: impl IntoIterator<Item = Metric>,
+        counted: impl IntoIterator<Item = String>,
+    ) -> Self {
+        let own = own.into_iter().map(|metric| (metric.name.to_string(), metric)).collect();
+        Self { own, counted: counted.into_iter().collect() }
+    }
+
+    /// What is known of `name`; `None` for a metric that only its sender knows.
+    pub fn find(&self, name: &str) -> Option<&Metric> {
+        self.own.get(name).or_else(|| CATALOG.iter().find(|metric| metric.name == name))
+    }
+
+    /// Whether a metric only grows, so that its growth per second is what tells something. Of a
+    /// metric that nobody knows its name does, by the rule of OpenMetrics.
+    pub fn is_counter(&self, name: &str) -> bool {
+        let by_kind = |known: &Metric| known.kind == Kind::Counter;
+        self.counted.contains(name) || self.find(name).map_or(name.ends_with("_total"), by_kind)
+    }
+
+    /// Between what the values of a metric lie; those of a counter are its growth per second.
+    pub fn bounds(&self, name: &str) -> Option<Bounds> {
+        if self.is_counter(name) {
+            return Some((Some(0.0), None));
+        }
+        self.find(name).map(|known| (known.lower, known.upper))
+    }
+
+    /// Every metric that is known, those of the configuration last.
+    pub fn all(&self) -> impl Iterator<Item = &Metric> {
+        let built_in = CATALOG.iter().filter(|metric| !self.own.contains_key(&*metric.name));
+        built_in.chain(self.own.values())
+    }
 }
 
 /// Every metric that our own collectors produce.
@@ -764,16 +845,14 @@ pub static CATALOG: &[Metric] = &[
     gauge("health.score", "1", HigherIsBetter, (Some(0.0), Some(100.0)), "Health score"),
 ];
 
-type Bounds = (Option<f64>, Option<f64>);
-
 const fn gauge(
     name: &'static str,
     unit: &'static str,
     polarity: Polarity,
-    (lower, upper): Bounds,
+    bounds: Bounds,
     about: &'static str,
 ) -> Metric {
-    Metric { name, kind: Kind::Gauge, unit, polarity, lower, upper, about }
+    metric(Kind::Gauge, (name, unit), polarity, bounds, about)
 }
 
 const fn counter(
@@ -783,7 +862,18 @@ const fn counter(
     bounds: Bounds,
     about: &'static str,
 ) -> Metric {
-    Metric { kind: Kind::Counter, ..gauge(name, unit, polarity, bounds, about) }
+    metric(Kind::Counter, (name, unit), polarity, bounds, about)
+}
+
+const fn metric(
+    kind: Kind,
+    (name, unit): (&'static str, &'static str),
+    polarity: Polarity,
+    (lower, upper): Bounds,
+    about: &'static str,
+) -> Metric {
+    let (name, unit, about) = (Cow::Borrowed(name), Cow::Borrowed(unit), Cow::Borrowed(about));
+    Metric { name, kind, unit, polarity, lower, upper, about }
 }
 
 #[cfg(test)]
@@ -797,5 +887,28 @@ mod tests {
             let bounds = metric.lower.zip(metric.upper);
             assert!(bounds.is_none_or(|(lower, upper)| lower < upper), "{}", metric.name);
         }
+    }
+
+    #[test]
+    fn what_the_configuration_says_of_a_metric_counts() {
+        let own = gauge("orders_total", "{order}", LowerIsBetter, (Some(0.0), None), "Open orders");
+        let busy = gauge("system.cpu.busy", "%", Neutral, (None, Some(100.0)), "");
+        let catalog = Catalog::new([own, busy], ["polled".to_owned()]);
+        assert!(!catalog.is_counter("orders_total"), "it is known to be none");
+        assert_eq!(catalog.bounds("orders_total"), Some((Some(0.0), None)));
+        assert_eq!(catalog.bounds("system.cpu.busy"), Some((None, Some(100.0))));
+        assert!(catalog.is_counter("polled"), "somebody looks at its rate");
+        assert_eq!(catalog.all().filter(|it| it.name == "system.cpu.busy").count(), 1);
+        assert_eq!(catalog.all().count(), CATALOG.len() + 1);
+    }
+
+    #[test]
+    fn of_an_unknown_metric_the_name_says_whether_it_is_a_counter() {
+        let catalog = Catalog::default();
+        assert!(catalog.is_counter("http_requests_total"));
+        assert!(!catalog.is_counter("http_requests"));
+        assert!(catalog.is_counter("system.disk.io"), "the catalog says so");
+        assert_eq!(catalog.bounds("http_requests_total"), Some((Some(0.0), None)));
+        assert_eq!(catalog.bounds("http_requests"), None);
     }
 }

@@ -22,7 +22,6 @@ use data::Table;
 use serde::Serialize;
 
 use crate::state::State;
-pub use history::is_counter;
 use history::{Subject, subjects};
 
 /// Name of the metric under which forecasts of health scores are kept; the component is the service.
@@ -42,6 +41,9 @@ const GROUP: usize = 25;
 
 /// A series that was silent for more steps than this has no forecast.
 const STALE_STEPS: i64 = 4;
+
+/// Why there is no forecast of what a round had no time for; the next one begins with it.
+const LATE: &str = "the budget of this round ended before it; raise `forecast.budget`";
 
 /// What is put behind the name of a model that lost to the naive one lately.
 pub const DEMOTED: &str = " (demoted)";
@@ -84,6 +86,8 @@ pub struct Refused {
     pub host: Option<String>,
     /// The series; absent if the metric has none.
     pub series: Option<i64>,
+    /// The labels that a check looks for, where it found no series.
+    pub labels: BTreeMap<String, String>,
     /// The horizon.
     pub horizon: &'static str,
     /// Why, a sentence.
@@ -132,10 +136,9 @@ pub async fn issue(state: &State, now: DateTime<Utc>) -> anyhow::Result<String> 
         let until = started + state.config.forecast.budget.0 * share / Horizon::ALL.len() as u32;
         let found = subjects(state, horizon, now).await?;
         refused.extend(found.refused);
-        for group in groups(found.subjects) {
+        for group in late_first(groups(found.subjects), &state.outlook.refused(), horizon) {
             if Instant::now() >= until {
-                let late = "the budget of this round ended before it; raise `forecast.budget`";
-                refused.extend(group.iter().map(|it| it.refused(horizon, late.to_owned())));
+                refused.extend(group.iter().map(|it| it.refused(horizon, LATE.to_owned())));
                 continue;
             }
             let key = (group[0].metric.clone(), horizon.name.to_owned());
@@ -163,6 +166,19 @@ pub async fn issue(state: &State, now: DateTime<Utc>) -> anyhow::Result<String> 
 fn groups(subjects: Vec<Subject>) -> Vec<Vec<Subject>> {
     let alike = subjects.chunk_by(|a, b| a.metric == b.metric);
     alike.flat_map(|same| same.chunks(GROUP)).map(<[_]>::to_vec).collect()
+}
+
+/// Groups that the last round had no time for before those that it had, so that a small budget
+/// starves nobody.
+fn late_first(
+    mut groups: Vec<Vec<Subject>>,
+    refused: &[Refused],
+    horizon: Horizon,
+) -> Vec<Vec<Subject>> {
+    let late = refused.iter().filter(|it| it.horizon == horizon.name && it.reason == LATE);
+    let late: BTreeSet<_> = late.filter_map(|it| it.series).collect();
+    groups.sort_by_key(|group| !group.iter().any(|it| late.contains(&it.series)));
+    groups
 }
 
 /// Threads that may forecast: one core is left to those who write and ask.
@@ -288,8 +304,12 @@ mod tests {
     }
 
     fn models(group: &[Subject], lost: bool, hours: i64) -> Vec<String> {
+        ahead(group, Horizon::ALL[2], lost, hours)
+    }
+
+    fn ahead(group: &[Subject], horizon: Horizon, lost: bool, hours: i64) -> Vec<String> {
         let now = DateTime::UNIX_EPOCH + TimeDelta::hours(hours);
-        let answers = all(group, Horizon::ALL[2], &Options::default(), lost, now);
+        let answers = all(group, horizon, &Options::default(), lost, now);
         let name = |it: Result<Issued, Refused>| it.map_or_else(|not| not.reason, |it| it.model);
         answers.into_iter().map(name).collect()
     }
@@ -299,8 +319,12 @@ mod tests {
         let group = [subject("load", 240)];
         assert_eq!(models(&group, false, 240), ["ensemble"]);
         assert_eq!(models(&group, true, 240), ["ensemble (demoted)", "seasonal naive"]);
-        // Without a whole day there is but the last value.
-        assert_eq!(models(&[subject("load", 20)], true, 20), ["ensemble (demoted)", "naive"]);
+        // Without a whole day there is but the last value, which says nothing of a week.
+        let young = [subject("load", 20)];
+        let near = Horizon { n_steps: 48, ..Horizon::ALL[2] };
+        let near = ahead(&young, near, true, 20);
+        assert_eq!(near, ["ensemble (demoted)", "naive"]);
+        assert!(models(&young, true, 20)[0].contains("needs a history of 56 steps"));
     }
 
     #[test]
@@ -309,6 +333,24 @@ mod tests {
         let said = models(&group, false, 240);
         assert!(said[0].contains("lately") && said[1] == "ensemble", "{said:?}");
         assert!(models(&group[..1], false, 5)[0].contains("needs 10 points"));
+    }
+
+    #[test]
+    fn what_a_round_had_no_time_for_comes_first_in_the_next() {
+        let all: Vec<_> = ["a", "b", "c"].map(|name| vec![subject(name, 0)]).into();
+        let mut all = all;
+        (0..).zip(&mut all).for_each(|(n, group)| group[0].series = n);
+        let horizon = Horizon::ALL[1];
+        let mut late = vec![all[2][0].refused(horizon, LATE.to_owned())];
+        let order = |late: &[Refused]| {
+            let sorted = late_first(all.clone(), late, horizon);
+            sorted.iter().map(|group| group[0].metric.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(order(&late), ["c", "a", "b"]);
+        late[0].horizon = Horizon::ALL[0].name;
+        assert_eq!(order(&late), ["a", "b", "c"], "each horizon has its own");
+        late[0] = all[2][0].refused(horizon, "nothing was measured lately".to_owned());
+        assert_eq!(order(&late), ["a", "b", "c"]);
     }
 
     #[test]

@@ -135,6 +135,7 @@ pub async fn open(config: Config, tasks: &Tasks) -> anyhow::Result<State> {
     let config = Arc::new(config);
     Ok(State {
         healing: Arc::new(healing::Healing::new(&config, &ledger, &ingest)),
+        catalog: Arc::new(config.catalog()),
         config,
         lake,
         ledger,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use analytics::Engine;
 use async_trait::async_trait;
 use axum::extract::FromRef;
-use data::{lake::Lake, ledger::Ledger};
+use data::{lake::Lake, ledger::Ledger, metric::Catalog};
 use ingest::{
     Ingest, Receipt, Request, Sink,
     receive::{line_protocol, remote_write},
@@ -27,6 +27,8 @@ use crate::{
 pub struct State {
     /// The effective configuration.
     pub config: Arc<Config>,
+    /// What is known of metrics.
+    pub catalog: Arc<Catalog>,
     /// Facts.
     pub lake: Arc<Lake>,
     /// What changes.

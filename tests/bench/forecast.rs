@@ -43,6 +43,8 @@ pub(crate) async fn run() -> Result<()> {
             println!("{}", ours(&["risk", "--files-only"], &folder).await?);
         }
     }
+    println!("== probabilities of simulated series");
+    println!("{}", evaluated(&["risk"], None).await?);
     Ok(())
 }
 
@@ -70,8 +72,13 @@ async fn competition(folder: &Path) -> Result<()> {
 
 /// What `pipenotify evaluate` prints about a folder.
 async fn ours(words: &[&str], folder: &Path) -> Result<String> {
+    evaluated(words, Some(folder)).await
+}
+
+/// What `evaluate` prints, of a folder or of what it makes itself.
+async fn evaluated(words: &[&str], folder: Option<&Path>) -> Result<String> {
     let mut command = Command::new(binary()?);
-    let output = command.arg("evaluate").args(words).arg(folder).output().await?;
+    let output = command.arg("evaluate").args(words).args(folder).output().await?;
     let errors = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "evaluate {words:?} failed:\n{errors}");
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())

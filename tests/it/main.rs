@@ -27,6 +27,7 @@ mod ledger;
 mod object_storage;
 mod open_lake;
 mod power_loss;
+mod published;
 mod rollups;
 mod soak;
 mod testbed;

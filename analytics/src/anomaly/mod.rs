@@ -22,6 +22,8 @@ pub use parts::Part;
 pub use policy::Budget;
 pub use pulse::Pulse;
 
+use crate::forecast::{Tz, ahead_us};
+
 use parts::{COUNT, Parts};
 use policy::{Policy, Strange, Told};
 use sketch::Sketch;
@@ -78,6 +80,7 @@ pub struct Detector {
     burst: f32,
     policy: Policy,
     budget: Budget,
+    zone: Option<Tz>,
 }
 
 impl Default for Detector {
@@ -87,8 +90,13 @@ impl Default for Detector {
 }
 
 impl Detector {
-    /// A detector that has seen nothing.
+    /// A detector that has seen nothing, for which days and weeks are those in UTC.
     pub fn new(budget: Budget) -> Self {
+        Self::in_zone(budget, None)
+    }
+
+    /// A detector that has seen nothing; days and weeks go by the clock of the zone.
+    pub fn in_zone(budget: Budget, zone: Option<Tz>) -> Self {
         Self {
             parts: Parts::new(),
             ranks: Default::default(),
@@ -98,6 +106,7 @@ impl Detector {
             burst: 0.0,
             policy: Policy::default(),
             budget,
+            zone,
         }
     }
 
@@ -109,7 +118,8 @@ impl Detector {
     /// Looks at the next value (`ts` in µs since the epoch) and learns from it. What is not a
     /// finite number is missing: it has no score and is noticed as a gap afterwards.
     pub fn next(&mut self, ts: i64, value: f64) -> Verdict {
-        match value.is_finite().then(|| self.parts.look(ts, value)).flatten() {
+        let wall = self.zone.map_or(ts, |zone| ts.saturating_add(ahead_us(zone, ts)));
+        match value.is_finite().then(|| self.parts.look(ts, wall, value)).flatten() {
             Some(look) => self.judge(ts, look),
             None => Verdict {
                 score: 0.0,
@@ -139,6 +149,7 @@ impl Detector {
         let part = Part::ALL
             .into_iter()
             .max_by(|a, b| surprises[*a as usize].total_cmp(&surprises[*b as usize]));
+        let part = if look.freezes { Some(Part::FlatLine) } else { part };
         let band = self.errors.quantile(OUTSIDE) * look.error_scale;
         let error = if look.error_scale > 0.0 { look.parts[Part::Forecast as usize] } else { 0.0 };
         self.errors.add(error);
@@ -167,7 +178,7 @@ impl Detector {
         let far = further(FAR / policy::often(step_us).sqrt());
         // Asked for only where it matters: it takes a walk through half of the sketches.
         let odd = if surprise >= self.budget.base { further(0.5) } else { 0.0 };
-        let strange = Strange { surprise, odd, far };
+        let strange = Strange { surprise, odd, far, freezes: look.freezes };
         self.policy.tell(ts, step_us, strange, &self.budget)
     }
 

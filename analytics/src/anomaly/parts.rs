@@ -84,6 +84,19 @@ const LIMIT: f32 = 8.0;
 /// everything later seem small, for a week.
 const SHORT: f32 = 30.0;
 
+/// A series that always moves has frozen when it stood still for so many times as long as ever before,
+const FROZEN: f32 = 6.0;
+
+/// for so many values and so long (µs) at least,
+const FROZEN_VALUES: f32 = 12.0;
+const FROZEN_US: f32 = 1_800e6;
+
+/// after a week, in which it had its nights and its weekend,
+const FROZEN_AFTER_US: f32 = 7.0 * 86_400e6;
+
+/// and if it stood still in no more than this share of the values before.
+const MOVES: f32 = 0.02;
+
 const FORECASTS: usize = 5;
 
 /// What is known of one value before it is ranked.
@@ -96,6 +109,8 @@ pub(super) struct Look {
     pub(super) expected: f32,
     /// The scale of forecast errors, in units.
     pub(super) error_scale: f32,
+    /// Whether a series that always moves has now stood still for too long.
+    pub(super) freezes: bool,
 }
 
 /// The memory of one series.
@@ -108,6 +123,8 @@ pub(super) struct Parts {
     last: f32,
     run: f32,
     longest_run: f32,
+    still: u32,
+    is_frozen: bool,
     window: Sorted,
     season: Season,
     season_scale: Mean,
@@ -131,6 +148,8 @@ impl Parts {
             last: 0.0,
             run: 0.0,
             longest_run: 0.0,
+            still: 0,
+            is_frozen: false,
             window: Sorted::new(WINDOW),
             season: Season::new(),
             season_scale: Mean::default(),
@@ -145,8 +164,9 @@ impl Parts {
         }
     }
 
-    /// Looks at a value and then learns from it.
-    pub(super) fn look(&mut self, ts: i64, value: f64) -> Option<Look> {
+    /// Looks at a value, which came when clocks on the `wall` showed that time, and then learns from
+    /// it.
+    pub(super) fn look(&mut self, ts: i64, wall: i64, value: f64) -> Option<Look> {
         let y = self.scale.apply(value)?;
         if self.n == 0 {
             self.fast = y;
@@ -161,7 +181,7 @@ impl Parts {
             (self.window.quantile(0.25), self.window.quantile(0.5), self.window.quantile(0.75));
         let spread = (high - low).max(0.1 * self.season_scale.get());
         parts[Part::Level as usize] = ratio((y - high).max(low - y).max(0.0), spread);
-        let usual = self.season.at(ts);
+        let usual = self.season.at(wall);
         let (off, tolerant) = match usual {
             Some([least, usual, most]) => (y - usual, (y - most).max(least - y).max(0.0)),
             None => (y - middle, (y - high).max(low - y).max(0.0)),
@@ -180,14 +200,15 @@ impl Parts {
         let shape = self.shape.push(y, usual.map(|usual| usual[1]), unit);
         let memory = if usual.is_none() { SHORT } else { LONG };
         let limit = if self.n < 32 { f32::INFINITY } else { LIMIT * scale };
-        self.season.add(ts, y, limit.max(0.5 * spread));
+        self.season.add(wall, y, limit.max(0.5 * spread));
         self.season_scale.add_limited(off.abs(), memory, LIMIT);
         self.error_scale.add_limited((y - expected).abs(), LONG, LIMIT);
         self.jump.add_limited(jump.abs(), LONG, LIMIT);
         self.window.push(y);
         self.last = y;
         self.last_us = self.last_us.max(ts);
-        Some(Look { parts, shape, expected, error_scale })
+        let freezes = self.freezes();
+        Some(Look { parts, shape, expected, error_scale, freezes })
     }
 
     /// Bytes beside the value itself.
@@ -276,9 +297,24 @@ impl Parts {
             self.run += 1.0;
         } else {
             self.longest_run = self.longest_run.max(self.run);
+            self.still = self.still.saturating_add(self.run as u32);
             self.run = 0.0;
+            self.is_frozen = false;
         }
         self.run
+    }
+
+    /// Whether it is with this value that a run has become too long: once in a run.
+    fn freezes(&mut self) -> bool {
+        let longest = FROZEN * (self.longest_run + 1.0);
+        let least = longest.max(FROZEN_VALUES).max((FROZEN_US / self.step_us.max(1.0)).ceil());
+        let before = self.n as f32 - self.run;
+        let is_frozen = self.run >= least
+            && before * self.step_us >= FROZEN_AFTER_US
+            && self.still as f32 <= MOVES * before;
+        let freezes = is_frozen && !self.is_frozen;
+        self.is_frozen |= is_frozen;
+        freezes
     }
 }
 

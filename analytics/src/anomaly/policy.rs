@@ -73,6 +73,8 @@ pub(super) struct Strange {
     pub(super) odd: f32,
     /// The same in 95 % quantiles, or rarer ones where values come often.
     pub(super) far: f32,
+    /// A series that always moves has stood still for too long, wherever that is.
+    pub(super) freezes: bool,
 }
 
 /// Events of one grade.
@@ -139,7 +141,7 @@ impl Policy {
         budget: &Budget,
     ) -> Told {
         self.pass(ts, budget.per_week);
-        let Strange { surprise, odd, far } = strange;
+        let Strange { surprise, odd, far, freezes } = strange;
         let is_calm = surprise < budget.base / 2.0;
         let (least, most) = COOL_DOWN_VALUES;
         let cool_down = (COOL_DOWN * f64::from(self.n)).clamp(least, most);
@@ -148,10 +150,9 @@ impl Policy {
 
         let often = often(step_us);
         let learnt = f64::from(self.n) * f64::from(step_us) > LEARNING_US && self.n > LEARNING;
-        let is_alarm = learnt
-            && surprise >= budget.base + often.ln()
-            && far >= budget.far
-            && far > self.habit(budget);
+        let goes_far =
+            surprise >= budget.base + often.ln() && far >= budget.far && far > self.habit(budget);
+        let is_alarm = learnt && (goes_far || freezes && self.stock >= 1.0);
         let alarm = self.alarms.begin(is_alarm, is_calm, cool_down * f64::from(often));
         if alarm {
             self.overdrawn = self.stock < 1.0;
@@ -194,7 +195,7 @@ mod tests {
         let mut policy = Policy::default();
         let told = (0..weeks * 2_016).map(|n| {
             let (surprise, far) = if n % 500 == 499 { (5.0, far) } else { (0.1, 0.8) };
-            let strange = Strange { surprise, odd: far * 3.0, far };
+            let strange = Strange { surprise, odd: far * 3.0, far, freezes: false };
             policy.tell(n * STEP_US, STEP_US as f32, strange, budget)
         });
         told.filter(|told| *told == Told::Alarm).count()
@@ -218,7 +219,7 @@ mod tests {
         let strange = |n| if n < 1_000 { (0.1, 0.8) } else { (9.0, 9.0) };
         let told = (0..2_000).map(|n| {
             let (surprise, far) = strange(n);
-            let strange = Strange { surprise, odd: 9.0, far };
+            let strange = Strange { surprise, odd: 9.0, far, freezes: false };
             policy.tell(n * STEP_US, STEP_US as f32, strange, &Budget::default())
         });
         let told: Vec<_> = told.enumerate().filter(|(_, told)| *told != Told::Nothing).collect();

@@ -103,6 +103,34 @@ fn a_healthy_series_raises_no_more_than_one_alarm_a_week_at_any_step() {
 }
 
 #[test]
+fn days_go_by_the_clock_of_a_zone() {
+    use crate::forecast::zone;
+    // A load from nine to five on the wall in Berlin; clocks go back on 2026-10-25.
+    let berlin = zone("Europe/Berlin").unwrap();
+    let (start, change) = (1_790_812_800_000_000, 1_792_890_000_000_000);
+    let load = |ts: i64, n: i64| {
+        let hour = (ts + ahead_us(berlin, ts)).div_euclid(3_600_000_000).rem_euclid(24);
+        noise(n) + if (9..17).contains(&hour) { 50.0 } else { 5.0 }
+    };
+    let off_after = |zone| {
+        let mut detector = Detector::in_zone(Budget::default(), zone);
+        let mut off = 0.0_f64;
+        for n in 0..(27 * 288) {
+            let ts = start + n * STEP_US;
+            let value = load(ts, n);
+            let verdict = detector.next(ts, value);
+            let is_morning = (change..change + 3 * 86_400_000_000).contains(&ts);
+            if let (true, Some(expected)) = (is_morning, verdict.expected) {
+                off += (value - expected).abs();
+            }
+        }
+        off
+    };
+    let (by_wall, by_utc) = (off_after(Some(berlin)), off_after(None));
+    assert!(by_wall < by_utc, "{by_wall} by the clock on the wall, {by_utc} in UTC");
+}
+
+#[test]
 fn a_jump_is_an_alarm_within_minutes_at_any_step() {
     for step_s in [5, 10, 60, 300, 900, 3_600] {
         let mut detector = Detector::default();
@@ -114,4 +142,33 @@ fn a_jump_is_an_alarm_within_minutes_at_any_step() {
         let first = alarms.find(|n| *n >= learnt);
         assert!(first.is_some_and(|n| n <= learnt + 3), "{step_s} s: {first:?}, {learnt}");
     }
+}
+
+/// Where alarms are in ten days of noise in steps of `step_s`, frozen at `frozen` in the last day, and
+/// which part spoke.
+fn when_frozen(step_s: i64, value: impl Fn(i64) -> f64, frozen: f64) -> Vec<(i64, Part)> {
+    let mut detector = Detector::default();
+    let begin = 9 * 86_400 / step_s;
+    let next = |n: i64| {
+        let value = if n >= begin { frozen } else { value(n) };
+        let verdict = detector.next(n * step_s * 1_000_000, value);
+        verdict.anomalous.then_some((n - begin, verdict.part))
+    };
+    (0..10 * 86_400 / step_s).filter_map(next).filter(|(n, _)| *n >= 0).collect()
+}
+
+#[test]
+fn what_always_moved_and_stands_still_is_an_alarm_once_even_at_its_usual_value() {
+    for (step_s, values) in [(10, 180), (60, 30), (300, 12), (900, 12)] {
+        let found = when_frozen(step_s, |n| 50.0 + noise(n), 50.5);
+        assert_eq!(found, [(values, Part::FlatLine)], "{step_s} s");
+    }
+}
+
+#[test]
+fn what_often_stands_still_may_stand_still() {
+    let counts = |n: i64| (noise(n) * 3.0).floor();
+    assert_eq!(when_frozen(300, counts, 1.0), []);
+    let nights = |n: i64| if n % 288 < 96 { 0.0 } else { 50.0 + noise(n) };
+    assert_eq!(when_frozen(300, nights, 0.0).iter().filter(|it| it.1 == Part::FlatLine).count(), 0);
 }

@@ -10,7 +10,7 @@ mod latency;
 mod queue;
 mod resource;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{explain, observed::Observed};
 
@@ -172,6 +172,19 @@ pub fn coverage(all: &[Observed], now: i64) -> Vec<(&'static str, bool)> {
     let kinds = resource::METRICS.iter().chain(database::METRICS).chain(queue::METRICS);
     let kinds = kinds.chain(latency::METRICS);
     kinds.map(|(kind, metrics)| (*kind, metrics.iter().any(|metric| known(metric)))).collect()
+}
+
+/// The kinds of bottleneck with the components of which a metric that shows them has fresh points:
+/// what could be found there, if it was the case.
+pub fn seen(all: &[Observed], now: i64) -> BTreeSet<(&'static str, Option<String>)> {
+    let facts = Facts { all, now };
+    let kinds = resource::METRICS.iter().chain(database::METRICS).chain(queue::METRICS);
+    let mut seen = BTreeSet::new();
+    for (kind, metrics) in kinds.chain(latency::METRICS) {
+        let fresh = metrics.iter().flat_map(|metric| facts.fresh(metric));
+        seen.extend(fresh.map(|it| (*kind, it.component().map(str::to_owned))));
+    }
+    seen
 }
 
 /// Every metric that a rule looks at.

@@ -68,6 +68,19 @@ fn what_is_old_says_nothing() {
 }
 
 #[test]
+fn a_host_that_is_silent_is_not_seen_because_another_one_speaks() {
+    let mut all = [
+        series("system.cpu.busy", &[("host", "a")], |_| 0.2),
+        series("system.cpu.busy", &[("host", "b")], |_| 1.0),
+    ];
+    let place = |host: &str| ("cpu", Some(host.to_owned()));
+    assert!(seen(&all, NOW).contains(&place("a")) && seen(&all, NOW).contains(&place("b")));
+    all[1].points.retain(|(ts, _)| *ts < NOW - FRESH_US - MINUTE);
+    assert!(seen(&all, NOW).contains(&place("a")) && !seen(&all, NOW).contains(&place("b")));
+    assert!(coverage(&all, NOW).contains(&("cpu", true)));
+}
+
+#[test]
 fn a_busy_host_names_the_process_that_keeps_it_so() {
     let host = [("host", "a")];
     let all = [

@@ -33,6 +33,10 @@ use scale::Scale;
 /// Most steps that are forecast at once: a week in steps of five minutes.
 pub const MAX_STEPS: usize = 2_016;
 
+/// A forecast reaches at most so many times as far ahead as its history goes back: from less, nobody
+/// could have tried how far off such a forecast is.
+pub const REACH: usize = 3;
+
 /// The name of the combination of all methods.
 pub const ENSEMBLE: &str = "ensemble";
 
@@ -74,7 +78,7 @@ pub type Bounds = (Option<f64>, Option<f64>);
 pub struct Options {
     /// Only this method; all of them combined when none.
     pub method: Option<Method>,
-    /// Methods that must not be used, such as those that lost to the naive ones lately.
+    /// Methods that must not be used.
     pub excluded: Vec<Method>,
     /// Threads that are used at most; one per core when 0.
     pub threads: usize,
@@ -180,7 +184,11 @@ impl<'a> Request<'a> {
     }
 
     fn prepare(&self, series: &Series, threads: usize) -> Result<Prepared, Refusal> {
-        let wall = Wall::of(series.recent()?, self.n_steps, self.options.zone);
+        let recent = series.recent()?;
+        if recent.values.len().saturating_mul(REACH) < self.n_steps {
+            return Err(Refusal::TooShort { steps: self.n_steps, found: recent.values.len() });
+        }
+        let wall = Wall::of(recent, self.n_steps, self.options.zone);
         let series = &wall.series;
         let scale = Scale::of(&series.values)?;
         let hour = series::steps_of_an_hour(series.step_us);

@@ -1,6 +1,6 @@
 //! Why there is no forecast.
 
-use super::{MAX_STEPS, MIN_POINTS};
+use super::{MAX_STEPS, MIN_POINTS, REACH};
 
 /// Why there is no forecast, and what it would take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -11,6 +11,16 @@ pub enum Refusal {
     )]
     TooFew {
         /// How many points were usable.
+        found: usize,
+    },
+    /// The history is too short for what is ahead.
+    #[error(
+        "a forecast of {steps} steps needs a history of {} steps, a third of them; found {found}: wait, or ask for a nearer horizon", steps.div_ceil(REACH)
+    )]
+    TooShort {
+        /// How many were asked for.
+        steps: usize,
+        /// How many there are of the past.
         found: usize,
     },
     /// A value of the series is not finite, or their spread exceeds what a float holds.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Refusal;
+use super::{MAX_STEPS, Refusal};
 
 /// Most steps of the past that are looked at: four weeks in steps of five minutes.
 pub const MAX_HISTORY: usize = 8_064;
@@ -25,6 +25,7 @@ const EVEN_SECONDS: [i64; 16] =
 
 const SECOND_US: i64 = 1_000_000;
 const HOUR_US: i64 = 3_600 * SECOND_US;
+const SIX_HOURS_US: i64 = 6 * HOUR_US;
 const DAY_US: i64 = 86_400 * SECOND_US;
 const WEEK_US: i64 = 7 * DAY_US;
 
@@ -58,6 +59,24 @@ impl Series {
             return Err(Refusal::Step);
         }
         Self::on(&finite(points)?, step_us)
+    }
+
+    /// As [`Series::regular`], with the step that suits a `horizon` where that of the points would
+    /// take more than [`MAX_STEPS`]: means of five minutes for six hours, as stored forecasts have.
+    pub fn for_horizon(points: &[(i64, f64)], horizon: i64) -> Result<Self, Refusal> {
+        let points = finite(points)?;
+        let step_us = step(points.keys().copied())?;
+        let coarse = suited(horizon);
+        if steps_to(horizon, step_us) <= MAX_STEPS || coarse <= step_us {
+            return Self::on(&points, step_us);
+        }
+        let points: Vec<_> = points.into_iter().collect();
+        Self::with_step(&resample(&points, coarse), coarse)
+    }
+
+    /// Steps until all of `horizon` (µs) is ahead.
+    pub fn steps_to(&self, horizon: i64) -> usize {
+        steps_to(horizon, self.step_us)
     }
 
     fn on(points: &BTreeMap<i64, f64>, step_us: i64) -> Result<Self, Refusal> {
@@ -104,6 +123,21 @@ impl Series {
         let skip = self.values.len().saturating_sub(MAX_HISTORY);
         let start_us = self.start_us.saturating_add(self.step_us.saturating_mul(skip as i64));
         Ok(Self { start_us, step_us: self.step_us, values: self.values[skip..].to_vec() })
+    }
+}
+
+fn steps_to(horizon: i64, step_us: i64) -> usize {
+    let steps = horizon.unsigned_abs().div_ceil(step_us.unsigned_abs().max(1));
+    usize::try_from(steps).unwrap_or(usize::MAX)
+}
+
+/// The step for a horizon (µs): 72 of them for six hours, 96 for a day, 168 for a week.
+fn suited(horizon: i64) -> i64 {
+    match horizon {
+        ..=SIX_HOURS_US => 300 * SECOND_US,
+        ..=DAY_US => 900 * SECOND_US,
+        _ if steps_to(horizon, HOUR_US) <= MAX_STEPS => HOUR_US,
+        _ => DAY_US,
     }
 }
 
@@ -347,6 +381,24 @@ mod tests {
         assert_eq!(resample(&[(-1, 2.0), (0, f64::NAN)], HOUR), [(-HOUR, 2.0)]);
         assert_eq!(resample(&[(0, f64::MAX), (1, f64::MAX)], HOUR), [(0, f64::MAX)]);
         assert!(resample(&[], HOUR).is_empty());
+    }
+
+    #[test]
+    fn the_step_suits_the_horizon_where_that_of_the_points_is_too_fine() {
+        let check = |apart: i64, hours: i64, expected: i64| {
+            let points: Vec<_> = (0..9_000).map(|n| (n * apart * SECOND_US, n as f64)).collect();
+            let series = Series::for_horizon(&points, hours * HOUR).unwrap();
+            assert_eq!(series.step_us, expected * SECOND_US, "{apart} s, {hours} h");
+            assert!(series.steps_to(hours * HOUR) <= MAX_STEPS);
+        };
+        check(10, 1, 10);
+        check(10, 6, 300);
+        check(10, 24, 900);
+        check(300, 24, 300);
+        check(300, 168, 300);
+        check(60, 168, 3_600);
+        check(3_600, 24 * 365, 86_400);
+        check(7_200, 6, 7_200);
     }
 
     #[test]

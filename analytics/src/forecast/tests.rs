@@ -163,6 +163,15 @@ fn what_cannot_be_forecast_is_refused() {
 }
 
 #[test]
+fn what_is_ahead_may_be_three_times_as_long_as_the_history_and_no_longer() {
+    let history = series(20, wave);
+    assert_eq!(run(&history, 60, &[], None).unwrap().mean.len(), 60);
+    let refusal = run(&history, 61, &[], None).unwrap_err();
+    assert_eq!(refusal, Refusal::TooShort { steps: 61, found: 20 });
+    assert!(refusal.to_string().contains("needs a history of 21 steps"), "{refusal}");
+}
+
+#[test]
 fn horizons_are_read() {
     let check = |text, minutes: Option<i64>| {
         assert_eq!(horizon(text).ok(), minutes.map(|minutes| minutes * 60_000_000), "{text}");

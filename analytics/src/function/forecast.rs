@@ -1,6 +1,9 @@
-//! `forecast(ts, value, horizon [, method])`: the next steps of a group's series, for `unnest`.
+//! `forecast(ts, value, horizon [, method [, lower, upper]])`: the next steps of a group's series,
+//! for `unnest`.
 //!
 //! The zone of `ts` is the one by whose clock days are counted: `ts at time zone 'Europe/Berlin'`.
+//! Steps are as far apart as the points; where that would be too many, those of the stored forecasts.
+//! Nothing lies outside of `lower` and `upper`, where they are given and not null.
 //! A group that cannot be forecast has one row with nothing but the `reason`.
 
 use std::{mem::size_of_val, sync::Arc};
@@ -27,8 +30,8 @@ use datafusion::{
     },
 };
 
-use super::{micros, zone};
-use crate::forecast::{self, ENSEMBLE, Forecast, Method, Options, Refusal, Series, Tz};
+use super::{at_length, micros, zone};
+use crate::forecast::{self, Bounds, ENSEMBLE, Forecast, Method, Options, Refusal, Series, Tz};
 
 /// The levels of the intervals in the answer.
 const LEVELS: [f64; 2] = [0.8, 0.95];
@@ -59,18 +62,22 @@ impl AggregateUDFImpl for Function {
 
     fn coerce_types(&self, given: &[DataType]) -> Result<Vec<DataType>> {
         match given {
-            [ts, value, texts @ ..]
-                if (1..=2).contains(&texts.len())
+            [ts, value, rest @ ..]
+                if [1, 2, 4].contains(&rest.len())
                     && (matches!(ts, DataType::Timestamp(..)) || ts.is_null())
                     && (value.is_numeric() || value.is_null())
-                    && texts.iter().all(|text| text.is_string() || text.is_null()) =>
+                    && rest.iter().take(2).all(|text| text.is_string() || text.is_null())
+                    && rest.iter().skip(2).all(|bound| bound.is_numeric() || bound.is_null()) =>
             {
                 let first = [micros("forecast", ts)?, DataType::Float64];
-                Ok(first.into_iter().chain(texts.iter().map(|_| DataType::Utf8)).collect())
+                let texts = rest.iter().take(2).map(|_| DataType::Utf8);
+                let bounds = rest.iter().skip(2).map(|_| DataType::Float64);
+                Ok(first.into_iter().chain(texts).chain(bounds).collect())
             }
             _ => plan_err!(
                 "forecast takes a timestamp, a number, a text such as '6 hours' and, if not all \
-                 methods are wanted, the name of one such as 'linear regression', not {given:?}"
+                 methods are wanted, the name of one such as 'linear regression' (or 'ensemble'), \
+                 then the least and the greatest value that are possible, not {given:?}"
             ),
         }
     }
@@ -91,11 +98,15 @@ impl AggregateUDFImpl for Function {
         };
         let text =
             |name| Arc::new(Field::new(format!("{}[{name}]", args.name), DataType::Utf8, true));
+        let number =
+            |name| Arc::new(Field::new(format!("{}[{name}]", args.name), DataType::Float64, true));
         Ok(vec![
             list("ts", DataType::Int64),
             list("value", DataType::Float64),
             text("horizon"),
             text("method"),
+            number("lower"),
+            number("upper"),
         ])
     }
 }
@@ -106,6 +117,7 @@ struct Points {
     points: Vec<(i64, f64)>,
     horizon: Option<String>,
     method: Option<String>,
+    bounds: Bounds,
     zone: Option<Tz>,
 }
 
@@ -114,6 +126,11 @@ fn first(known: &mut Option<String>, texts: &ArrayRef) {
     if known.is_none() {
         *known = texts.as_string::<i32>().iter().flatten().next().map(str::to_owned);
     }
+}
+
+/// The first number of a column, unless one is known already.
+fn first_number(known: &mut Option<f64>, numbers: &ArrayRef) {
+    *known = known.or_else(|| numbers.as_primitive::<Float64Type>().iter().flatten().next());
 }
 
 impl Points {
@@ -128,17 +145,19 @@ impl Points {
     }
 
     /// The group's forecast, or why there is none; an error says that the question is wrong.
-    fn run(&self, horizon: &str) -> Result<Result<(Series, Forecast), Refusal>> {
+    fn run(&mut self, horizon: &str) -> Result<Result<(Series, Forecast), Refusal>> {
         let wrong = |why: &dyn std::fmt::Display| exec_datafusion_err!("{why}");
         let horizon = forecast::horizon(horizon).map_err(|why| wrong(&why))?;
         let method = self.method.as_deref().filter(|name| *name != ENSEMBLE);
         let method = method.map(str::parse::<Method>).transpose().map_err(|why| wrong(&why))?;
         // Groups are spread over threads already.
         let options = Options { method, zone: self.zone, threads: 1, ..Options::default() };
-        Ok(Series::regular(&self.points).and_then(|series| {
-            let steps = horizon.unsigned_abs().div_ceil(series.step_us.unsigned_abs());
-            let steps = usize::try_from(steps).unwrap_or(usize::MAX);
-            let forecast = forecast::run_with(&series, steps, &LEVELS, None, &options)?;
+        // Threads read in any order; of two values for one time always the same one counts.
+        self.points.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
+        Ok(Series::for_horizon(&self.points, horizon).and_then(|series| {
+            let steps = series.steps_to(horizon);
+            let forecast =
+                forecast::run_with(&series, steps, &LEVELS, Some(self.bounds), &options)?;
             Ok((series, forecast))
         }))
     }
@@ -150,6 +169,8 @@ impl Accumulator for Points {
         self.extend(times.iter().zip(columns[1].as_primitive::<Float64Type>()))?;
         first(&mut self.horizon, &columns[2]);
         columns.get(3).into_iter().for_each(|texts| first(&mut self.method, texts));
+        columns.get(4).into_iter().for_each(|it| first_number(&mut self.bounds.0, it));
+        columns.get(5).into_iter().for_each(|it| first_number(&mut self.bounds.1, it));
         Ok(())
     }
 
@@ -162,6 +183,8 @@ impl Accumulator for Points {
         }
         first(&mut self.horizon, &states[2]);
         first(&mut self.method, &states[3]);
+        first_number(&mut self.bounds.0, &states[4]);
+        first_number(&mut self.bounds.1, &states[5]);
         Ok(())
     }
 
@@ -174,14 +197,16 @@ impl Accumulator for Points {
             list(Arc::new(values)),
             ScalarValue::Utf8(self.horizon.clone()),
             ScalarValue::Utf8(self.method.clone()),
+            ScalarValue::Float64(self.bounds.0),
+            ScalarValue::Float64(self.bounds.1),
         ])
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        let Some(horizon) = &self.horizon else {
+        let Some(horizon) = self.horizon.clone() else {
             return ScalarValue::try_from(&DataType::List(item()));
         };
-        let rows = match self.run(horizon)? {
+        let rows = match at_length(|| self.run(&horizon))? {
             Ok((series, forecast)) => rows(&series, &forecast)?,
             Err(why) => refused(&why)?,
         };
@@ -345,6 +370,52 @@ mod tests {
                      'seasonal naive')) as f from points where host = 'b') \
                      where f['ts'] > timestamp '2026-03-29T01:00:00Z'";
         assert_eq!(ask(24 * 14, query).await.unwrap(), ["true"]);
+    }
+
+    #[tokio::test]
+    async fn nothing_leaves_the_bounds_that_are_given() {
+        let query = "select max(f['upper_95']) <= 20, min(f['lower_95']) >= 3, \
+                     min(f['lower_95']) = 3 from (select unnest(forecast(ts, value, '20 hours', \
+                     'ensemble', 3, 20.0)) as f from points where host = 'b')";
+        let found = ask(96, query).await.unwrap();
+        assert!(found[0].split('|').all(|it| it.trim() == "true"), "{found:?}");
+        let query = "select min(f['lower_95']) >= 3, max(f['upper_95']) > 20 from (select \
+                     unnest(forecast(ts, value, '20 hours', null, 3, null)) as f from points \
+                     where host = 'b')";
+        let found = ask(96, query).await.unwrap();
+        assert!(found[0].starts_with("true"), "{found:?}");
+        let query = "select f['reason'] from (select unnest(forecast(ts, value, '6 hours', \
+                     'ensemble', 9, 3)) as f from points where host = 'b')";
+        let found = ask(96, query).await.unwrap();
+        assert!(found[0].contains("the lower one below"), "{found:?}");
+    }
+
+    /// The forecast of one group, with rows as threads may find them.
+    fn evaluated(points: &[(i64, f64)], horizon: &str) -> String {
+        let horizon = Some(horizon.to_owned());
+        let mut group = Points { points: points.to_vec(), horizon, ..Points::default() };
+        group.evaluate().unwrap().to_string()
+    }
+
+    #[test]
+    fn of_two_values_for_one_time_the_same_one_counts_in_whatever_order_they_come() {
+        let hour = |n: i64| (n * 3_600_000_000, (n % 7) as f64);
+        let twice = |n: i64| (n * 3_600_000_000, 50.0);
+        let one: Vec<_> = (0..48).flat_map(|n| [hour(n), twice(n)]).collect();
+        let other: Vec<_> = (0..48).rev().flat_map(|n| [twice(n), hour(n)]).collect();
+        assert_eq!(evaluated(&one, "6 hours"), evaluated(&other, "6 hours"));
+    }
+
+    #[test]
+    fn of_samples_every_ten_seconds_a_day_ahead_is_forecast_in_coarser_steps() {
+        let sample = |n: i64| (n * 10_000_000, (n % 8_640) as f64 / 8_640.0);
+        let samples: Vec<_> = (0..2 * 8_640).map(sample).collect();
+        let method = Some("naive".to_owned());
+        let mut group = Points { points: samples, method, ..Points::default() };
+        let (series, forecast) = group.run("24 hours").unwrap().unwrap();
+        assert_eq!((series.step_us, forecast.mean.len()), (900_000_000, 96));
+        let (series, forecast) = group.run("30 minutes").unwrap().unwrap();
+        assert_eq!((series.step_us, forecast.mean.len()), (10_000_000, 180));
     }
 
     #[tokio::test]

@@ -23,6 +23,8 @@ use datafusion::{
     prelude::SessionContext,
 };
 
+use tokio::runtime::{Handle, RuntimeFlavor};
+
 use crate::forecast::Tz;
 
 /// Makes the functions known to queries of `context`.
@@ -46,6 +48,16 @@ pub(crate) fn register(context: &SessionContext) {
     context.register_udwf(WindowUDF::from(gap::Locf::new()));
     context.register_udwf(WindowUDF::from(gap::Interpolate::new()));
     context.register_udtf("time_series", Arc::new(gap::TimeSeries));
+}
+
+/// Does what may take long for a group, in place. A query works out all its groups without a pause;
+/// where it runs on a thread that serves others, those are handed to another thread before.
+fn at_length<T>(work: impl FnOnce() -> T) -> T {
+    let serves = |it: Handle| it.runtime_flavor() == RuntimeFlavor::MultiThread;
+    match Handle::try_current().is_ok_and(serves) {
+        true => tokio::task::block_in_place(work),
+        false => work(),
+    }
 }
 
 const INTERVAL: DataType = DataType::Interval(IntervalUnit::MonthDayNano);

@@ -203,7 +203,7 @@ impl Accumulator for Points {
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        let rows = self.rows()?;
+        let rows = super::at_length(|| self.rows())?;
         if rows.is_empty() {
             return ScalarValue::try_from(&DataType::List(item()));
         }

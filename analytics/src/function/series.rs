@@ -1,7 +1,7 @@
 //! Functions of a group's whole series: `anomaly_score`, `trend`, `changepoints`, `baseline` and
 //! `seasonality`, each of `(ts, value)`.
 //!
-//! Hours of the week are those of the zone of `ts`, as in `ts at time zone 'Europe/Berlin'`.
+//! Hours of the week and, for anomalies, days are those of the zone of `ts`, as in `ts at time zone 'Europe/Berlin'`.
 //! `trend` is one struct; the others are lists of structs, for `unnest`. Each is null where the
 //! series is too short to say anything.
 
@@ -26,9 +26,9 @@ use datafusion::{
     },
 };
 
-use super::{float, micros, two, utc, zone};
+use super::{at_length, float, micros, two, utc, zone};
 use crate::{
-    anomaly::Detector,
+    anomaly::{Budget, Detector},
     baseline, change,
     forecast::{Series, Tz},
     seasonality, trend,
@@ -114,7 +114,7 @@ impl Kind {
     /// One row for each thing there is to say about points in the order of time.
     fn rows(self, points: &[(i64, f64)], zone: Option<Tz>) -> Result<StructArray> {
         let columns = match self {
-            Self::AnomalyScore => anomaly_scores(points),
+            Self::AnomalyScore => anomaly_scores(points, zone),
             Self::Trend => trend_of(points),
             Self::Changepoints => changepoints(points),
             Self::Baseline => baseline_of(points, zone.unwrap_or(Tz::UTC)),
@@ -142,8 +142,8 @@ fn times<T>(rows: &[T], ts: impl Fn(&T) -> i64) -> ArrayRef {
     Arc::new(times.with_timezone("UTC"))
 }
 
-fn anomaly_scores(points: &[(i64, f64)]) -> Vec<ArrayRef> {
-    let mut detector = Detector::default();
+fn anomaly_scores(points: &[(i64, f64)], zone: Option<Tz>) -> Vec<ArrayRef> {
+    let mut detector = Detector::in_zone(Budget::default(), zone);
     let look = |(ts, value): &(i64, f64)| (*ts, *value, detector.next(*ts, *value));
     let rows: Vec<_> = points.iter().map(look).collect();
     let alarms = rows.iter().map(|row| Some(row.2.anomalous)).collect::<BooleanArray>();
@@ -293,7 +293,7 @@ impl Accumulator for Points {
     fn evaluate(&mut self) -> Result<ScalarValue> {
         // Rows come in any order; equal times keep an order of their own, so that answers repeat.
         self.points.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
-        let rows = self.kind.rows(&self.points, self.zone)?;
+        let rows = at_length(|| self.kind.rows(&self.points, self.zone))?;
         if rows.is_empty() {
             return ScalarValue::try_from(&self.kind.return_type());
         }

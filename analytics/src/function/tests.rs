@@ -210,3 +210,40 @@ async fn the_example_of_filling_gaps_fills_them() {
     assert_eq!(answer(&context, &sql).await, expected);
     assert_eq!(answer(&context, include_str!("../../../sql/gapfill.sql")).await, [""; 0]);
 }
+
+/// How long others waited at most while a query worked out many groups on their only thread.
+#[test]
+fn who_asks_at_length_keeps_nobody_else_waiting() {
+    use std::{
+        sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        time::{Duration, Instant},
+    };
+
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(1).enable_all().build().unwrap();
+    let (done, longest) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let (is_done, waited) = (Arc::clone(&done), Arc::clone(&longest));
+    let other = runtime.spawn(async move {
+        while !is_done.load(Relaxed) {
+            let asleep = Instant::now();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            waited.fetch_max(asleep.elapsed().as_millis() as u64, Relaxed);
+        }
+    });
+    let asked = runtime.spawn(async {
+        let context = SessionContext::new();
+        register(&context);
+        let query = "select g, anomaly_score(arrow_cast(v * 300000000, 'Timestamp(Microsecond, \
+                     None)'), cast(v * 7919 % 101 as double)) from (select v, v % 40 as g from \
+                     (select unnest(generate_series(1, 40000)) as v)) group by g";
+        let begun = Instant::now();
+        let rows = context.sql(query).await.unwrap().collect().await.unwrap();
+        assert_eq!(rows.iter().map(|it| it.num_rows()).sum::<usize>(), 40);
+        begun.elapsed().as_millis() as u64
+    });
+    let took = runtime.block_on(asked).unwrap();
+    done.store(true, Relaxed);
+    runtime.block_on(other).unwrap();
+    let longest = longest.load(Relaxed);
+    assert!(longest < took / 4 + 20, "{longest} ms of {took} ms");
+}

@@ -80,6 +80,17 @@ pub struct Recommendation {
     pub measured_at: Option<DateTime<Utc>>,
 }
 
+/// What became of the bottlenecks that were kept.
+#[derive(Debug, Default, PartialEq)]
+pub struct BottleneckChanges {
+    /// Keys of those that are new.
+    pub new: Vec<String>,
+    /// Keys of those that have become more or less severe.
+    pub changed: Vec<String>,
+    /// Those that are gone.
+    pub gone: Vec<Bottleneck>,
+}
+
 const BOTTLENECK: &str = "bottleneck_id, dedupe_key, kind, signal, component, resource, title, \
      severity, confidence, since, first_metric, first_at, evidence, seen_at, resolved_at";
 
@@ -89,77 +100,52 @@ const RECOMMENDATION: &str = "recommendation_id, bottleneck_id, action, expected
 
 impl Ledger {
     /// Keeps what is the case now: known bottlenecks are updated and keep their beginning, so
-    /// are recommendations that nobody has decided on; those of `kinds` that are no longer there are resolved. Returns
-    /// the keys of the new ones.
+    /// are recommendations that nobody has decided on. Those that are no longer there are resolved, if
+    /// their kind could be looked at in their component (`seen`).
     pub async fn keep_bottlenecks(
         &self,
         found: &[(Bottleneck, Vec<Recommendation>)],
-        kinds: &[&str],
+        seen: &[(&str, Option<&str>)],
         now: DateTime<Utc>,
-    ) -> Result<Vec<String>> {
+    ) -> Result<BottleneckChanges> {
         const DOING: &str = "keeping bottlenecks";
         let mut change = self.begin(DOING).await?;
-        let open =
-            "select bottleneck_id, dedupe_key, kind from bottleneck where resolved_at is null";
-        let open = sqlx::query(open).fetch_all(&mut *change).await.map_err(failed(DOING))?;
+        let open = format!("select {BOTTLENECK} from bottleneck where resolved_at is null");
+        let open = sqlx::query(sqlx::AssertSqlSafe(open)).fetch_all(&mut *change).await;
         let mut known = std::collections::BTreeMap::new();
-        for row in &open {
-            let (id, key): (String, String) = (get(row, "bottleneck_id")?, get(row, "dedupe_key")?);
-            let kind: String = get(row, "kind")?;
-            known.insert(key, (id, kind));
+        for row in &open.map_err(failed(DOING))? {
+            let it = bottleneck(row)?;
+            known.insert(it.dedupe_key.clone(), it);
         }
-        let mut new = vec![];
-        for (bottleneck, advice) in found {
-            let before = known.remove(&bottleneck.dedupe_key);
-            let id = before.as_ref().map_or_else(|| new_id(now), |(id, _)| id.clone());
-            let query =
-                "insert into bottleneck (bottleneck_id, dedupe_key, kind, signal, component,
-                             resource, title, severity, confidence, since, first_metric, first_at,
-                             evidence, seen_at)
-                         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
-                         on conflict (bottleneck_id) do update
-                         set signal = excluded.signal, title = excluded.title,
-                             severity = excluded.severity, confidence = excluded.confidence,
-                             evidence = excluded.evidence, seen_at = excluded.seen_at";
-            sqlx::query(query)
-                .bind(&id)
-                .bind(&bottleneck.dedupe_key)
-                .bind(&bottleneck.kind)
-                .bind(&bottleneck.signal)
-                .bind(&bottleneck.component)
-                .bind(&bottleneck.resource)
-                .bind(&bottleneck.title)
-                .bind(&bottleneck.severity)
-                .bind(bottleneck.confidence)
-                .bind(micros(bottleneck.since))
-                .bind(&bottleneck.first_metric)
-                .bind(bottleneck.first_at.map(micros))
-                .bind(&bottleneck.evidence)
-                .bind(micros(now))
-                .execute(&mut *change)
-                .await
-                .map_err(failed(DOING))?;
-            if before.is_none() {
-                new.push(bottleneck.dedupe_key.clone());
+        let mut kept = BottleneckChanges::default();
+        for (found, advice) in found {
+            let before = known.remove(&found.dedupe_key);
+            let id = before.as_ref().map_or_else(|| new_id(now), |it| it.id.clone());
+            keep(&mut change, &id, found, now).await?;
+            match before {
+                None => kept.new.push(found.dedupe_key.clone()),
+                Some(before) if before.severity != found.severity => {
+                    kept.changed.push(found.dedupe_key.clone());
+                }
+                Some(_) => {}
             }
             for advice in advice {
-                match before {
-                    None => advise(&mut change, &id, advice, now).await?,
-                    Some(_) => advise_anew(&mut change, &id, advice).await?,
-                }
+                advise(&mut change, &id, advice, now).await?;
             }
         }
-        let gone = known.into_values().filter(|(_, kind)| kinds.contains(&kind.as_str()));
-        for (id, _) in gone {
+        let could_be_seen =
+            |it: &Bottleneck| seen.contains(&(it.kind.as_str(), it.component.as_deref()));
+        for it in known.into_values().filter(could_be_seen) {
             sqlx::query("update bottleneck set resolved_at = $2 where bottleneck_id = $1")
-                .bind(id)
+                .bind(it.id.clone())
                 .bind(micros(now))
                 .execute(&mut *change)
                 .await
                 .map_err(failed(DOING))?;
+            kept.gone.push(Bottleneck { resolved_at: Some(now), ..it });
         }
         change.commit().await.map_err(failed(DOING))?;
-        Ok(new)
+        Ok(kept)
     }
 
     /// Bottlenecks that were there at some time in the range, the newest first; `after` is the
@@ -254,7 +240,65 @@ impl Ledger {
     }
 }
 
+async fn keep(
+    change: &mut sqlx::Transaction<'_, sqlx::Any>,
+    id: &str,
+    found: &Bottleneck,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    let query = "insert into bottleneck (bottleneck_id, dedupe_key, kind, signal, component,
+                     resource, title, severity, confidence, since, first_metric, first_at,
+                     evidence, seen_at)
+                 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+                 on conflict (bottleneck_id) do update
+                 set signal = excluded.signal, title = excluded.title,
+                     severity = excluded.severity, confidence = excluded.confidence,
+                     evidence = excluded.evidence, seen_at = excluded.seen_at";
+    sqlx::query(query)
+        .bind(id.to_owned())
+        .bind(&found.dedupe_key)
+        .bind(&found.kind)
+        .bind(&found.signal)
+        .bind(&found.component)
+        .bind(&found.resource)
+        .bind(&found.title)
+        .bind(&found.severity)
+        .bind(found.confidence)
+        .bind(micros(found.since))
+        .bind(&found.first_metric)
+        .bind(found.first_at.map(micros))
+        .bind(&found.evidence)
+        .bind(micros(now))
+        .execute(&mut **change)
+        .await
+        .map(drop)
+        .map_err(failed("keeping bottlenecks"))
+}
+
+/// Keeps a recommendation. While nobody has decided on it, its numbers are those of the latest look;
+/// what somebody has decided on stays as it was.
 async fn advise(
+    change: &mut sqlx::Transaction<'_, sqlx::Any>,
+    bottleneck_id: &str,
+    advice: &Recommendation,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    let query = "select count(*) as n from recommendation
+                 where bottleneck_id = $1 and metric = $2 and series = $3";
+    let row = sqlx::query(query)
+        .bind(bottleneck_id.to_owned())
+        .bind(&advice.metric)
+        .bind(advice.series)
+        .fetch_one(&mut **change)
+        .await
+        .map_err(failed("keeping a recommendation"))?;
+    match get::<i64>(&row, "n")? {
+        0 => advise_first(change, bottleneck_id, advice, now).await,
+        _ => advise_anew(change, bottleneck_id, advice).await,
+    }
+}
+
+async fn advise_first(
     change: &mut sqlx::Transaction<'_, sqlx::Any>,
     bottleneck_id: &str,
     advice: &Recommendation,
@@ -281,7 +325,6 @@ async fn advise(
         .map_err(failed("keeping a recommendation"))
 }
 
-/// While nobody has decided, the numbers of a recommendation are those of the latest look.
 async fn advise_anew(
     change: &mut sqlx::Transaction<'_, sqlx::Any>,
     bottleneck_id: &str,

@@ -311,20 +311,31 @@ async fn a_bottleneck_is_one_row_until_it_is_gone() {
         after: None,
         measured_at: None,
     };
-    let keep = async |found: &[(Bottleneck, Vec<Recommendation>)], kinds: &[&str]| {
-        ledger.keep_bottlenecks(found, kinds, now()).await.unwrap()
+    let keep = async |found: &[(Bottleneck, Vec<Recommendation>)],
+                      seen: &[(&str, Option<&str>)]| {
+        ledger.keep_bottlenecks(found, seen, now()).await.unwrap()
     };
-    let first = [(found("90 %"), vec![advice.clone()])];
-    assert_eq!(keep(&first, &["cpu"]).await, ["cpu:a"]);
-    assert_eq!(keep(&[(found("95 %"), vec![advice])], &["cpu"]).await, Vec::<String>::new());
+    let here = [("cpu", Some("a"))];
+    let first = [(found("90 %"), vec![])];
+    assert_eq!(keep(&first, &here).await.new, ["cpu:a"]);
+    // What it advises may come to it later, and is not advised twice.
+    for _ in 0..2 {
+        let again = [(found("95 %"), vec![advice.clone()])];
+        assert_eq!(keep(&again, &here).await, BottleneckChanges::default());
+        assert_eq!(ledger.recommendations(None, 9).await.unwrap().len(), 1);
+    }
+    let worse = Bottleneck { severity: "critical".into(), ..found("95 %") };
+    assert_eq!(keep(&[(worse, vec![advice])], &here).await.changed, ["cpu:a"]);
     let all = async || ledger.bottlenecks(now(), now(), None, 9).await.unwrap();
     assert_eq!((all().await.len(), &*all().await[0].title), (1, "95 %"));
 
     // What nobody could look at is not gone.
-    keep(&[], &["disk"]).await;
+    keep(&[], &[("disk", Some("a")), ("cpu", Some("b")), ("cpu", None)]).await;
     assert_eq!(all().await[0].resolved_at, None);
-    keep(&[], &["cpu"]).await;
+    let gone = keep(&[], &here).await.gone;
+    assert_eq!((gone.len(), &*gone[0].title), (1, "95 %"));
     assert_eq!(all().await[0].resolved_at, Some(now()));
+    assert_eq!(keep(&[], &here).await.gone, []);
 
     let id = ledger.recommendations(None, 9).await.unwrap()[0].id.clone();
     let decide = async |state: &str| {

@@ -21,10 +21,11 @@ pub(crate) enum Command {
     },
     /// How good the probabilities of crossing a limit are: Brier scores, skill, reliability.
     Risk {
-        /// A folder with files of `timestamp,value`, also in folders below it.
-        folder: PathBuf,
+        /// A folder with files of `timestamp,value`, also in folders below it; without it, only
+        /// simulated series.
+        folder: Option<PathBuf>,
         /// Only the files; without it, simulated series too.
-        #[arg(long)]
+        #[arg(long, requires = "folder")]
         files_only: bool,
     },
 }
@@ -33,6 +34,6 @@ pub(super) fn run(command: &Command) -> anyhow::Result<()> {
     match command {
         Command::Forecast(args) => forecast::run(args),
         Command::Anomalies { folder } => anomalies::run(folder),
-        Command::Risk { folder, files_only } => risk::run(folder, *files_only),
+        Command::Risk { folder, files_only } => risk::run(folder.as_deref(), *files_only),
     }
 }

@@ -16,7 +16,7 @@ pub struct Forecast {
     pub series_max: usize,
     /// How long one round may take; what is left waits for the next one.
     pub budget: Period,
-    /// Time zone by whose clock days and weeks are counted, such as `Europe/Berlin`.
+    /// Time zone by whose clock days and weeks are counted, such as `Europe/Berlin`; also for anomalies.
     pub zone: String,
 }
 

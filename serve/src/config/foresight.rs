@@ -80,9 +80,15 @@ pub struct Events {
 }
 
 impl Slo {
-    /// Says what is wrong with the numbers.
-    pub(super) fn check(&self) -> Result<(), String> {
+    /// Says what is wrong with the numbers; `components` are those that there are.
+    pub(super) fn check(&self, components: &[&String]) -> Result<(), String> {
         let name = &self.name;
+        if let Some(of) = self.component.as_ref().filter(|of| !components.contains(of)) {
+            return Err(format!(
+                "slo `{name}` is about `{of}`, which is no component: add a `[[health.component]]` \
+                 of that name, or leave `component` out"
+            ));
+        }
         if !(self.objective > 0.0 && self.objective < 1.0) {
             return Err(format!("slo `{name}`: objective must be above 0 and below 1, like 0.999"));
         }

@@ -22,6 +22,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use data::metric::{Catalog, Metric};
 use serde::{Deserialize, Serialize};
 
 pub use anomaly::Anomaly;
@@ -75,6 +76,9 @@ pub struct Config {
     pub foresight: Foresight,
     /// What is unlike before.
     pub anomaly: Anomaly,
+    /// `[[metric]]`: what is known of metrics that are not our own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub metric: Vec<Metric>,
     /// `[[slo]]`: what was promised.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub slo: Vec<Slo>,
@@ -120,6 +124,16 @@ impl Config {
         found.unwrap_or_else(|| "configuration".to_owned())
     }
 
+    /// What is known of metrics: our own, those that are configured, and which are counters because
+    /// a check looks at their growth.
+    pub fn catalog(&self) -> Catalog {
+        let checks = self.health.component.iter().flat_map(|component| &component.check);
+        let grown =
+            |check: &&Check| matches!(check.aggregation, Aggregation::Rate | Aggregation::Increase);
+        let counted = checks.filter(grown).map(|check| check.metric.clone());
+        Catalog::new(self.metric.iter().cloned(), counted)
+    }
+
     /// What no single value can be blamed for.
     fn check(&self) -> Result<(), Error> {
         let names: Vec<_> = self.health.component.iter().map(|component| &component.name).collect();
@@ -143,7 +157,7 @@ impl Config {
             check.check().map_err(Error::Invalid)?;
         }
         self.anomaly.check(&names).map_err(Error::Invalid)?;
-        self.check_foresight()?;
+        self.check_foresight(&names)?;
         self.forecast.check().map_err(Error::Invalid)?;
         self.delivery.check().map_err(Error::Invalid)?;
         if self.http.requests_max == 0 || self.http.body_bytes_max == 0 {
@@ -164,8 +178,8 @@ impl Config {
 }
 
 impl Config {
-    /// What trouble costs, and what was promised.
-    fn check_foresight(&self) -> Result<(), Error> {
+    /// What trouble costs, what was promised, and what is known of metrics.
+    fn check_foresight(&self, components: &[&String]) -> Result<(), Error> {
         for component in &self.health.component {
             let name = &component.name;
             if !(0.0..=1.0).contains(&component.criticality) {
@@ -178,7 +192,13 @@ impl Config {
             if self.slo[..n].iter().any(|other| other.name == slo.name) {
                 return Err(Error::Invalid(format!("slo `{}` occurs twice", slo.name)));
             }
-            slo.check().map_err(Error::Invalid)?;
+            slo.check(components).map_err(Error::Invalid)?;
+        }
+        for (n, metric) in self.metric.iter().enumerate() {
+            if self.metric[..n].iter().any(|other| other.name == metric.name) {
+                return Err(Error::Invalid(format!("metric `{}` occurs twice", metric.name)));
+            }
+            metric.check().map_err(Error::Invalid)?;
         }
         Ok(())
     }

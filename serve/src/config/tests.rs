@@ -95,6 +95,54 @@ fn a_wrong_value_is_refused_with_its_place_and_what_would_do() {
 }
 
 #[test]
+fn an_objective_of_a_component_that_there_is_not_is_refused() {
+    let slo = "name = 'up'\nobjective = 0.9\nevents = { metric = 'm' }\nat_least = 1.0\n";
+    refuses(
+        &format!("[[slo]]\ncomponent = 'shop'\n{slo}"),
+        &[],
+        expect![
+            "slo `up` is about `shop`, which is no component: add a `[[health.component]]` of that name, or leave `component` out"
+        ],
+    );
+    load(&format!("[[slo]]\n{slo}"), &[], Flags::default()).unwrap();
+    load(&format!("[[slo]]\ncomponent = 'host'\n{slo}"), &[], Flags::default()).unwrap();
+}
+
+#[test]
+fn metrics_of_others_join_the_catalog() {
+    let file = "
+        [[metric]]
+        name = 'orders.open'
+        unit = '{order}'
+        polarity = 'lower_is_better'
+        lower = 0.0
+        [[metric]]
+        name = 'orders.done'
+        kind = 'counter'";
+    let config = load(file, &[], Flags::default()).unwrap();
+    let catalog = config.catalog();
+    assert_eq!(catalog.bounds("orders.open"), Some((Some(0.0), None)));
+    assert!(catalog.is_counter("orders.done") && !catalog.is_counter("orders.open"));
+    let again = load(&config.redacted(), &[], Flags::default()).unwrap();
+    assert_eq!(again.metric, config.metric);
+    refuses(
+        "[[metric]]\nname = 'a'\nlower = 2.0\nupper = 1.0",
+        &[],
+        expect!["metric `a`: lower must be a number below upper"],
+    );
+    refuses(
+        "[[metric]]\nname = 'a'\n[[metric]]\nname = 'a'",
+        &[],
+        expect!["metric `a` occurs twice"],
+    );
+    refuses(
+        "[[metric]]\nname = 'a'\npolarty = 'neutral'",
+        &[],
+        expect!["FILE:3: unknown key `polarty`; did you mean `polarity`?"],
+    );
+}
+
+#[test]
 fn the_effective_configuration_reads_back_and_keeps_secrets() {
     let file = "
         [ledger]

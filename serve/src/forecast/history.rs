@@ -9,14 +9,11 @@ use arrow::{
     datatypes::{DataType, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType},
 };
 use chrono::{DateTime, TimeDelta, Utc};
-use data::{
-    Series,
-    metric::{self, Kind},
-};
+use data::Series;
 
 use super::{Horizon, Refused, SCORE};
 use crate::{
-    config::{Aggregation, Check},
+    config::Check,
     range::{Question, Resolution, literal, quoted},
     state::State,
 };
@@ -43,6 +40,7 @@ impl Subject {
             service: self.service.clone(),
             host: self.host.clone(),
             series: Some(self.series),
+            labels: BTreeMap::new(),
             horizon: horizon.name,
             reason,
         }
@@ -76,8 +74,9 @@ pub(super) async fn subjects(
     for component in &components {
         if !found.subjects.iter().any(|it| it.service.as_ref() == Some(&component.name)) {
             let reason = "its health was never known".to_owned();
-            let service = Some(component.name.clone());
-            found.refused.push(refused(SCORE, service, horizon, reason));
+            let mut missing = refused(SCORE, horizon, reason);
+            missing.service = Some(component.name.clone());
+            found.refused.push(missing);
         }
     }
     let mut seen = std::collections::BTreeSet::new();
@@ -89,7 +88,9 @@ pub(super) async fn subjects(
         let series = live(state, check, now, left.min(SERIES_PER_METRIC)).await?;
         if series.is_empty() {
             let reason = "nothing was measured lately".to_owned();
-            found.refused.push(refused(&check.metric, None, horizon, reason));
+            let mut missing = refused(&check.metric, horizon, reason);
+            missing.labels = check.labels.clone();
+            found.refused.push(missing);
             continue;
         }
         found.subjects.extend(means(state, &check.metric, &series, horizon, from, to).await?);
@@ -98,9 +99,16 @@ pub(super) async fn subjects(
     Ok(found)
 }
 
-fn refused(metric: &str, service: Option<String>, horizon: Horizon, reason: String) -> Refused {
-    let metric = metric.to_owned();
-    Refused { metric, service, host: None, series: None, horizon: horizon.name, reason }
+fn refused(metric: &str, horizon: Horizon, reason: String) -> Refused {
+    Refused {
+        metric: metric.to_owned(),
+        service: None,
+        host: None,
+        series: None,
+        labels: BTreeMap::new(),
+        horizon: horizon.name,
+        reason,
+    }
 }
 
 /// The start of the step that `now` is in.
@@ -139,14 +147,6 @@ async fn live(
     Ok(ids.copied().collect())
 }
 
-/// Whether a metric only grows, so that its growth per second is what can be foreseen: the catalog
-/// says so, or a check that looks at its rate.
-pub fn is_counter(state: &State, name: &str) -> bool {
-    let mut checks = state.config.health.component.iter().flat_map(|it| &it.check);
-    metric::find(name).is_some_and(|known| known.kind == Kind::Counter)
-        || checks.any(|it| it.metric == name && it.aggregation == Aggregation::Rate)
-}
-
 /// Means per step of `series` of a metric, from and to whole steps; of a counter its growth per
 /// second.
 pub(super) async fn means(
@@ -158,7 +158,7 @@ pub(super) async fn means(
     to: DateTime<Utc>,
 ) -> anyhow::Result<Vec<Subject>> {
     let ids: Vec<_> = series.iter().map(i64::to_string).collect();
-    let counter = is_counter(state, metric);
+    let counter = state.catalog.is_counter(metric);
     // The growth of the first step is counted from the one before.
     let before = if counter { horizon.step } else { 0 };
     let question = Question {
@@ -170,13 +170,12 @@ pub(super) async fn means(
     };
     let query = question.sql(&state.ingest)?;
     if !counter {
-        let bounds = metric::find(metric).map(|known| (known.lower, known.upper));
-        return collect(state, &query, metric, bounds).await;
+        return collect(state, &query, metric, state.catalog.bounds(metric)).await;
     }
     let query = format!(
         "select ts, service, host, series, last as value from ({query}) order by series, ts"
     );
-    let mut all = collect(state, &query, metric, Some((Some(0.0), None))).await?;
+    let mut all = collect(state, &query, metric, state.catalog.bounds(metric)).await?;
     for subject in &mut all {
         subject.points = forecast::rates(&subject.points);
     }

@@ -50,28 +50,34 @@ pub async fn facts(state: &State, now: DateTime<Utc>) -> Result<Vec<Observed>, a
     observed::read(&state.engine, &window, SERIES_MAX).await
 }
 
-/// Finds, keeps and tells bottlenecks; measures what done recommendations came to.
+/// Finds, keeps and tells bottlenecks; measures what done recommendations came to. What is told is
+/// what has changed: a bottleneck is new, more or less severe, or gone.
 ///
 /// # Errors
 /// When lake or ledger cannot be reached.
 pub async fn look(state: &State, now: DateTime<Utc>) -> anyhow::Result<String> {
+    if !super::acts(state, now).await? {
+        return Ok(super::ELSEWHERE.to_owned());
+    }
     let facts = facts(state, now).await?;
     let at = now.timestamp_micros();
-    let work = move || (rules::find(&facts, at), rules::coverage(&facts, at));
-    let (found, coverage) = tokio::task::spawn_blocking(work).await?;
-    // A kind without fresh points cannot be said to be gone.
-    let kinds: Vec<_> =
-        coverage.iter().filter(|(_, fresh)| *fresh).map(|(kind, _)| *kind).collect();
+    let work =
+        move || (rules::find(&facts, at), rules::coverage(&facts, at), rules::seen(&facts, at));
+    let (found, coverage, seen) = tokio::task::spawn_blocking(work).await?;
     let rows: Vec<_> = found.iter().map(|it| (row(it, now), advice(it, now))).collect();
-    let new = state.ledger.keep_bottlenecks(&rows, &kinds, now).await?;
-    let findings: Vec<_> = found.iter().map(told_as).collect();
+    // What has no fresh points cannot be said to be gone.
+    let seen: Vec<_> = seen.iter().map(|(kind, of)| (*kind, of.as_deref())).collect();
+    let kept = state.ledger.keep_bottlenecks(&rows, &seen, now).await?;
+    let is_news = |it: &&Bottleneck| kept.new.contains(&it.key) || kept.changed.contains(&it.key);
+    let mut findings: Vec<_> = found.iter().filter(is_news).map(told_as).collect();
+    findings.extend(kept.gone.iter().map(told_as_gone));
     finding::append(&state.ingest, &findings, now).await?;
+    let n_kinds = coverage.iter().filter(|(_, fresh)| *fresh).count();
     let n_measured = measure(state, now).await?;
     Ok(format!(
-        "{} bottlenecks, {} of them new; {} of {} kinds have data; {n_measured} effects measured",
+        "{} bottlenecks, {} of them new; {n_kinds} of {} kinds have data; {n_measured} effects measured",
         found.len(),
-        new.len(),
-        kinds.len(),
+        kept.new.len(),
         coverage.len()
     ))
 }
@@ -108,8 +114,7 @@ pub async fn metric(
     let condition = Some(format!("metric = {} and series = {}", quoted(&it.metric), it.series));
     let window = Window { from, to, bucket_s: BUCKET_S, condition, aggregate: "max(value)" };
     let all = observed::read(&state.engine, &window, 1).await?;
-    let counter = data::metric::find(&it.metric)
-        .is_some_and(|metric| metric.kind == data::metric::Kind::Counter);
+    let counter = state.catalog.is_counter(&it.metric);
     let of = |it: &Observed| if counter { it.rate() } else { it.clone() }.mean_since(i64::MIN);
     Ok(all.first().and_then(of))
 }
@@ -178,7 +183,7 @@ fn told_as(it: &Bottleneck) -> Finding {
     let first = it.evidence.first();
     Finding {
         kind: "bottleneck",
-        rule: format!("bottleneck.{}", it.kind.replace(' ', "_")),
+        rule: rule(it.kind),
         severity: it.severity.as_str(),
         component: it.component.clone(),
         metric: first.map(|it| it.metric.clone()),
@@ -189,10 +194,37 @@ fn told_as(it: &Bottleneck) -> Finding {
         evidence: json!({
             "key": it.key,
             "title": it.title,
+            "state": "open",
             "signal": it.signal,
             "resource": it.resource,
             "since": time(it.since),
             "evidence": evidence(it),
         }),
     }
+}
+
+fn told_as_gone(it: &ledger::Bottleneck) -> Finding {
+    Finding {
+        kind: "bottleneck",
+        rule: rule(&it.kind),
+        severity: "info",
+        component: it.component.clone(),
+        metric: None,
+        series: None,
+        observed: None,
+        expected: None,
+        score: Some(it.confidence),
+        evidence: json!({
+            "key": it.dedupe_key,
+            "title": format!("over: {}", it.title),
+            "state": "resolved",
+            "signal": it.signal,
+            "resource": it.resource,
+            "since": it.since,
+        }),
+    }
+}
+
+fn rule(kind: &str) -> String {
+    format!("bottleneck.{}", kind.replace(' ', "_"))
 }

@@ -1,8 +1,10 @@
 //! What changed first, over the series of some components and what they depend on.
 
+use std::sync::Arc;
+
 use analytics::{
     explain,
-    observed::{self, Window},
+    observed::{self, Observed, Window},
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
@@ -58,13 +60,11 @@ pub async fn answer(state: &State, question: &Question) -> anyhow::Result<Value>
     let all = observed::read(&state.engine, &window, SERIES_MAX).await?;
     let n_series = all.len();
     let since = question.since.map(|at| at.timestamp_micros());
+    let catalog = Arc::clone(&state.catalog);
     let ranked = tokio::task::spawn_blocking(move || {
         // What a counter grows by tells more than what it has reached.
-        let is_counter = |metric: &str| {
-            data::metric::find(metric).is_some_and(|it| it.kind == data::metric::Kind::Counter)
-        };
-        let all: Vec<_> =
-            all.into_iter().map(|it| if is_counter(&it.metric) { it.rate() } else { it }).collect();
+        let grown = |it: Observed| if catalog.is_counter(&it.metric) { it.rate() } else { it };
+        let all: Vec<_> = all.into_iter().map(grown).collect();
         let causes = explain::rank(&all, since);
         (all, causes)
     });

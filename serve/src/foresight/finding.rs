@@ -1,17 +1,24 @@
 //! Findings: what was noticed, as rows of the lake. Never changed, only added to.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
+use analytics::Engine;
 use anyhow::Context;
-use arrow::array::{
-    ArrayRef, Date32Array, Float64Array, Int64Array, RecordBatch, StringArray,
-    TimestampMicrosecondArray,
+use arrow::{
+    array::{
+        ArrayRef, AsArray, Date32Array, Float64Array, Int64Array, RecordBatch, StringArray,
+        TimestampMicrosecondArray,
+    },
+    compute::cast,
+    datatypes::{DataType, Int64Type},
 };
 use chrono::{DateTime, Utc};
 use data::{Table, table::DAY};
 use ingest::Ingest;
 use serde_json::Value;
 use uuid::Uuid;
+
+use crate::range::{literal, quoted};
 
 /// Something that was noticed.
 #[derive(Clone, Debug)]
@@ -51,6 +58,42 @@ pub async fn append(
         return Ok(());
     }
     Ok(ingest.append(Table::Findings, rows(findings, now)?).await?)
+}
+
+/// The latest finding of each key since `from`: its severity, and when it was (µs since the epoch).
+///
+/// # Errors
+/// Those of the engine.
+pub async fn latest(
+    engine: &Engine,
+    kind: &str,
+    from: DateTime<Utc>,
+) -> Result<HashMap<String, (String, i64)>, analytics::Error> {
+    let query = format!(
+        "select evidence, severity, cast(to_unixtime(ts) as bigint) as at from findings \
+         where kind = {} and ts >= {} and date >= date '{}' order by ts",
+        quoted(kind),
+        literal(from),
+        from.date_naive()
+    );
+    let mut latest = HashMap::new();
+    for batch in engine.collect(&query).await? {
+        let texts = cast(batch.column(0), &DataType::Utf8);
+        let severities = cast(batch.column(1), &DataType::Utf8);
+        let times = cast(batch.column(2), &DataType::Int64);
+        let (Ok(texts), Ok(severities), Ok(times)) = (texts, severities, times) else { continue };
+        let severities = severities.as_string::<i32>().iter();
+        let said = texts.as_string::<i32>().iter().zip(severities);
+        for ((text, severity), at) in said.zip(times.as_primitive::<Int64Type>()) {
+            let evidence: Option<Value> = text.and_then(|text| serde_json::from_str(text).ok());
+            let key = evidence.as_ref().and_then(|it| it["key"].as_str());
+            if let (Some(key), Some(severity), Some(at)) = (key, severity, at) {
+                let told = (severity.to_owned(), at.saturating_mul(1_000_000));
+                latest.insert(key.to_owned(), told);
+            }
+        }
+    }
+    Ok(latest)
 }
 
 fn rows(all: &[Finding], now: DateTime<Utc>) -> anyhow::Result<RecordBatch> {

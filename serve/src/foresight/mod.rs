@@ -13,7 +13,9 @@ mod incident;
 pub mod risk;
 pub mod slo;
 
-use crate::{state::State, tasks::Tasks};
+use chrono::{DateTime, Utc};
+
+use crate::{healing, state::State, tasks::Tasks};
 
 /// Starts the looks.
 pub(crate) fn start(tasks: &Tasks, state: &State) {
@@ -40,6 +42,16 @@ pub(crate) fn start(tasks: &Tasks, state: &State) {
             async move { slo::look(&state, now).await }
         });
     }
+}
+
+/// What a look says that another process does.
+const ELSEWHERE: &str = "another process looks at it";
+
+/// Whether this process is the one of all that share a ledger that keeps and tells what is found:
+/// nobody else holds the lease on acting.
+async fn acts(state: &State, now: DateTime<Utc>) -> data::Result<bool> {
+    let holder = state.ledger.lease_holder(healing::LEASE, now).await?;
+    Ok(holder.is_none_or(|it| it == state.healing.holder()))
 }
 
 /// A text as SQL.

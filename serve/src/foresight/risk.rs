@@ -69,6 +69,9 @@ struct Watched {
 /// # Errors
 /// When lake or ledger cannot be reached.
 pub async fn look(state: &State, now: DateTime<Utc>) -> anyhow::Result<String> {
+    if !super::acts(state, now).await? {
+        return Ok(super::ELSEWHERE.to_owned());
+    }
     let started = Instant::now();
     let n_scored = score(state, now).await?;
     let calibrators = calibrators(state).await?;
@@ -306,6 +309,15 @@ fn tell(risk: Risk, found: &risk::Risk, it: &Watched, now: DateTime<Utc>) -> Tol
 /// A check that finds no series is a risk that nobody knows.
 fn unknown(component: &Component, check: &Check, impact: f64, now: DateTime<Utc>) -> Vec<Told> {
     let limit = limit_of(check);
+    let metric = &check.metric;
+    let reason = match check.aggregation {
+        Aggregation::Increase => format!(
+            "what `{metric}` grows by within {} are events without a course that could be foreseen; \
+             a check with aggregation `rate` has one",
+            check.window
+        ),
+        _ => format!("no series of `{metric}` has points in the last 28 days"),
+    };
     let risk = |name: &str| Risk {
         key: key(&component.name, check, 0),
         horizon: name.to_owned(),
@@ -317,7 +329,7 @@ fn unknown(component: &Component, check: &Check, impact: f64, now: DateTime<Utc>
         probability: None,
         impact,
         level: None,
-        reason: Some(format!("no series of `{}` has points in the last 28 days", check.metric)),
+        reason: Some(reason.clone()),
         breach_at: [None; 3],
         assessed_at: now,
     };
@@ -541,6 +553,19 @@ mod tests {
         ];
         assert_eq!(impact(&all, &all[0]), 0.875);
         assert_eq!(impact(&all, &all[2]), 1.0);
+    }
+
+    #[test]
+    fn why_nothing_is_known_of_a_check_is_said_as_it_is() {
+        let check = "name = 'x'\n[[check]]\nmetric = 'm'\nwarning = 1\ncritical = 2";
+        let reason = |toml: &str| {
+            let all = [component(toml)];
+            let told = unknown(&all[0], &all[0].check[0], 0.5, DateTime::UNIX_EPOCH).remove(0);
+            told.risk.reason.unwrap()
+        };
+        assert_eq!(reason(check), "no series of `m` has points in the last 28 days");
+        let events = reason(&format!("{check}\naggregation = 'increase'\nwindow = '15m'"));
+        assert!(events.contains("within 15m are events") && events.contains("`rate`"), "{events}");
     }
 
     #[test]

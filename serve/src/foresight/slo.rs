@@ -22,21 +22,29 @@ use crate::{
     state::State,
 };
 
-/// Looks at every objective and tells which budgets burn.
+/// Looks at every objective and tells which budgets burn, and which no longer do: what is told is
+/// what has changed.
 ///
 /// # Errors
 /// When the lake cannot be read or the log cannot be written.
 pub async fn look(state: &State, now: DateTime<Utc>) -> anyhow::Result<String> {
-    let (mut findings, mut seen, mut n_unknown) = (vec![], vec![], 0);
+    if !super::acts(state, now).await? {
+        return Ok(super::ELSEWHERE.to_owned());
+    }
+    let told =
+        finding::latest(&state.engine, "slo", start(WINDOWS[WINDOWS.len() - 1], now)).await?;
+    let (mut findings, mut seen, mut n_burning, mut n_unknown) = (vec![], vec![], 0, 0);
     for slo in &state.config.slo {
         let standing = stand(state, slo, now).await?;
         n_unknown += usize::from(standing.achieved.is_none());
-        findings.extend(standing.firing.map(|rule| told_as(slo, &standing, rule)));
-        seen.extend(observed(slo, &standing));
+        n_burning += usize::from(standing.firing.is_some());
+        let before = told.get(&key(slo)).map(|(severity, _)| severity.as_str());
+        findings.extend(news(slo, &standing, before));
+        seen.push(observed(slo, &standing));
     }
     healing::tell(state, &seen, now).await?;
     finding::append(&state.ingest, &findings, now).await?;
-    let (n, n_burning) = (state.config.slo.len(), findings.len());
+    let n = state.config.slo.len();
     Ok(format!("{n} objectives, {n_burning} burn too fast, {n_unknown} without data"))
 }
 
@@ -188,9 +196,9 @@ pub fn shown(slo: &Slo, standing: &Standing) -> Value {
     })
 }
 
-/// An objective of a component, as an observation.
-fn observed(slo: &Slo, standing: &Standing) -> Option<Observation> {
-    let component = slo.component.as_deref()?;
+/// An objective as an observation; of one without a component people hear under its own name.
+fn observed(slo: &Slo, standing: &Standing) -> Observation {
+    let component = slo.component.as_deref().unwrap_or(&slo.name);
     let rule = RULES[standing.firing.unwrap_or(RULES.len() - 1)];
     let verdict = match (standing.firing, standing.achieved, rule.severity) {
         (_, None, _) => Verdict::Unknown,
@@ -199,7 +207,7 @@ fn observed(slo: &Slo, standing: &Standing) -> Option<Observation> {
         (Some(_), _, slo::Severity::Warning) => Verdict::Bad(Severity::Warning),
     };
     let burn = standing.burn[rule.long];
-    Some(incident::of_objective(slo, component, title(slo, burn), verdict, (burn, rule.burn)))
+    incident::of_objective(slo, component, title(slo, burn), verdict, (burn, rule.burn))
 }
 
 fn title(slo: &Slo, burn: Option<f64>) -> String {
@@ -212,14 +220,29 @@ fn name(window: std::time::Duration) -> String {
     crate::config::Period(window).to_string()
 }
 
-fn told_as(slo: &Slo, standing: &Standing, rule: usize) -> Finding {
-    let rule = RULES[rule];
+fn key(slo: &Slo) -> String {
+    format!("slo:{}", slo.name)
+}
+
+/// What there is to tell after a finding of this severity `before`.
+fn news(slo: &Slo, standing: &Standing, before: Option<&str>) -> Option<Finding> {
+    let now = match (standing.achieved, standing.firing) {
+        // Without data it is not known whether it is over.
+        (None, _) => return None,
+        (Some(_), firing) => firing.map(|rule| RULES[rule].severity.as_str()),
+    };
+    let burned = before.filter(|severity| *severity != "info");
+    (burned != now).then(|| told_as(slo, standing))
+}
+
+fn told_as(slo: &Slo, standing: &Standing) -> Finding {
+    let rule = RULES[standing.firing.unwrap_or(RULES.len() - 1)];
     let metric = slo.total.as_ref().or(slo.events.as_ref()).map(|it| it.metric.clone());
     let burn = standing.burn[rule.long];
     Finding {
         kind: "slo",
         rule: "slo.burn".to_owned(),
-        severity: rule.severity.as_str(),
+        severity: standing.firing.map_or("info", |_| rule.severity.as_str()),
         component: slo.component.clone(),
         metric,
         series: None,
@@ -227,9 +250,48 @@ fn told_as(slo: &Slo, standing: &Standing, rule: usize) -> Finding {
         expected: Some(rule.burn),
         score: Some(1.0),
         evidence: json!({
-            "key": format!("slo:{}", slo.name),
-            "title": title(slo, burn),
+            "key": key(slo),
+            "title": match standing.firing {
+                Some(_) => title(slo, burn),
+                None => format!("the error budget of `{}` no longer burns too fast", slo.name),
+            },
             "slo": shown(slo, standing),
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slo() -> Slo {
+        let text = "name = 'up'\nobjective = 0.9\nevents = { metric = 'm' }\nat_least = 1.0";
+        toml::from_str(text).unwrap()
+    }
+
+    /// How an objective stands whose windows burn so.
+    fn at(burn: f64) -> Standing {
+        let counts = Counts { good: 100.0 - 10.0 * burn, total: 100.0 };
+        standing(0.9, &[counts; WINDOWS.len()])
+    }
+
+    #[test]
+    fn what_has_been_told_is_not_told_again() {
+        let severity = |burn, before| news(&slo(), &at(burn), before).map(|it| it.severity);
+        assert_eq!(severity(0.0, None), None);
+        assert_eq!(severity(7.0, None), Some("critical"));
+        assert_eq!(severity(7.0, Some("critical")), None);
+        assert_eq!(severity(1.5, Some("critical")), Some("warning"));
+        assert_eq!(severity(0.0, Some("warning")), Some("info"));
+        assert_eq!(severity(0.0, Some("info")), None);
+        assert_eq!(severity(1.5, Some("info")), Some("warning"));
+        let unknown = standing(0.9, &[Counts::default(); WINDOWS.len()]);
+        assert!(news(&slo(), &unknown, Some("critical")).is_none(), "it is not known to be over");
+    }
+
+    #[test]
+    fn of_an_objective_without_component_people_hear_as_well() {
+        let seen = observed(&slo(), &at(7.0));
+        assert_eq!((&*seen.component, seen.verdict), ("up", Verdict::Bad(Severity::Critical)));
     }
 }

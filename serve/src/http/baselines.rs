@@ -74,14 +74,14 @@ async fn list_baselines(
         condition.push_str(&value.unwrap_or_default());
     }
     let (from, to) = (range.from, range.to);
-    let aggregate = if is_counter(metric) { "max(value)" } else { "avg(value)" };
+    let counter = state.catalog.is_counter(metric);
+    let aggregate = if counter { "max(value)" } else { "avg(value)" };
     let window = Window { from, to, bucket_s: BUCKET_S, condition: Some(condition), aggregate };
     let wanted = skipped.saturating_add(limit as usize + 1);
     let mut all = observed::read(&state.engine, &window, wanted).await?;
     let rest = all.split_off(skipped.min(all.len()));
     let known = !rest.is_empty() || !all.is_empty();
     let outages = outages(&state, metric, now).await?;
-    let counter = is_counter(metric);
     let zone = params.zone.as_deref().map(forecast::zone).transpose();
     let zone = zone.map_err(|why| Problem::bad_request(why.to_string()))?;
     let zone = zone.unwrap_or_else(|| state.config.forecast.zone());
@@ -99,10 +99,6 @@ async fn list_baselines(
     answer["to"] = json!(to);
     answer["zone"] = json!(zone.name());
     Ok(Json(answer))
-}
-
-fn is_counter(metric: &str) -> bool {
-    data::metric::find(metric).is_some_and(|it| it.kind == data::metric::Kind::Counter)
 }
 
 /// Times of critical incidents, by component; what was the case then is not usual.

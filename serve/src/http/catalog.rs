@@ -1,7 +1,9 @@
 //! `GET /api/v1/metrics`: what is known of each metric.
 
-use axum::{Json, Router, routing::get};
-use data::metric::{self, Kind, Polarity};
+use std::sync::Arc;
+
+use axum::{Json, Router, extract::State, routing::get};
+use data::metric::Catalog;
 use serde_json::{Value, json};
 
 use super::auth::Viewer;
@@ -11,17 +13,13 @@ pub(super) fn router() -> Router<state::State> {
     Router::new().route("/api/v1/metrics", get(list_metrics))
 }
 
-async fn list_metrics(_: Viewer) -> Json<Value> {
-    let metrics = metric::CATALOG.iter().map(|metric| {
+async fn list_metrics(_: Viewer, State(catalog): State<Arc<Catalog>>) -> Json<Value> {
+    let metrics = catalog.all().map(|metric| {
         json!({
             "name": metric.name,
-            "kind": match metric.kind { Kind::Gauge => "gauge", Kind::Counter => "counter" },
+            "kind": metric.kind,
             "unit": metric.unit,
-            "polarity": match metric.polarity {
-                Polarity::HigherIsBetter => "higher_is_better",
-                Polarity::LowerIsBetter => "lower_is_better",
-                Polarity::Neutral => "neutral",
-            },
+            "polarity": metric.polarity,
             "lower": metric.lower,
             "upper": metric.upper,
             "about": metric.about,

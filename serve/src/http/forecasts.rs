@@ -1,9 +1,13 @@
 //! `GET /api/v1/forecasts` and `/api/v1/forecasts/accuracy`: what was foreseen, and how well.
 //! `GET /api/v1/predictions/health`: what is foreseen of each component now.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use analytics::Engine;
+use arrow::{array::AsArray, datatypes::Int64Type};
 use axum::{
     Json, Router,
     extract::{Query, State},
@@ -11,6 +15,7 @@ use axum::{
     routing::get,
 };
 use chrono::{DateTime, TimeDelta, Utc};
+use data::metric::Catalog;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -22,8 +27,9 @@ use super::{
 };
 use crate::{
     clock,
-    config::{Component, Config},
+    config::{Check, Component, Config},
     forecast::{DEMOTED, Horizon, Outlook, SCORE},
+    foresight::matching,
     range::literal,
     state,
 };
@@ -126,69 +132,164 @@ struct Wanted {
     horizon: Option<String>,
 }
 
-/// The latest forecasts of each component's score and of the metrics that its checks look at, for
+/// The latest forecasts of each component's score and of the series that its checks look at, for
 /// each horizon; or why there is none.
 async fn predict_health(
     _: Viewer,
     State(engine): State<Engine>,
     State(config): State<Arc<Config>>,
     State(outlook): State<Arc<Outlook>>,
+    State(catalog): State<Arc<Catalog>>,
     Query(wanted): Query<Wanted>,
 ) -> Result<Json<Value>, Problem> {
     let now = clock::now();
     known_horizon(wanted.horizon.as_deref())?;
-    let all = &config.health.component;
-    if let Some(name) = &wanted.component
-        && !all.iter().any(|component| component.name == *name)
-    {
-        let detail = format!("there is no component `{name}`; `/api/v1/health` lists them");
-        return Err(Problem::new(StatusCode::NOT_FOUND, detail));
-    }
+    let components = wanted.components(&config)?;
     let every = TimeDelta::from_std(config.forecast.every.0).unwrap_or(TimeDelta::hours(1));
-    let latest = latest(&engine, now - (every * PERIODS_MAX).max(SHOWN_MIN)).await?;
+    let since = now - (every * PERIODS_MAX).max(SHOWN_MIN);
+    let latest = latest(&engine, since).await?;
     let refused: Vec<_> =
         outlook.refused().into_iter().filter_map(|it| serde_json::to_value(it).ok()).collect();
-    let is_wanted = |component: &&Component| {
-        wanted.component.as_ref().is_none_or(|name| *name == component.name)
-    };
     let horizons = Horizon::ALL.map(|horizon| horizon.name);
     let horizons = horizons.into_iter();
     let horizons: Vec<_> =
         horizons.filter(|name| wanted.horizon.as_ref().is_none_or(|it| it == name)).collect();
-    let components = all.iter().filter(is_wanted).map(|component| {
-        let mut of: Vec<(&str, Option<&str>)> = vec![(SCORE, Some(&component.name))];
-        of.extend(component.check.iter().map(|check| (check.metric.as_str(), None)));
-        of.dedup();
-        let parts = of.iter().flat_map(|(metric, service)| {
-            horizons.iter().flat_map(|horizon| part(&latest, &refused, metric, *service, horizon))
+    let mut answer = vec![];
+    for component in components {
+        let mut own = vec![Own::score(&component.name)];
+        for check in &component.check {
+            let series = series(&engine, check, since - TimeDelta::hours(1), now).await?;
+            let it = Own::check(check, series);
+            if !own.contains(&it) {
+                own.push(it);
+            }
+        }
+        let parts = own.iter().flat_map(|own| {
+            horizons.iter().flat_map(|horizon| part(&latest, &refused, own, horizon))
         });
-        json!({ "component": component.name, "predictions": parts.collect::<Vec<_>>() })
-    });
-    Ok(Json(json!({ "at": now, "components": components.collect::<Vec<_>>() })))
+        let parts: Vec<_> = parts.map(|it| meant(it, &catalog)).collect();
+        answer.push(json!({ "component": component.name, "predictions": parts }));
+    }
+    Ok(Json(json!({ "at": now, "components": answer })))
+}
+
+impl Wanted {
+    /// The components that are asked for.
+    fn components<'a>(&self, config: &'a Config) -> Result<Vec<&'a Component>, Problem> {
+        let all = config.health.component.iter();
+        let is_wanted =
+            |it: &&Component| self.component.as_ref().is_none_or(|name| *name == it.name);
+        let found: Vec<_> = all.filter(is_wanted).collect();
+        match &self.component {
+            Some(name) if found.is_empty() => {
+                let detail = format!("there is no component `{name}`; `/api/v1/health` lists them");
+                Err(Problem::new(StatusCode::NOT_FOUND, detail))
+            }
+            _ => Ok(found),
+        }
+    }
+}
+
+/// A metric of a component, and which of its series are the component's.
+#[derive(Debug, PartialEq)]
+enum Own<'a> {
+    /// The score of the component of this name.
+    Score(&'a str),
+    /// What a check looks at; which series, where host and service do not tell.
+    Check { metric: &'a str, labels: &'a BTreeMap<String, String>, series: Option<BTreeSet<i64>> },
+}
+
+impl<'a> Own<'a> {
+    fn score(component: &'a str) -> Self {
+        Self::Score(component)
+    }
+
+    fn check(check: &'a Check, series: Option<BTreeSet<i64>>) -> Self {
+        Self::Check { metric: &check.metric, labels: &check.labels, series }
+    }
+
+    fn metric(&self) -> &str {
+        match self {
+            Self::Score(_) => SCORE,
+            Self::Check { metric, .. } => metric,
+        }
+    }
+
+    /// Whether a forecast, or why there is none, is of this.
+    fn has(&self, it: &Value) -> bool {
+        match self {
+            _ if it["metric"] != self.metric() => false,
+            Self::Score(component) => it["service"] == **component,
+            Self::Check { labels, series, .. } => match it["series"].as_i64() {
+                None => it["labels"] == json!(labels),
+                Some(id) => {
+                    let fits = |(name, value): (&String, &String)| {
+                        !is_column(name) || it[name] == value.as_str()
+                    };
+                    labels.iter().all(fits) && series.as_ref().is_none_or(|own| own.contains(&id))
+                }
+            },
+        }
+    }
+}
+
+/// Whether a label is a column of forecasts.
+fn is_column(label: &str) -> bool {
+    label == "host" || label == "service"
+}
+
+/// The series that a check looks at, where its labels are not all columns of forecasts.
+async fn series(
+    engine: &Engine,
+    check: &Check,
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+) -> Result<Option<BTreeSet<i64>>, Problem> {
+    if check.labels.keys().all(|label| is_column(label)) {
+        return Ok(None);
+    }
+    let query = format!(
+        "select distinct series from samples where {} and ts > {} and ts <= {} \
+         and date between date '{}' and date '{}'",
+        matching(&check.metric, &check.labels),
+        literal(from),
+        literal(to),
+        from.date_naive(),
+        to.date_naive()
+    );
+    let batches = engine.collect(&query).await?;
+    let ids = batches.iter().flat_map(|batch| batch.column(0).as_primitive::<Int64Type>().values());
+    Ok(Some(ids.copied().collect()))
 }
 
 /// Forecasts of a metric over a horizon, or one entry that says why there is none.
-fn part(
-    latest: &[Value],
-    refused: &[Value],
-    metric: &str,
-    service: Option<&str>,
-    horizon: &str,
-) -> Vec<Value> {
-    let is = |it: &&Value| {
-        it["metric"] == metric
-            && it["horizon"] == horizon
-            && service.is_none_or(|service| it["service"] == service)
-    };
+fn part(latest: &[Value], refused: &[Value], own: &Own<'_>, horizon: &str) -> Vec<Value> {
+    let is = |it: &&Value| it["horizon"] == horizon && own.has(it);
     let mut found: Vec<_> = latest.iter().filter(is).cloned().collect();
     found.extend(refused.iter().filter(is).cloned());
     if found.is_empty() {
         let reason = "no forecast was issued lately; the next round will say more";
+        let (metric, service, labels) = match own {
+            Own::Score(component) => (SCORE, Some(*component), None),
+            Own::Check { metric, labels, .. } => (*metric, None, Some(labels)),
+        };
         found.push(json!({
-            "metric": metric, "service": service, "horizon": horizon, "reason": reason,
+            "metric": metric, "service": service, "labels": labels, "horizon": horizon,
+            "reason": reason,
         }));
     }
     found
+}
+
+/// A prediction with what its number means.
+fn meant(mut it: Value, catalog: &Catalog) -> Value {
+    let name = it["metric"].as_str().unwrap_or_default();
+    let (known, per_second) = (catalog.find(name), catalog.is_counter(name));
+    let (unit, polarity) = (json!(known.map(|it| &it.unit)), json!(known.map(|it| it.polarity)));
+    it["unit"] = unit;
+    it["polarity"] = polarity;
+    it["per_second"] = json!(per_second);
+    it
 }
 
 /// The last forecast of each series and horizon that was issued after `from`, with its steps.
@@ -236,5 +337,41 @@ fn known_horizon(name: Option<&str>) -> Result<(), Problem> {
             Err(Problem::bad_request(format!("`horizon={name}` is none of {}", all.join(", "))))
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(labels: &str) -> Check {
+        let rest = "metric = 'up'\nwarning = 0.9\ncritical = 0.5";
+        toml::from_str(&format!("{rest}\nlabels = {{ {labels} }}")).unwrap()
+    }
+
+    #[test]
+    fn a_check_shows_its_own_series_and_no_other() {
+        let of = |service: &str, series: i64| json!({"metric": "up", "service": service, "host": null, "series": series, "labels": {}});
+        let by_service = check("service = 'shop'");
+        let own = Own::check(&by_service, None);
+        assert!(own.has(&of("shop", 1)) && !own.has(&of("mail", 2)));
+        let by_label = check("zone = 'a'");
+        let own = Own::check(&by_label, Some([1].into()));
+        assert!(own.has(&of("shop", 1)) && !own.has(&of("shop", 2)));
+        let every = check("");
+        assert!(Own::check(&every, None).has(&of("mail", 2)));
+    }
+
+    #[test]
+    fn why_a_check_has_no_forecast_is_said_of_that_check() {
+        let (shop, mail) = (check("service = 'shop'"), check("service = 'mail'"));
+        let refused = json!({"metric": "up", "series": null, "labels": {"service": "shop"}});
+        assert!(Own::check(&shop, None).has(&refused) && !Own::check(&mail, None).has(&refused));
+        let score = json!({"metric": SCORE, "service": "shop", "series": 4, "labels": {}});
+        assert!(Own::score("shop").has(&score) && !Own::score("mail").has(&score));
+        let none = part(&[], &[], &Own::check(&mail, None), "6h").remove(0);
+        let none = [meant(none, &Catalog::default())];
+        assert_eq!((&none[0]["unit"], &none[0]["per_second"]), (&Value::Null, &json!(false)));
+        assert!(none[0]["reason"].as_str().unwrap().contains("next round"), "{none:?}");
     }
 }

@@ -13,7 +13,7 @@ use axum::{
     routing::get,
 };
 use chrono::{DateTime, TimeDelta, Utc};
-use data::metric;
+use data::metric::Catalog;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -107,7 +107,7 @@ async fn foresee(
         let value = value.as_ref().map(|value| format!(" and {column} = {}", quoted(value)));
         condition.push_str(&value.unwrap_or_default());
     }
-    let counter = stored::is_counter(&state, metric);
+    let counter = state.catalog.is_counter(metric);
     let window = Window {
         from: to - TimeDelta::days(wanted.days),
         to: to - TimeDelta::microseconds(1),
@@ -118,7 +118,8 @@ async fn foresee(
     let mut all = observed::read(&state.engine, &window, SERIES_MAX + 1).await?;
     let more = all.len() > SERIES_MAX;
     all.truncate(SERIES_MAX);
-    let work = move || items(&all, counter, &wanted, to);
+    let catalog = Arc::clone(&state.catalog);
+    let work = move || items(&all, &catalog, &wanted, to);
     let items = tokio::task::spawn_blocking(work).await.map_err(Problem::from_any)?;
     let items = items.map_err(|why| Problem::new(StatusCode::BAD_REQUEST, why.to_string()))?;
     let answer = json!({
@@ -136,10 +137,12 @@ async fn foresee(
 /// The answer for each series; an error says that the question is wrong.
 fn items(
     all: &[Observed],
-    counter: bool,
+    catalog: &Catalog,
     wanted: &Wanted,
     to: DateTime<Utc>,
 ) -> Result<Vec<Value>, Refusal> {
+    let name = all.first().map_or("", |it| &it.metric);
+    let (counter, bounds) = (catalog.is_counter(name), catalog.bounds(name));
     let step_us = wanted.step_s * 1_000_000;
     let oldest = to.timestamp_micros() - (4 * step_us).max(HOUR_US);
     let series = |it: &Observed| {
@@ -150,9 +153,6 @@ fn items(
     };
     let series: Vec<_> = all.iter().map(series).collect();
     let known: Vec<Series> = series.iter().filter_map(|it| it.as_ref().ok()).cloned().collect();
-    let name = all.first().map_or("", |it| &it.metric);
-    let bounds = metric::find(name).map(|known| (known.lower, known.upper));
-    let bounds = if counter { Some((Some(0.0), None)) } else { bounds };
     let options = Options {
         method: wanted.method,
         zone: Some(wanted.zone),
@@ -172,6 +172,8 @@ fn items(
             "service": it.service,
             "host": it.host,
             "labels": it.labels,
+            "unit": catalog.find(name).map(|known| &known.unit),
+            "polarity": catalog.find(name).map(|known| known.polarity),
             "per_second": counter,
             "state": if done.is_ok() { "known" } else { "unknown" },
         });

@@ -128,9 +128,9 @@ async fn measured(
     let mut rows: Vec<Value> =
         serde_json::from_slice(&bytes).map_err(|it| unwritable(it.into()))?;
     for row in &mut rows {
-        let known = row["metric"].as_str().and_then(data::metric::find);
-        row["unit"] = json!(known.map(|metric| metric.unit));
-        row["about"] = json!(known.map(|metric| metric.about));
+        let known = row["metric"].as_str().and_then(|name| state.catalog.find(name));
+        row["unit"] = json!(known.map(|metric| &metric.unit));
+        row["about"] = json!(known.map(|metric| &metric.about));
     }
     Ok(rows)
 }

@@ -13,7 +13,7 @@ use axum::{
     routing::get,
 };
 use chrono::{DateTime, TimeDelta, Utc};
-use data::metric::{self, Kind, Polarity};
+use data::metric::{Catalog, Polarity};
 use ingest::Ingest;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use super::{auth::Viewer, error::Problem, list::rows, samples::time};
 use crate::{
     clock,
-    config::{Aggregation, Check, Component, Config},
+    config::{Check, Component, Config},
     range::{Question, Resolution, literal, quoted},
     state,
 };
@@ -79,6 +79,7 @@ async fn show_trends(
     State(engine): State<Engine>,
     State(ingest): State<Arc<Ingest>>,
     State(config): State<Arc<Config>>,
+    State(catalog): State<Arc<Catalog>>,
     Query(params): Query<Params>,
 ) -> Result<Json<Value>, Problem> {
     let now = clock::now();
@@ -101,7 +102,10 @@ async fn show_trends(
         };
         let mut checks = vec![];
         for check in &component.check {
-            checks.push(of_check(&engine, &ingest, check, window).await?);
+            let counter = catalog.is_counter(&check.metric);
+            let mut trend = of_check(&engine, &ingest, (check, counter), window).await?;
+            trend["unit"] = catalog.find(&check.metric).map(|known| &*known.unit).into();
+            checks.push(trend);
         }
         let score = described(&score, Polarity::HigherIsBetter, window, &[]);
         components.push(json!({
@@ -137,12 +141,12 @@ async fn scores(
 async fn of_check(
     engine: &Engine,
     ingest: &Ingest,
-    check: &Check,
+    (check, counter): (&Check, bool),
     window: Window,
 ) -> Result<Value, Problem> {
     let points = Points {
-        now: means(engine, ingest, check, window).await?,
-        last_week: means(engine, ingest, check, window.last_week()).await?,
+        now: means(engine, ingest, (check, counter), window).await?,
+        last_week: means(engine, ingest, (check, counter), window.last_week()).await?,
     };
     let by_limits = match check.critical > check.warning {
         true => Polarity::LowerIsBetter,
@@ -151,20 +155,14 @@ async fn of_check(
     let limits = [("warning", check.warning), ("critical", check.critical)];
     let mut described = described(&points, by_limits, window, &limits);
     described["metric"] = check.metric.clone().into();
-    described["unit"] = metric::find(&check.metric).map(|known| known.unit).into();
-    described["per_second"] = is_counter(check).into();
+    described["per_second"] = counter.into();
     Ok(described)
-}
-
-fn is_counter(check: &Check) -> bool {
-    metric::find(&check.metric).is_some_and(|known| known.kind == Kind::Counter)
-        || check.aggregation == Aggregation::Rate
 }
 
 async fn means(
     engine: &Engine,
     ingest: &Ingest,
-    check: &Check,
+    (check, counter): (&Check, bool),
     window: Window,
 ) -> Result<Vec<(i64, f64)>, Problem> {
     let conditions = check.labels.iter().map(|(label, value)| match label.as_str() {
@@ -180,7 +178,7 @@ async fn means(
     };
     let means = question.sql(ingest).map_err(super::samples::unread)?;
     // A counter that is smaller than before has started again at zero.
-    let number = if is_counter(check) {
+    let number = if counter {
         format!(
             "case when last >= before then last - before when before is not null then last end / {}",
             window.step

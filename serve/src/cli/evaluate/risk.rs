@@ -18,9 +18,14 @@ use crate::cli::print;
 /// Files that are read.
 const FILES_MAX: usize = 10_000;
 
-pub(super) fn run(folder: &Path, files_only: bool) -> anyhow::Result<()> {
+pub(super) fn run(folder: Option<&Path>, files_only: bool) -> anyhow::Result<()> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let simulated = if files_only { vec![] } else { evaluate::simulated() };
     let n_simulated = simulated.len();
+    let Some(folder) = folder else {
+        let tried = evaluate::run(&simulated, threads);
+        return print(table(&format!("{n_simulated} simulated series"), &tried).as_bytes());
+    };
     let mut all = simulated;
     for path in files(folder)? {
         match read(&path) {
@@ -33,12 +38,8 @@ pub(super) fn run(folder: &Path, files_only: bool) -> anyhow::Result<()> {
         "no file of `timestamp,value` in {}; name a folder that has some",
         folder.display()
     );
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let tried = evaluate::run(&all, threads);
     let (own, given): (Vec<_>, Vec<_>) = tried.iter().partition(|it| it.series < n_simulated);
-    let table = |name: &str, tried: &[evaluate::Tried]| {
-        format!("{name}: {} forecasts\n{}\n", tried.len(), evaluate::print(tried))
-    };
     let files = format!("{} files of {}", all.len() - n_simulated, folder.display());
     print(table(&files, &given).as_bytes())?;
     if files_only {
@@ -46,6 +47,10 @@ pub(super) fn run(folder: &Path, files_only: bool) -> anyhow::Result<()> {
     }
     print(table(&format!("{n_simulated} simulated series"), &own).as_bytes())?;
     print(table("all", &tried).as_bytes())
+}
+
+fn table(name: &str, tried: &[evaluate::Tried]) -> String {
+    format!("{name}: {} forecasts\n{}\n", tried.len(), evaluate::print(tried))
 }
 
 fn files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {

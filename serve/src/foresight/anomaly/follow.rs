@@ -7,7 +7,6 @@ use analytics::{
     observed::Observed,
 };
 use chrono::{DateTime, Utc};
-use data::metric::{self, Kind};
 
 /// Steps that are kept of each series, to compare it with others of its group.
 pub(super) const RECENT: usize = 12;
@@ -47,6 +46,8 @@ pub(super) struct Followed {
     n_steps: u32,
     first_us: i64,
     is_silent: bool,
+    /// Its growth is what is looked at.
+    pub(super) is_counter: bool,
     /// The last step of a counter.
     counted: Option<(i64, f64)>,
 }
@@ -119,7 +120,12 @@ pub(super) enum What {
 }
 
 impl Followed {
-    pub(super) fn new(it: &Observed, component: Option<String>, budget: Budget) -> Self {
+    pub(super) fn new(
+        it: &Observed,
+        component: Option<String>,
+        is_counter: bool,
+        detector: Detector,
+    ) -> Self {
         let who = Who {
             series: it.series,
             metric: it.metric.clone(),
@@ -135,10 +141,11 @@ impl Followed {
             odd: (0.0, 0),
             is_odd: false,
             open: None,
-            detector: Detector::new(budget),
+            detector,
             n_steps: 0,
             first_us: i64::MAX,
             is_silent: false,
+            is_counter,
             counted: None,
         }
     }
@@ -164,7 +171,7 @@ impl Followed {
 
     /// What a counter grew by per second; after a reset it has grown from zero.
     fn grown(&mut self, at: i64, value: f64) -> Option<f64> {
-        if !is_counter(&self.who.metric) {
+        if !self.is_counter {
             return Some(value);
         }
         let (before, was) = self.counted.replace((at, value))?;
@@ -182,16 +189,13 @@ impl Followed {
     }
 }
 
-/// By the catalog, or by the rule of OpenMetrics: names of counters end in `_total`.
-pub(super) fn is_counter(name: &str) -> bool {
-    metric::find(name).map_or(name.ends_with("_total"), |known| known.kind == Kind::Counter)
-}
-
-/// Shows steps to the detectors in the order of time, and what they say to those of components.
+/// Shows steps to the detectors in the order of time, and what they say to those of components, which
+/// may tell as much as the `budget` allows.
 pub(super) fn feed(
     all: &mut HashMap<i64, Followed>,
     joints: &mut HashMap<String, Joint>,
     steps: Vec<Steps>,
+    budget: Budget,
 ) -> Vec<Event> {
     let mut by_time: BTreeMap<i64, Vec<(i64, f64)>> = BTreeMap::new();
     for it in steps {
@@ -215,7 +219,7 @@ pub(super) fn feed(
             }
         }
         for (component, mut said) in together {
-            let joint = joints.entry(component.clone()).or_default();
+            let joint = joints.entry(component.clone()).or_insert_with(|| Joint::new(budget));
             let one_in: Vec<_> = said.iter().map(|it| it.0).collect();
             let Some(found) = joint.next(at, &one_in).filter(|it| it.anomalous) else { continue };
             said.sort_by(|a, b| b.0.total_cmp(&a.0));

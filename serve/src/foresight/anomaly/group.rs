@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use analytics::outlier::{self, MEMBERS_MIN};
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::follow::{Event, Followed, RECENT, Steps, What, Who, is_counter};
+use super::follow::{Event, Followed, RECENT, Steps, What, Who};
 
 /// Steps that must have been compared before anything is told.
 const LEARNING: u32 = 128;
@@ -44,7 +44,7 @@ fn remember(it: &mut Followed, outside: bool) {
 /// How series that were just learnt stood to each other in the past. Counters are compared by their
 /// growth, of which the history knows nothing; they are compared from now on.
 pub(super) fn learn(all: &mut HashMap<i64, Followed>, ids: &[i64], steps: &[Steps]) {
-    let fresh = ids.iter().filter_map(|id| all.get(id)).filter(|it| !is_counter(&it.who.metric));
+    let fresh = ids.iter().filter_map(|id| all.get(id)).filter(|it| !it.is_counter);
     for group in groups(fresh) {
         let members = group.iter().map(|id| steps.iter().find(|it| it.series == *id));
         let points: Vec<BTreeMap<i64, f64>> = members

@@ -16,7 +16,7 @@ use std::{
 };
 
 use analytics::{
-    anomaly::{Budget, Joint},
+    anomaly::{Budget, Detector, Joint},
     observed::{self, Observed, Window},
 };
 use chrono::{DateTime, TimeDelta, Utc};
@@ -79,7 +79,7 @@ pub async fn look(state: &State, now: DateTime<Utc>) -> anyhow::Result<String> {
     let (known, fresh): (Vec<_>, Vec<_>) =
         seen.into_iter().partition(|it| watch.series.contains_key(&it.series));
     let steps: Vec<_> = known.into_iter().map(Steps::of).collect();
-    let mut events = feed(&mut watch, steps).await?;
+    let mut events = feed(state, &mut watch, steps).await?;
     let (found, n_left) = learn(state, &mut watch, fresh, to, started).await?;
     events.extend(found);
     events.extend(follow::silent(&mut watch.series, to.timestamp_micros()));
@@ -94,6 +94,11 @@ pub async fn look(state: &State, now: DateTime<Utc>) -> anyhow::Result<String> {
         "{n} series are followed, {n_learning} of them too new to be judged, {n_left} wait for \
          the next look; {n_told} anomalies told"
     ))
+}
+
+/// How much may be told of one series, and of one component.
+fn budget(state: &State) -> Budget {
+    Budget { per_week: state.config.anomaly.per_week, ..Budget::default() }
 }
 
 fn step(state: &State) -> TimeDelta {
@@ -160,12 +165,13 @@ fn ranked(all: &[Component]) -> Vec<&Component> {
 }
 
 /// Shows steps to the detectors, beside the threads that serve.
-async fn feed(watch: &mut Inner, steps: Vec<Steps>) -> anyhow::Result<Vec<Event>> {
+async fn feed(state: &State, watch: &mut Inner, steps: Vec<Steps>) -> anyhow::Result<Vec<Event>> {
+    let budget = budget(state);
     let mut series = std::mem::take(&mut watch.series);
     let mut joints = std::mem::take(&mut watch.joints);
     // Should it panic, all are learnt anew: they are gone from here.
     let work = tokio::task::spawn_blocking(move || {
-        let events = follow::feed(&mut series, &mut joints, steps);
+        let events = follow::feed(&mut series, &mut joints, steps, budget);
         (series, joints, events)
     });
     let (series, joints, events) = work.await?;
@@ -185,16 +191,19 @@ async fn learn(
     let room = state.config.anomaly.series_max.saturating_sub(watch.series.len());
     let mut waiting = fresh.into_iter().take(room).peekable();
     let mut events = vec![];
-    let budget = Budget { per_week: state.config.anomaly.per_week, ..Budget::default() };
+    let detector = Detector::in_zone(budget(state), Some(state.config.forecast.zone()));
     while waiting.peek().is_some() && started.elapsed() < state.config.anomaly.budget.0 {
         let chunk: Vec<_> = waiting.by_ref().take(CHUNK).collect();
         let ids: Vec<_> = chunk.iter().map(|it| it.series).collect();
         let components = &state.config.health.component;
-        let new = |it: &Observed| Followed::new(it, component_of(components, it), budget);
+        let new = |it: &Observed| {
+            let is_counter = state.catalog.is_counter(&it.metric);
+            Followed::new(it, component_of(components, it), is_counter, detector.clone())
+        };
         let new: Vec<_> = chunk.iter().map(new).collect();
         let steps = history::read(state, chunk, to).await?;
         watch.series.extend(ids.iter().copied().zip(new));
-        events.extend(feed(watch, steps.clone()).await?);
+        events.extend(feed(state, watch, steps.clone()).await?);
         group::learn(&mut watch.series, &ids, &steps);
     }
     Ok((events, waiting.count()))

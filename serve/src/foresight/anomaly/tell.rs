@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashMap};
 
 use analytics::anomaly::THRESHOLD;
-use arrow::{array::AsArray, compute::cast, datatypes::DataType};
 use chrono::{DateTime, TimeDelta, Utc};
 use remediation::{
     kind::{Kind, Severity},
@@ -19,7 +18,6 @@ use super::{
 use crate::{
     foresight::finding::{self, Finding},
     healing,
-    range::literal,
     state::State,
 };
 
@@ -41,28 +39,8 @@ pub(super) async fn lately(
     now: DateTime<Utc>,
 ) -> Result<HashMap<String, i64>, analytics::Error> {
     let from = now - AGAIN - super::CATCH_UP;
-    let query = format!(
-        "select evidence, cast(to_unixtime(ts) as bigint) as at from findings \
-         where kind = 'anomaly' and ts >= {} and date >= date '{}'",
-        literal(from),
-        from.date_naive()
-    );
-    let mut told = HashMap::new();
-    for batch in state.engine.collect(&query).await? {
-        let texts = cast(batch.column(0), &DataType::Utf8);
-        let times = cast(batch.column(1), &DataType::Int64);
-        let (Ok(texts), Ok(times)) = (texts, times) else { continue };
-        let times = times.as_primitive::<arrow::datatypes::Int64Type>();
-        for (text, at) in texts.as_string::<i32>().iter().zip(times) {
-            let evidence: Option<Value> = text.and_then(|text| serde_json::from_str(text).ok());
-            let key = evidence.as_ref().and_then(|it| it["key"].as_str());
-            if let (Some(key), Some(at)) = (key, at) {
-                let latest = told.entry(key.to_owned()).or_insert(0);
-                *latest = at.saturating_mul(1_000_000).max(*latest);
-            }
-        }
-    }
-    Ok(told)
+    let told = finding::latest(&state.engine, RULE, from).await?;
+    Ok(told.into_iter().map(|(key, (_, at))| (key, at)).collect())
 }
 
 /// Tells events, if this process is the one that acts, and keeps them while nobody is known to be;
