@@ -11,6 +11,7 @@ use chrono::Utc;
 use data::ledger::{Action, Incident, IncidentFilter, Ledger};
 use tests::process::Home;
 
+mod careful;
 mod kpis;
 mod people;
 mod replay;
