@@ -47,6 +47,43 @@ async fn alerts_of_others_become_incidents_that_people_work_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_bad_alert_among_good_ones_is_named_and_the_others_count() {
+    let home = Home::new().unwrap().with_settings("[healing]\nevery = '200ms'\n");
+    let _process = home.start().await.unwrap();
+    let ledger = &ledger(&home).await;
+    let bad = serde_json::json!({"labels": {"alertname": "Odd", "instance": 5}});
+    let body = serde_json::json!([alert("Down", "shop", 60), bad, alert("Down", "mail", 60)]);
+    let reply = home.client().post("/api/v2/alerts", &[], body.to_string()).await.unwrap();
+    assert_eq!(reply.status.as_u16(), 400);
+    assert!(reply.text.contains("alert 1 (`Odd`)"), "{}", reply.text);
+    assert!(reply.text.contains("the other 2 were taken"), "{}", reply.text);
+    let both = || async { incidents(ledger).await.len() == 2 };
+    until(&home, "both open", both).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_incident_is_handed_over() {
+    let home = Home::new().unwrap().with_settings("[healing]\nevery = '200ms'\n");
+    let _process = home.start().await.unwrap();
+    let ledger = &ledger(&home).await;
+    post(&home, "/api/v2/alerts", serde_json::json!([alert("Down", "shop", 60)])).await;
+    until(&home, "open", || async { incidents(ledger).await.len() == 1 }).await;
+    let id = incidents(ledger).await[0].id.clone();
+    let path = |verb: &str| format!("/api/v1/incidents/{id}/{verb}");
+    post(&home, &path("acknowledge"), serde_json::json!({})).await;
+    let shown = post(&home, &path("assign"), serde_json::json!({"owner": "bob"})).await;
+    assert_eq!(shown["incident"]["owner"], "bob");
+    assert_eq!(shown["incident"]["state"], "acknowledged");
+    let nobody = home.client().post(&path("assign"), &[], r#"{"owner": " "}"#).await.unwrap();
+    assert!(nobody.status.as_u16() == 400 && nobody.text.contains("`owner`"), "{}", nobody.text);
+    let timeline = ledger.timeline(&id).await.unwrap();
+    assert!(
+        timeline.iter().any(|it| it.kind == "assigned" && it.detail == "to bob"),
+        "{timeline:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_silenced_alert_is_told_when_the_silence_ends() {
     let settings = "[notify]\nto = ['chat']\n[healing]\nevery = '200ms'\n";
     let home = Home::new().unwrap().with_settings(settings);
