@@ -5,6 +5,7 @@ mod api;
 mod attack;
 mod command_line;
 mod kill;
+mod mail;
 mod services;
 mod ways_out;
 
