@@ -6,6 +6,7 @@ mod attack;
 mod command_line;
 mod kill;
 mod mail;
+mod nobody;
 mod services;
 mod ways_out;
 
