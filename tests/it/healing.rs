@@ -41,6 +41,10 @@ name = "worker"
 pid_file = "PID_FILE"
 every = "200ms"
 
+# Nobody makes `chat` here; that it is missing is no news to these tests.
+[delivery]
+failing_after = "1h"
+
 [notify]
 to = ["chat"]
 
@@ -363,6 +367,8 @@ critical = 1.5
 name = "orders"
 url = "{url}"
 every = "500ms"
+[delivery]
+failing_after = "1h"
 [notify]
 to = ["chat"]
 [healing]

@@ -17,6 +17,8 @@ aggregation = "last"
 window = "1h"
 warning = 5
 critical = 1000
+[delivery]
+failing_after = "1h"
 [notify]
 to = ["chat"]
 [healing]

@@ -2,9 +2,12 @@
 
 use super::*;
 
+/// Whom to tell, and that it is no news that nobody has made it.
+const NO_CHAT: &str = "[delivery]\nfailing_after = '1h'\n[notify]\nto = ['chat']\n";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn alerts_of_others_become_incidents_that_people_work_on() {
-    let settings = "[notify]\nto = ['chat']\n[healing]\nevery = '200ms'\n";
+    let settings = format!("{NO_CHAT}[healing]\nevery = '200ms'\n");
     let home = Home::new().unwrap().with_settings(settings);
     let _process = home.start().await.unwrap();
     let ledger = &ledger(&home).await;
@@ -85,7 +88,7 @@ async fn an_incident_is_handed_over() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silenced_alert_is_told_when_the_silence_ends() {
-    let settings = "[notify]\nto = ['chat']\n[healing]\nevery = '200ms'\n";
+    let settings = format!("{NO_CHAT}[healing]\nevery = '200ms'\n");
     let home = Home::new().unwrap().with_settings(settings);
     let _process = home.start().await.unwrap();
     let ledger = &ledger(&home).await;
@@ -157,7 +160,7 @@ async fn a_high_risk_waits_for_its_approval_and_the_kill_switch_for_nobody() {
 async fn a_storm_of_alerts_is_a_few_messages_and_no_action() {
     let playbook = "[[playbook]]\nname = 'eager'\n[[playbook.action]]\ndo = 'call_http'\n\
                     url = 'http://127.0.0.1:9/'\n";
-    let settings = "[notify]\nto = ['chat']\n[healing]\nevery = '200ms'\nstorm_incidents = 20\n";
+    let settings = format!("{NO_CHAT}[healing]\nevery = '200ms'\nstorm_incidents = 20\n");
     let home = Home::new().unwrap().with_settings(format!("{settings}{playbook}"));
     let _process = home.start().await.unwrap();
     let ledger = &ledger(&home).await;
@@ -184,7 +187,7 @@ async fn a_link_in_a_message_approves_once_and_cannot_be_used_again() {
     let room = Receiver::start(Mood::Well).await.unwrap();
     let home = Home::new().unwrap();
     let more = format!(
-        "[delivery]\nallow_private = true\n[[delivery.destination]]\nname = 'chat'\nkind = 'webhook'\n\
+        "[[delivery.destination]]\nname = 'chat'\nkind = 'webhook'\n\
          url = '{}'\n[[playbook]]\nname = 'careful'\napproval = true\n\
          verify = {{ wait = '500ms', within = '10s' }}\n[[playbook.action]]\ndo = 'restart_process'\n\
          start = ['sleep', '1000']\npid_file = '{}'\n",
@@ -192,7 +195,9 @@ async fn a_link_in_a_message_approves_once_and_cannot_be_used_again() {
         worker.pid_file().display()
     );
     let base = format!("[notify]\nbase_url = \"http://{}\"", home.http);
-    let settings = worker.settings(false, "1s").replace("[notify]", &base) + &more;
+    let settings = worker.settings(false, "1s").replace("[notify]", &base);
+    let private = "[delivery]\nallow_private = true";
+    let settings = settings.replace("[delivery]", private) + &more;
     let home = home.with_settings(settings);
     let _process = home.start().await.unwrap();
     let ledger = &ledger(&home).await;
