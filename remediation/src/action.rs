@@ -238,8 +238,13 @@ pub(crate) fn has_names(text: &str) -> bool {
 /// # Errors
 /// What went wrong, a sentence.
 pub async fn run(action: &dyn Act, context: &Context) -> Result<Done, String> {
+    // What went wrong is kept and shown as well, and a target may say anything.
+    let done = within(action, context).await.map_err(|why| bounded(&why))?;
+    Ok(Done { summary: bounded(&done.summary), output: bounded(&done.output) })
+}
+
+async fn within(action: &dyn Act, context: &Context) -> Result<Done, String> {
     action.check(&context.allowed)?;
     let done = tokio::time::timeout(context.timeout, action.act(context)).await;
-    let done = done.map_err(|_| format!("it was not done within {:?}", context.timeout))??;
-    Ok(Done { summary: bounded(&done.summary), output: bounded(&done.output) })
+    done.map_err(|_| format!("it was not done within {:?}", context.timeout))?
 }

@@ -382,6 +382,31 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn in_a_maintenance_window_nothing_is_done_and_nobody_is_needed() {
+        let wish = Wish {
+            kind: "worker_dead",
+            component: "a",
+            action: "restart_process",
+            target: "a",
+            attempts: None,
+            cool_down: None,
+            seen_at: now(),
+        };
+        let answer = |in_maintenance| {
+            let facts = Facts {
+                actions: &[],
+                brakes: &[],
+                effectiveness: &[],
+                n_components: 10,
+                in_maintenance,
+            };
+            limits().answer(&wish, &facts, now())
+        };
+        let why = "a maintenance window covers the component";
+        assert_eq!((answer(true), answer(false)), (Answer::Wait(why.into()), Answer::Go));
+    }
+
+    #[test]
     fn brakes_hold_and_let_go() {
         check("a", &[], &[brake("pause", 5)], "refuse: actions are held back by `pause` until");
         check("a", &[], &[brake("pause", -5)], "go");

@@ -10,6 +10,8 @@ pub use crate::kind::Severity;
 pub enum Deed {
     /// Takes it on.
     Acknowledge,
+    /// Hands it to somebody.
+    Assign(String),
     /// Says something about it.
     Comment(String),
     /// Does not want to hear of it until then.
@@ -52,6 +54,10 @@ pub fn by_person(
             it.owner = Some(who.to_owned());
             it.acknowledged_at = it.acknowledged_at.or(Some(now));
             event("acknowledged", who, "", now)
+        }
+        Deed::Assign(owner) => {
+            it.owner = Some(owner.clone());
+            event("assigned", who, format!("to {owner}"), now)
         }
         Deed::Comment(text) => event("comment", who, text.clone(), now),
         Deed::Snooze(until) if *until <= now => {
@@ -124,6 +130,9 @@ pub(crate) mod tests {
         assert_eq!(line.kind, "acknowledged");
         let twice = by_person(&taken, &Deed::Acknowledge, "bob", now()).unwrap_err();
         assert_eq!(twice, "the incident was acknowledged already, by ann");
+        let (given, line) = by_person(&taken, &Deed::Assign("bob".into()), "ann", now()).unwrap();
+        assert_eq!((given.state.as_str(), given.owner.as_deref()), ("acknowledged", Some("bob")));
+        assert_eq!((line.kind.as_str(), line.detail.as_str()), ("assigned", "to bob"));
         by_person(&taken, &Deed::Snooze(now()), "ann", now()).unwrap_err();
         let (over, _) = by_person(&taken, &Deed::Resolve("fixed".into()), "ann", now()).unwrap();
         assert_eq!(over.resolved_by.as_deref(), Some("ann"));

@@ -142,15 +142,18 @@ pub fn messages(
         "pagerduty" => all.iter().map(|(why, it)| alone(*why, it, base)).collect(),
         "alertmanager" => {
             let alerts: Vec<_> = all.iter().map(|(_, it)| alert(it, base, now)).collect();
-            let payload = serde_json::json!({ "alerts": alerts }).to_string();
+            // Words as well, for people who are told instead when it fails.
+            let (title, text) = words(all);
+            let payload = serde_json::json!({ "alerts": alerts, "title": title, "text": text });
+            let payload = payload.to_string();
             vec![Told { payload, ordering_key: Some("alerts".to_owned()) }]
         }
         _ => vec![Told { payload: together(all, base, now), ordering_key: None }],
     }
 }
 
-/// The message about everything that is due: JSON with a `text` for people.
-fn together(all: &[(Why, &Incident)], base: &str, now: DateTime<Utc>) -> String {
+/// A title and a text for people.
+fn words(all: &[(Why, &Incident)]) -> (String, String) {
     let mut lines: Vec<String> =
         all.iter().take(LISTED_MAX).map(|(why, it)| line(*why, it)).collect();
     let title = match (lines.first(), all.len()) {
@@ -161,6 +164,12 @@ fn together(all: &[(Why, &Incident)], base: &str, now: DateTime<Utc>) -> String 
     if all.len() > LISTED_MAX {
         lines.push(format!("… and {} more", all.len() - LISTED_MAX));
     }
+    (title, lines.join("\n"))
+}
+
+/// The message about everything that is due: JSON with a `text` for people.
+fn together(all: &[(Why, &Incident)], base: &str, now: DateTime<Utc>) -> String {
+    let (title, text) = words(all);
     let incidents: Vec<_> = all.iter().take(LISTED_MAX).map(|(why, it)| {
         serde_json::json!({
             "id": it.id, "why": word(*why), "component": it.component, "kind": it.kind,
@@ -176,7 +185,7 @@ fn together(all: &[(Why, &Incident)], base: &str, now: DateTime<Utc>) -> String 
     };
     serde_json::json!({
         "type": kind, "timestamp": now, "severity": worst.as_str(), "n_incidents": all.len(),
-        "status": status, "title": title, "text": lines.join("\n"), "incidents": incidents,
+        "status": status, "title": title, "text": text, "incidents": incidents,
     })
     .to_string()
 }
@@ -185,7 +194,8 @@ fn together(all: &[(Why, &Incident)], base: &str, now: DateTime<Utc>) -> String 
 fn alone(why: Why, it: &Incident, base: &str) -> Told {
     let payload = serde_json::json!({
         "type": "incident.notice", "status": status(it), "dedup_key": it.id, "why": word(why),
-        "title": line(why, it), "severity": it.severity, "component": it.component,
+        "title": line(why, it), "text": line(why, it), "severity": it.severity,
+        "component": it.component,
         "kind": it.kind, "opened_at": it.opened_at, "resolved_at": it.resolved_at,
         "escalation": it.escalation, "url": url(it, base),
     });

@@ -52,7 +52,7 @@ use std::{collections::BTreeMap, time::Duration};
 use data::ledger::Symptom;
 use serde::Deserialize;
 
-pub use load::{Refused, built_in, load};
+pub use load::{Refused, built_in, load, load_file};
 pub use names::Names;
 pub(crate) use names::without_defaults;
 

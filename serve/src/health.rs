@@ -182,9 +182,20 @@ pub(crate) async fn measure(
     earliest: DateTime<Utc>,
     now: DateTime<Utc>,
 ) -> Result<Option<f64>, analytics::Error> {
+    measure_series(engine, check, None, earliest, now).await
+}
+
+/// As [`measure`], of only this one of the series that `check` looks at.
+pub(crate) async fn measure_series(
+    engine: &Engine,
+    check: &Check,
+    series: Option<i64>,
+    earliest: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Result<Option<f64>, analytics::Error> {
     let from = TimeDelta::from_std(check.window.0).ok().and_then(|it| now.checked_sub_signed(it));
     let from = from.unwrap_or(DateTime::UNIX_EPOCH).max(earliest);
-    let batches = engine.collect(&question(check, from, now)).await?;
+    let batches = engine.collect(&question(check, series, from, now)).await?;
     let first = batches.iter().find(|batch| batch.num_rows() > 0);
     let value = first.and_then(|batch| batch.column(0).as_primitive_opt::<Float64Type>());
     Ok(value.and_then(|value| value.iter().next().flatten()).filter(|value| value.is_finite()))
@@ -193,7 +204,7 @@ pub(crate) async fn measure(
 /// Sum of what counters grew by between neighbours; after a reset, what they have reached since.
 const GROWTH: &str = "sum(case when value < before then value else value - before end)";
 
-fn question(check: &Check, from: DateTime<Utc>, to: DateTime<Utc>) -> String {
+fn question(check: &Check, series: Option<i64>, from: DateTime<Utc>, to: DateTime<Utc>) -> String {
     let at = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Micros, true);
     let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
     let mut condition = format!(
@@ -211,6 +222,9 @@ fn question(check: &Check, from: DateTime<Utc>, to: DateTime<Utc>) -> String {
             _ => format!(" and labels[{}] = {}", quoted(label), quoted(value)),
         };
         condition.push_str(&has);
+    }
+    if let Some(series) = series {
+        condition.push_str(&format!(" and series = {series}"));
     }
     let from_samples = format!("from samples where {condition}");
     match check.aggregation {

@@ -5,6 +5,8 @@ mod api;
 mod attack;
 mod command_line;
 mod kill;
+mod mail;
+mod nobody;
 mod services;
 mod ways_out;
 

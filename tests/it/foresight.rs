@@ -229,6 +229,35 @@ async fn what_is_foreseen_is_acted_on_once_it_is_likely_enough() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_foreseen_is_verified_by_its_number_and_not_by_its_probability() {
+    let playbook = "
+    [healing]
+    every = '200ms'
+    allow_commands = ['/bin/true']
+    command_user = [0, 0]
+    [[playbook]]
+    name = 'make room'
+    match = { rule = ['forecast'], probability = 0.7 }
+    verify = { wait = '100ms', within = '30s' }
+    [[playbook.action]]
+    do = 'run_command'
+    program = '/bin/true'
+    ";
+    let (home, _process) = start(&format!("{BACKLOG}{playbook}")).await;
+    let client = home.client();
+    let (hour, labels) = (TimeDelta::hours(1), json!({"service": "queue"}));
+    send(&client, "queue.backlog", &labels, hour, 37, |n| 2.0 * f64::from(n)).await;
+    let verifying = |it: &Value| it["actions"][0]["state"] == "verifying";
+    until(&client, "/api/v1/actions", verifying).await.unwrap();
+    let now = json!({"samples": [{"metric": "queue.backlog", "service": "queue", "value": 10.0}]});
+    client.write_json(&now).await.unwrap().success().unwrap();
+    let effective = |it: &Value| it["actions"][0]["outcome"] == "effective";
+    let done = until(&client, "/api/v1/actions", effective).await.unwrap();
+    let done = &done["actions"][0];
+    assert_eq!((&done["before"], &done["after"]), (&json!(72.0), &json!(10.0)), "{done:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_perfect_history_is_healthy_and_no_risk() {
     let (home, _process) = start(SHOP).await;
     let client = home.client();

@@ -11,6 +11,7 @@ use chrono::Utc;
 use data::ledger::{Action, Incident, IncidentFilter, Ledger};
 use tests::process::Home;
 
+mod careful;
 mod kpis;
 mod people;
 mod replay;
@@ -39,6 +40,10 @@ CONTROL
 name = "worker"
 pid_file = "PID_FILE"
 every = "200ms"
+
+# Nobody makes `chat` here; that it is missing is no news to these tests.
+[delivery]
+failing_after = "1h"
 
 [notify]
 to = ["chat"]
@@ -362,6 +367,8 @@ critical = 1.5
 name = "orders"
 url = "{url}"
 every = "500ms"
+[delivery]
+failing_after = "1h"
 [notify]
 to = ["chat"]
 [healing]

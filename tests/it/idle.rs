@@ -17,6 +17,14 @@ use serve::{
 const SETTINGS: &str = "
     [collect]
     host = []
+    [notify]
+    to = ['book']
+    [delivery]
+    probe_every = '2s'
+    [[delivery.destination]]
+    name = 'book'
+    kind = 'file'
+    path = 'book.jsonl'
     [healing]
     lease = '1h'
     [[health.component]]
@@ -108,7 +116,9 @@ async fn in_a_day_of_an_idle_healthy_system_nothing_is_found_and_nothing_is_done
     let home = tempfile::tempdir().unwrap();
     let file = home.path().join("pipenotify.toml");
     let lake = home.path().join("lake");
-    let settings = format!("{SETTINGS}\n[lake]\nurl = {:?}\n", lake.display().to_string());
+    let root = format!("[delivery]\n    file_root = {:?}", home.path().display().to_string());
+    let settings = SETTINGS.replace("[delivery]", &root);
+    let settings = format!("{settings}\n[lake]\nurl = {:?}\n", lake.display().to_string());
     std::fs::write(&file, settings).unwrap();
     let config = Config::load(Some(&file), std::iter::empty(), &Flags::default()).unwrap();
     let tasks = Tasks::default();
@@ -144,5 +154,10 @@ async fn in_a_day_of_an_idle_healthy_system_nothing_is_found_and_nothing_is_done
     // One alarm of each series in a week is within the budget; of six in a day it is one.
     let n_anomalies = count(&state, "findings where kind = 'anomaly'").await;
     assert!(n_anomalies <= 1, "{n_anomalies} anomalies of six series in a day");
+    // People are told nothing; that they could be is tried out, and arrives.
+    let told = std::fs::read_to_string(home.path().join("book.jsonl")).unwrap();
+    assert!(told.lines().count() >= 1, "the channel is probed");
+    assert!(told.lines().all(|line| line.contains("\"type\":\"probe\"")), "{told}");
+    assert_eq!(count(&state, "delivery where idempotency_key not like 'probe:%'").await, 0);
     tasks.drain().await;
 }

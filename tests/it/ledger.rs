@@ -82,6 +82,7 @@ async fn incidents(one: &Ledger, other: &Ledger) {
     let promise = |id: &str| NewDelivery {
         id: id.to_owned(),
         destination: "on-call".to_owned(),
+        route: vec![],
         payload: "{}".to_owned(),
         ordering_key: None,
     };

@@ -34,6 +34,8 @@ pub struct NewDelivery {
     pub id: String,
     /// To whom.
     pub destination: String,
+    /// All to whom, in order, one after the other failed; empty for just the one.
+    pub route: Vec<String>,
     /// Those with the same key go out one after another.
     pub ordering_key: Option<String>,
     /// What, as JSON.

@@ -140,4 +140,12 @@ mod tests {
         let error = run(&command("/bin/ls", &["/no/such/folder"])).await.unwrap_err();
         assert!(error.contains("ended with exit status: 2"), "{error}");
     }
+
+    #[tokio::test]
+    async fn what_a_failure_says_is_short_and_without_secrets() {
+        let error = run(&command("/bin/ls", &["/no/password=abc"])).await.unwrap_err();
+        assert!(error.contains("password=redacted") && !error.contains("abc"), "{error}");
+        let error = run(&command("/bin/ls", &[&"x".repeat(20_000)])).await.unwrap_err();
+        assert!(error.len() < OUTPUT_BYTES_MAX + 40, "{} bytes", error.len());
+    }
 }

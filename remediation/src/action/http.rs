@@ -95,3 +95,63 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
 fn post() -> String {
     "POST".to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    /// Calls somebody who answers this; gives what came of it, and what they heard.
+    async fn call(answer: &'static str, more: &str) -> (Result<Done, String>, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/restart", listener.local_addr().unwrap());
+        let heard = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let (mut heard, mut chunk) = (vec![], [0; 1024]);
+            while !heard.ends_with(b"now") {
+                let n = stream.read(&mut chunk).await.unwrap();
+                heard.extend_from_slice(&chunk[..n]);
+            }
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            String::from_utf8_lossy(&heard).to_lowercase()
+        });
+        let settings = format!("url = '{url}'\nbody = 'now'\nheaders = {{ x-who = 'us' }}\n{more}");
+        let action: CallHttp = toml::from_str(&settings).unwrap();
+        let timeout = Duration::from_secs(5);
+        let context = Context::new("key-1", Allowed::default(), timeout, Default::default());
+        let done = super::super::run(&action, &context).await;
+        (done, heard.await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn an_application_is_asked_once_under_a_key_and_its_answer_kept() {
+        let ok = "HTTP/1.1 202 Accepted\r\ncontent-length: 9\r\n\r\ntoken=abc";
+        let (done, heard) = call(ok, "").await;
+        let done = done.unwrap();
+        assert_eq!((&*done.summary, &*done.output), ("answered 202 Accepted", "token=redacted"));
+        assert!(heard.starts_with("post /restart http/1.1\r\n"), "{heard}");
+        assert!(heard.contains("idempotency-key: key-1\r\n") && heard.contains("x-who: us\r\n"));
+        let (_, heard) = call(ok, "method = 'PUT'").await;
+        assert!(heard.starts_with("put "), "{heard}");
+    }
+
+    #[tokio::test]
+    async fn another_status_than_expected_is_a_failure_without_secrets() {
+        let no = "HTTP/1.1 500 Oops\r\ncontent-length: 12\r\n\r\npassword=abc";
+        let (done, _) = call(no, "").await;
+        assert_eq!(done.unwrap_err(), "answered 500 Internal Server Error: password=redacted");
+        let (done, _) = call(no, "expect = [500]").await;
+        done.unwrap();
+        // A redirect is somebody else's address.
+        let away =
+            "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:9/\r\ncontent-length: 0\r\n\r\n";
+        let (done, _) = call(away, "").await;
+        assert!(done.unwrap_err().starts_with("answered 302 Found"));
+    }
+}

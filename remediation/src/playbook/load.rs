@@ -2,7 +2,7 @@
 
 use toml::{Table, Value};
 
-use super::{Look, Playbook};
+use super::{Look, Playbook, names};
 use crate::action::{self, Allowed};
 
 /// Where the playbooks that come with the program are.
@@ -64,6 +64,32 @@ pub fn load(file: &str, text: &str, allowed: &Allowed) -> (Vec<Playbook>, Vec<Re
     (good, bad)
 }
 
+/// Reads a file that has nothing but playbooks. Whatever else stands there is refused: with a typo it would
+/// be a playbook without effect.
+pub fn load_file(file: &str, text: &str, allowed: &Allowed) -> (Vec<Playbook>, Vec<Refused>) {
+    let (good, mut bad) = load(file, text, allowed);
+    for (key, value) in toml::from_str::<Table>(text).unwrap_or_default() {
+        let reason = match (key.as_str(), value) {
+            ("playbook", Value::Array(_)) => continue,
+            ("playbook", _) => {
+                "`playbook` is a list; begin each one with `[[playbook]]`".to_owned()
+            }
+            _ => format!("`{key}` is unknown here; a playbook begins with `[[playbook]]`"),
+        };
+        bad.push(Refused { place: format!("{file}:{}", line_of(text, &key)), reason });
+    }
+    (good, bad)
+}
+
+/// The line on which a key of the top level first occurs.
+fn line_of(text: &str, key: &str) -> usize {
+    let is_it = |line: &str| {
+        let rest = line.trim_start_matches(['[', ' ', '\t', '"']).strip_prefix(key);
+        rest.is_some_and(|rest| rest.starts_with([']', '.', ' ', '=', '"', '\t']))
+    };
+    text.lines().position(is_it).map_or(1, |n| n + 1)
+}
+
 fn check(it: &Playbook, allowed: &Allowed) -> Result<(), String> {
     if it.name.trim().is_empty() {
         return Err("`name` is empty".to_owned());
@@ -92,14 +118,26 @@ fn check(it: &Playbook, allowed: &Allowed) -> Result<(), String> {
         if let Some(when) = &rung.when {
             look("when", when).map_err(place)?;
         }
+        known_names(&rung.settings).map_err(place)?;
         action::check(&rung.action, &rung.settings, allowed).map_err(place)?;
         if let Some(undo) = &rung.undo {
             let (name, settings) = split(undo.clone()).map_err(place)?;
+            known_names(&settings).map_err(|why| place(format!("undo: {why}")))?;
             action::check(&name, &settings, allowed)
                 .map_err(|why| place(format!("undo: {why}")))?;
         }
     }
     Ok(())
+}
+
+fn known_names(settings: &Table) -> Result<(), String> {
+    match names::unknown(settings) {
+        None => Ok(()),
+        Some(name) => Err(format!(
+            "`{{{name}}}` is no name; known are {{component}}, {{kind}}, {{metric}}, {{label.NAME}} and \
+             {{control.NAME}}"
+        )),
+    }
 }
 
 fn look(place: &str, look: &Look) -> Result<(), String> {
@@ -166,5 +204,35 @@ url = 'no address'
             "{bad:?}"
         );
         assert!(bad[1].starts_with("p.toml:13: playbook `worse`: "), "{bad:?}");
+    }
+
+    #[test]
+    fn a_name_with_a_typo_and_a_key_with_a_typo_are_refused() {
+        let one = |url: &str| {
+            format!(
+                "[[playbook]]\nname = 'p'\n[[playbook.action]]\ndo = 'call_http'\nurl = '{url}'\n"
+            )
+        };
+        let check = |text: &str, n: usize, expected: &str| {
+            let (good, bad) = load_file("p.toml", text, &Allowed::default());
+            let bad: Vec<_> = bad.iter().map(|it| format!("{}: {}", it.place, it.reason)).collect();
+            assert_eq!(good.len(), n, "{bad:?}");
+            assert!(bad.len() <= 1 && bad.join("").starts_with(expected), "{bad:?}");
+        };
+        let good = one("http://127.0.0.1/{component}");
+        check(&good, 1, "");
+        let typo = one("http://127.0.0.1/{compnent}");
+        check(
+            &typo,
+            0,
+            "p.toml:1: playbook `p`: action 1 (`call_http`): `{compnent}` is no name; ",
+        );
+        let key = format!("{good}\n[[playbok]]\nname = 'q'\n");
+        check(
+            &key,
+            1,
+            "p.toml:7: `playbok` is unknown here; a playbook begins with `[[playbook]]`",
+        );
+        check("[playbook]\nname = 'q'\n", 0, "p.toml:1: `playbook` is a list; begin each one");
     }
 }

@@ -90,6 +90,40 @@ impl Names {
     }
 }
 
+/// The first name in settings for which nothing can ever stand, such as one with a typo.
+pub(super) fn unknown(settings: &Table) -> Option<String> {
+    settings.values().find_map(unknown_in)
+}
+
+fn unknown_in(of: &Value) -> Option<String> {
+    match of {
+        Value::String(text) => names_of(text).into_iter().find(|name| !is_known(name)),
+        Value::Array(all) => all.iter().find_map(unknown_in),
+        Value::Table(table) => unknown(table),
+        _ => None,
+    }
+}
+
+/// The names in a text, without what stands there otherwise.
+fn names_of(text: &str) -> Vec<String> {
+    let (mut found, mut rest) = (vec![], text);
+    while let Some((_, after)) = rest.split_once('{') {
+        rest = after;
+        if let Some((name, after)) = after.split_once('}').filter(|(name, _)| is_name(name)) {
+            found.push(name.split('|').next().unwrap_or_default().to_owned());
+            rest = after;
+        }
+    }
+    found
+}
+
+fn is_known(name: &str) -> bool {
+    match name.split_once('.') {
+        None => matches!(name, "component" | "kind" | "metric"),
+        Some((of, rest)) => matches!(of, "label" | "control") && !rest.is_empty(),
+    }
+}
+
 /// The settings with every name that says what stands there otherwise replaced by just that.
 pub(crate) fn without_defaults(settings: &Table) -> Table {
     settings.iter().map(|(key, value)| (key.clone(), otherwise(value))).collect()
@@ -146,5 +180,14 @@ mod tests {
         assert_eq!(fill("x = '{control.n|5}'").unwrap(), "x = 5\n");
         assert_eq!(fill("x = '{label.queue|none}:{kind|k}'").unwrap(), "x = \"orders:\"\n");
         assert_eq!(fill("x = '{nonsense}'").unwrap_err(), "`{nonsense}` is not known here");
+    }
+
+    #[test]
+    fn a_name_that_can_never_be_filled_in_is_found() {
+        let check = |text: &str| unknown(&toml::from_str(text).unwrap());
+        assert_eq!(check("x = '{component}/{label.queue|none} {control.a} {metric} {kind}'"), None);
+        assert_eq!(check("x = '{\"a\": {\"b\": 1}}'"), None, "JSON is no name");
+        assert_eq!(check("x = ['a', 'b {compnent} c']").as_deref(), Some("compnent"));
+        assert_eq!(check("[x]\ny = '{lable.queue|none}'").as_deref(), Some("lable.queue"));
     }
 }

@@ -54,6 +54,11 @@ impl Incident {
 pub struct Notify {
     /// Destinations of guaranteed delivery; nobody is told when empty.
     pub to: Vec<String>,
+    /// Destinations that are told instead, the first that takes it, when one of `to` fails for good, for long
+    /// or does not exist; what makes for long, `delivery.fallback_failures` and `delivery.fallback_after` say. What people read suits best: a
+    /// service that keeps alerts gets those of another kind under a name of their own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fallback: Vec<String>,
     /// Less bad ones are not told.
     pub least: Severity,
     /// The longest that a fix may take before people hear of the trouble anyway.
@@ -71,6 +76,7 @@ impl Default for Notify {
     fn default() -> Self {
         Self {
             to: vec![],
+            fallback: vec![],
             least: Severity::Warning,
             patience: Period::seconds(300),
             repeat: Period::seconds(4 * 3600),

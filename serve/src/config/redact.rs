@@ -14,6 +14,7 @@ const SECRET: [&str; 7] =
 pub(super) fn table(mut table: Table) -> Table {
     hide_path(&mut table);
     let clean = |(key, value): (String, Value)| {
+        let value = if key == "destination" { without_paths(value) } else { value };
         let is_secret = SECRET.iter().any(|part| key.to_lowercase().contains(part));
         let value = if is_secret { blank(value) } else { clean(value) };
         (key, value)
@@ -23,9 +24,20 @@ pub(super) fn table(mut table: Table) -> Table {
 
 /// The address of a destination is a secret where a chat room asks for nothing else.
 fn hide_path(table: &mut Table) {
-    if !table.contains_key("kind") {
-        return;
+    if table.contains_key("kind") {
+        hide_url(table);
     }
+}
+
+/// One without a kind cannot work, and its address is as secret.
+fn without_paths(mut value: Value) -> Value {
+    if let Value::Array(all) = &mut value {
+        all.iter_mut().filter_map(Value::as_table_mut).for_each(hide_url);
+    }
+    value
+}
+
+fn hide_url(table: &mut Table) {
     if let Some(Value::String(text)) = table.get_mut("url")
         && let Ok(mut url) = Url::parse(text)
         && url.path() != "/"

@@ -1,13 +1,16 @@
 //! Looking after the outbox: counting, removing what is old, and proving that every way out works.
 
-use std::{sync::PoisonError, time::Duration};
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use data::ledger::{Promise, new_id};
 use serde_json::json;
 
 use super::{Known, Outbox};
-use crate::tasks::Tasks;
+use crate::{clock, tasks::Tasks};
 
 /// Rows that one removal takes at most, so that nobody waits long for the ledger.
 const REMOVE_MAX: u32 = 1_000;
@@ -35,9 +38,10 @@ pub(super) fn start(outbox: &Outbox, tasks: &Tasks) {
     let config = &outbox.shared.config;
     let every =
         (config.probe_every.0 / 4).clamp(Duration::from_millis(200), Duration::from_secs(60));
+    let started = clock::now();
     tasks.every("delivery probe", every, move |now| {
         let outbox = probed.clone();
-        async move { probe(&outbox, now).await }
+        async move { probe(&outbox, started, now).await }
     });
 }
 
@@ -62,7 +66,11 @@ async fn tidy(outbox: &Outbox, now: DateTime<Utc>) -> anyhow::Result<String> {
 
 /// Sends a probe to whoever has not confirmed anything for a while, and tells somebody else about
 /// those who have not for too long.
-async fn probe(outbox: &Outbox, now: DateTime<Utc>) -> anyhow::Result<String> {
+async fn probe(
+    outbox: &Outbox,
+    started: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> anyhow::Result<String> {
     let config = &outbox.shared.config;
     let known = outbox.shared.ledger.destinations().await?;
     let (every, within) =
@@ -98,6 +106,10 @@ async fn probe(outbox: &Outbox, now: DateTime<Utc>) -> anyhow::Result<String> {
             promises.extend(alarm(&all, &row.name, since, round, now));
         }
     }
+    // Whoever starts us may be about to make them.
+    if now - started >= TimeDelta::from_std(config.failing_after.0)? {
+        promises.extend(nobody(&all, &outbox.shared.told, within, now));
+    }
     let n = promises.len();
     if n > 0 {
         outbox.promise(promises).await.map_err(|why| anyhow::anyhow!("{why:?}"))?;
@@ -105,19 +117,15 @@ async fn probe(outbox: &Outbox, now: DateTime<Utc>) -> anyhow::Result<String> {
     Ok(format!("{n_silent} destinations are silent"))
 }
 
-/// Tells about a silent destination through another one: the one that confirmed something last.
+/// Tells about a silent destination through another one.
 fn alarm(
-    all: &[std::sync::Arc<Known>],
+    all: &[Arc<Known>],
     silent: &str,
     since: DateTime<Utc>,
     round: i64,
     now: DateTime<Utc>,
 ) -> Option<Promise> {
-    let works = |it: &&std::sync::Arc<Known>| {
-        it.row.name != silent && it.row.paused.is_none() && it.destination.is_ok()
-    };
-    let others = all.iter().filter(works).filter(|it| it.row.tenant.is_none());
-    let Some(other) = others.max_by_key(|it| it.row.confirmed_at) else {
+    let Some(other) = other(all, silent) else {
         tracing::error!(
             "destination `{silent}` has confirmed nothing since {since}, and there is no other to tell"
         );
@@ -134,6 +142,44 @@ fn alarm(
         "dedup_key": format!("silent:{silent}"),
     });
     Some(ours(&other.row.name, key, payload.to_string(), now, None))
+}
+
+/// If of all that `[notify]` names nobody can be told, somebody else hears of it, now and once in a while.
+fn nobody(
+    all: &[Arc<Known>],
+    told: &[String],
+    every: TimeDelta,
+    now: DateTime<Utc>,
+) -> Option<Promise> {
+    let is_there =
+        |name: &String| all.iter().any(|it| it.row.name == *name && it.destination.is_ok());
+    if told.is_empty() || told.iter().any(is_there) {
+        return None;
+    }
+    let other = other(all, "")?;
+    let names = told.join("`, `");
+    let round = now.timestamp_millis() / every.num_milliseconds().max(1);
+    let payload = json!({
+        "type": "nobody_is_told",
+        "title": "Pipenotify: nobody is told of incidents",
+        "summary": format!(
+            "`[notify]` names `{names}`, and no such destination can work; make one, or correct the names."
+        ),
+        "severity": "critical",
+        "status": "firing",
+        "component": "pipenotify",
+        "dedup_key": "nobody_is_told",
+    });
+    let key = format!("nobody:{}:{round}", told.join(":"));
+    Some(ours(&other.row.name, key, payload.to_string(), now, None))
+}
+
+/// Another destination that can be told: the one that confirmed something last.
+fn other<'a>(all: &'a [Arc<Known>], than: &str) -> Option<&'a Arc<Known>> {
+    let works =
+        |it: &&Arc<Known>| it.row.name != than && it.row.paused.is_none() && it.destination.is_ok();
+    let others = all.iter().filter(works).filter(|it| it.row.tenant.is_none());
+    others.max_by_key(|it| it.row.confirmed_at)
 }
 
 fn ours(

@@ -58,6 +58,8 @@ struct Shared {
     sender: Sender,
     policy: Policy,
     config: config::Delivery,
+    /// Whom `[notify]` names, for incidents.
+    told: Vec<String>,
     worker: String,
     metrics: Metrics,
     /// Something changed: look at every lane.
@@ -137,21 +139,24 @@ pub(crate) async fn start(
     if n_freed > 0 {
         tracing::info!(n_freed, "deliveries that the last process held are free again");
     }
+    let notify = &config.notify;
     let shared = Arc::new(Shared {
         ledger: Arc::clone(ledger),
         registry,
         sender,
         policy: policy(&delivery),
         config: delivery,
+        told: notify.to.iter().chain(&notify.fallback).cloned().collect(),
         worker,
         metrics: Metrics::default(),
         hint: Notify::new(),
         depths: Mutex::default(),
     });
-    for name in config.notify.to.iter().filter(|name| shared.registry.get(name).is_none()) {
-        tracing::warn!(
-            "`notify.to` names `{name}`, which is no destination; what it is to be told waits until \
-             there is one"
+    for name in shared.told.iter().filter(|name| shared.registry.get(name).is_none()) {
+        tracing::error!(
+            "{}: `[notify]` names `{name}`, which is no destination; what it is to be told waits until \
+             there is one, or goes to `notify.fallback`",
+            config.place("[notify]", 0)
         );
     }
     let (asked, waiting) = mpsc::channel(WAITING_MAX);

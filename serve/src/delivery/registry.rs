@@ -5,7 +5,6 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use anyhow::{Context, bail};
 use data::ledger::{self, Ledger};
 use remediation::delivery::{
     Destination,
@@ -83,44 +82,34 @@ impl Registry {
         Known { row, destination, keys }
     }
 
-    /// Keeps the destinations of the configuration, and forgets those that it no longer names.
+    /// Keeps the destinations of the configuration, and forgets those that it no longer names. One that cannot
+    /// work is left out: it must not keep the others from working.
     pub(super) async fn adopt(
         &self,
         ledger: &Ledger,
         config: &config::Config,
     ) -> anyhow::Result<()> {
         let kept = ledger.destinations().await?;
-        let wanted_ones = &config.delivery.destination;
-        for (n, wanted) in wanted_ones.iter().enumerate() {
+        let mut named: Vec<&str> = vec![];
+        for (n, entry) in config.delivery.destination.iter().enumerate() {
             let line = config.place("[[delivery.destination]]", n);
-            let place = format!("{line}: delivery.destination `{}`", wanted.name);
-            check_name(&wanted.name).map_err(|why| anyhow::anyhow!("{place}: {why}"))?;
-            let settings = serde_json::to_value(&wanted.settings).context("settings as JSON")?;
-            let Value::Object(settings) = settings else { bail!("{place} is no table") };
-            let old = kept.iter().find(|row| row.name == wanted.name);
-            if old.is_some_and(|row| row.origin == "api") {
-                bail!("{place} exists already, made through the API; delete it there or rename");
-            }
-            let tenant = wanted.tenant.clone();
-            let made =
-                make(&wanted.name, &wanted.kind, tenant, settings, "configuration", &self.guard);
-            let mut row = match made {
-                Ok(row) => row,
-                // One that cannot work must not keep the others from working.
-                Err(wrong) => {
-                    tracing::error!("{place} is left out: {wrong}");
-                    continue;
-                }
+            let name = entry.get("name").and_then(toml::Value::as_str).unwrap_or_default();
+            let row = match !name.is_empty() && named.contains(&name) {
+                true => Err("the name occurs twice; rename one of them".to_owned()),
+                false => self.configured(entry, &kept),
             };
-            if let Some(old) = old
-                && !wanted.settings.contains_key("secret")
-            {
-                row.signing.clone_from(&old.signing);
+            named.push(name);
+            match row {
+                Ok(row) => ledger.keep_destination(&row, true).await?,
+                Err(why) => {
+                    tracing::error!("{line}: delivery.destination `{name}` is left out: {why}");
+                }
             }
-            ledger.keep_destination(&row, true).await?;
         }
-        let named = |name: &str| wanted_ones.iter().any(|it| it.name == name);
-        for gone in kept.iter().filter(|it| it.origin == "configuration" && !named(&it.name)) {
+        let is_gone = |it: &&ledger::Destination| {
+            it.origin == "configuration" && !named.contains(&it.name.as_str())
+        };
+        for gone in kept.iter().filter(is_gone) {
             tracing::warn!(
                 "destination `{}` is no longer configured; what waits for it stays",
                 gone.name
@@ -128,6 +117,33 @@ impl Registry {
             ledger.remove_destination(&gone.name).await?;
         }
         Ok(self.refresh(ledger).await?)
+    }
+
+    /// The row of an entry of the configuration; a sentence why there can be none.
+    fn configured(
+        &self,
+        entry: &toml::Table,
+        kept: &[ledger::Destination],
+    ) -> Result<ledger::Destination, String> {
+        let wanted = config::Destination::read(entry)?;
+        check_name(&wanted.name).map_err(|wrong| wrong.to_string())?;
+        let old = kept.iter().find(|row| row.name == wanted.name);
+        if old.is_some_and(|row| row.origin == "api") {
+            return Err(
+                "it exists already, made through the API; delete it there or rename".to_owned()
+            );
+        }
+        let settings = serde_json::to_value(&wanted.settings).map_err(|error| error.to_string())?;
+        let Value::Object(settings) = settings else { return Err("it is no table".to_owned()) };
+        let (name, kind, tenant) = (&wanted.name, &wanted.kind, wanted.tenant);
+        let made = make(name, kind, tenant, settings, "configuration", &self.guard);
+        let mut row = made.map_err(|wrong| wrong.to_string())?;
+        if let Some(old) = old
+            && !wanted.settings.contains_key("secret")
+        {
+            row.signing.clone_from(&old.signing);
+        }
+        Ok(row)
     }
 }
 

@@ -1,15 +1,10 @@
 //! One turn of the loop: verify, decide, act, tell.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use data::ledger::{Action, Changes, Incident, Symptom};
 use remediation::{
-    action::{self, Context},
     desk,
     fix::{self, Case, Step},
     incident::event,
@@ -18,11 +13,11 @@ use remediation::{
 use uuid::Uuid;
 
 use super::{
-    Healing, LEASE, delta,
+    LEASE, delta,
     facts::{self, Known},
-    look, notify, verify,
+    look, notify, perform, verify,
 };
-use crate::{clock, http, state::State};
+use crate::{http, state::State};
 
 /// The longest that a component with dependencies is left alone for a look at those.
 const SUSPICION: TimeDelta = TimeDelta::seconds(10);
@@ -293,7 +288,8 @@ pub(super) fn row(
         outcome: None,
         detail: String::new(),
         output: String::new(),
-        before: symptom.observed,
+        // It is measured when it begins.
+        before: None,
         after: None,
         created_at: now,
         started_at: None,
@@ -359,11 +355,10 @@ async fn begin(
     let timeout = settings.timeout.0;
     let it = Action {
         state: "acting".to_owned(),
-        before: symptom.observed,
+        before: look::before(state, symptom, playbook, now).await?,
         started_at: Some(now),
         owner: Some(state.healing.holder.clone()),
-        // A little longer than the action may take, so that its own word comes first.
-        deadline: Some(now + TimeDelta::from_std(timeout * 2).unwrap_or(TimeDelta::MAX)),
+        deadline: Some(perform::deadline(timeout, now)),
         ..it
     };
     let said = format!("`{}` on `{}` begins, by playbook `{}`", it.action, it.target, it.playbook);
@@ -376,55 +371,8 @@ async fn begin(
     let it = Action { version: it.version + 1, ..it };
     known.actions.retain(|other| other.id != it.id);
     known.actions.push(it.clone());
-    let context = state.healing.context(it.id.clone(), timeout);
-    let (state, verify) = (state.clone(), playbook.verify.clone());
-    let tasks = state.tasks.clone();
-    tasks.spawn(async move {
-        let outcome = action::run(&*prepared, &context).await;
-        let now = clock::now();
-        let done = done(it, outcome, verify.wait.delta(), verify.within.delta(), now);
-        let said = match &done.outcome {
-            Some(_) => format!("`{}` failed: {}", done.action, done.detail),
-            None => format!("`{}` is done: {}; its effect is looked for", done.action, done.detail),
-        };
-        tracing::info!(action.id = done.id, "{said}");
-        // Without the lease: whoever acts now must know what was done here.
-        if let Err(error) = state.ledger.apply(&with(done, &said, now), None, now).await {
-            tracing::error!("what an action did was not recorded; it will be looked for: {error}");
-        }
-        state.healing.wake();
-        // It may have been about a destination.
-        state.outbox.wake();
-    });
+    perform::start(state, it, prepared, timeout, &playbook.verify);
     Ok(())
-}
-
-fn done(
-    it: Action,
-    outcome: Result<action::Done, String>,
-    wait: TimeDelta,
-    within: TimeDelta,
-    now: DateTime<Utc>,
-) -> Action {
-    match outcome {
-        Ok(done) => Action {
-            state: "verifying".to_owned(),
-            detail: done.summary,
-            output: done.output,
-            acted_at: Some(now),
-            verify_from: Some(now + wait),
-            verify_until: Some(now + wait + within),
-            ..it
-        },
-        Err(why) => Action {
-            state: "ended".to_owned(),
-            outcome: Some("failed".to_owned()),
-            detail: why,
-            acted_at: Some(now),
-            ended_at: Some(now),
-            ..it
-        },
-    }
 }
 
 async fn record(
@@ -441,7 +389,7 @@ async fn record(
 }
 
 /// An action with a line on the timeline of its incident.
-fn with(it: Action, said: &str, now: DateTime<Utc>) -> Changes {
+pub(super) fn with(it: Action, said: &str, now: DateTime<Utc>) -> Changes {
     let events = vec![(it.incident_id.clone(), event("action", WHO, said, now))];
     Changes { actions: vec![it], events, ..Changes::default() }
 }
@@ -474,12 +422,4 @@ async fn escalate(
     known.incidents.retain(|other| other.id != it.id);
     known.incidents.push(Incident { version: it.version + 1, ..it });
     Ok(())
-}
-
-impl Healing {
-    /// How an action is run.
-    pub(super) fn context(&self, key: String, timeout: Duration) -> Context {
-        let ledger = Some(Arc::clone(&self.ledger));
-        Context { ledger, ..Context::new(key, self.allowed.clone(), timeout, clock::now()) }
-    }
 }

@@ -18,6 +18,28 @@ use crate::{
 /// How far back a look goes that names no window.
 const WINDOW: Period = Period::seconds(300);
 
+/// The rule of early warnings, whose number is a probability.
+const FORECAST: &str = "forecast";
+
+/// The number before an action that the one after it is compared with: of the same metric.
+pub(super) async fn before(
+    state: &State,
+    symptom: &Symptom,
+    playbook: &Playbook,
+    now: DateTime<Utc>,
+) -> Result<Option<f64>, analytics::Error> {
+    if let Some(look) = playbook.verify.look() {
+        return number(state, &look, now - delta(WINDOW), now).await;
+    }
+    match foreseen(state, symptom) {
+        Some(check) => {
+            let (engine, since) = (&state.engine, now - delta(check.window));
+            health::measure_series(engine, check, symptom.series, since, now).await
+        }
+        None => Ok(symptom.observed),
+    }
+}
+
 /// What the metric says now of an action: only what was measured after it counts.
 pub(super) async fn after(
     state: &State,
@@ -40,6 +62,9 @@ pub(super) async fn after(
     let Some(symptom) = symptom else {
         return Ok(Measured { value: None, good: false, higher_is_worse: None, drift: 0.0 });
     };
+    if let Some(check) = foreseen(state, symptom) {
+        return averted(state, action, symptom, check, now).await;
+    }
     match check_of(state, symptom) {
         Some(check) => {
             let value = health::measure(&state.engine, check, acted, now).await?;
@@ -59,6 +84,22 @@ pub(super) async fn after(
             Ok(Measured { value, good, higher_is_worse: None, drift: 0.0 })
         }
     }
+}
+
+/// What the number says of which it was foreseen that it will reach its limit. The warning itself stands until
+/// several forecasts have found it unlikely, much longer than anybody waits for an action.
+async fn averted(
+    state: &State,
+    action: &Action,
+    symptom: &Symptom,
+    check: &Check,
+    now: DateTime<Utc>,
+) -> Result<Measured, analytics::Error> {
+    let acted = action.acted_at.or(action.started_at).unwrap_or(now);
+    let value = health::measure_series(&state.engine, check, symptom.series, acted, now).await?;
+    let higher = check.critical > check.warning;
+    let good = value.is_some_and(|it| fix::is_averted(action.before, it, check.critical, higher));
+    Ok(Measured { value, good, higher_is_worse: Some(higher), drift: 0.0 })
 }
 
 /// Whether a precondition holds now; a sentence why not.
@@ -120,6 +161,18 @@ fn check_of<'a>(state: &'a State, symptom: &Symptom) -> Option<&'a Check> {
     let components = state.config.health.component.iter();
     let checks = components.filter(|it| it.name == symptom.component).flat_map(|it| &it.check);
     checks.into_iter().find(|check| Some(watch::series(check)) == symptom.series)
+}
+
+/// The check whose limit an early warning is about.
+fn foreseen<'a>(state: &'a State, symptom: &Symptom) -> Option<&'a Check> {
+    if symptom.rule != FORECAST {
+        return None;
+    }
+    let components = state.config.health.component.iter();
+    let mut checks = components.filter(|it| it.name == symptom.component).flat_map(|it| &it.check);
+    checks.find(|check| {
+        Some(&check.metric) == symptom.metric.as_ref() && Some(check.critical) == symptom.expected
+    })
 }
 
 async fn number(

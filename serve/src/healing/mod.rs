@@ -10,6 +10,7 @@ mod destinations;
 mod facts;
 mod look;
 mod notify;
+mod perform;
 pub mod playbooks;
 mod verify;
 mod watch;

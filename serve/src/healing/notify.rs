@@ -57,8 +57,9 @@ pub(super) async fn run(
     }
     let base = base(state);
     let promises = state.config.notify.to.iter().flat_map(|destination| {
-        let told = notice::messages(&kind_of(state, destination), &due, &base, now);
-        told.into_iter().map(|it| promise(destination, it.payload, it.ordering_key))
+        let way = way(state, destination);
+        let told = notice::messages(&kind_of(state, &way[0]), &due, &base, now);
+        told.into_iter().map(move |it| promise(&way, it.payload, it.ordering_key))
     });
     let mut changes = Changes { promises: promises.collect(), ..Changes::default() };
     for (why, it) in &due {
@@ -110,12 +111,33 @@ pub(super) fn plain(state: &State, kind: &str, text: &str, now: DateTime<Utc>) -
         "type": kind, "timestamp": now, "severity": "warning", "title": title, "text": text,
     });
     let to = state.config.notify.to.iter();
-    to.map(|destination| promise(destination, body.to_string(), None)).collect()
+    to.map(|it| promise(&way(state, it), body.to_string(), None)).collect()
 }
 
-fn promise(destination: &str, payload: String, ordering_key: Option<String>) -> NewDelivery {
+/// A destination and those that are told instead. It begins with the first of them that there is, so that what
+/// is meant for one that is missing does not wait for it; if there is none, it waits.
+fn way(state: &State, destination: &str) -> Vec<String> {
+    let fallback = &state.config.notify.fallback;
+    let is_there = |name: &str| state.outbox.registry().get(name).is_some();
+    route(destination, fallback, is_there)
+}
+
+fn route(destination: &str, fallback: &[String], is_there: impl Fn(&str) -> bool) -> Vec<String> {
+    let mut all = vec![destination.to_owned()];
+    for name in fallback {
+        if !all.contains(name) {
+            all.push(name.clone());
+        }
+    }
+    let first = all.iter().position(|name| is_there(name)).unwrap_or(0);
+    all.split_off(first)
+}
+
+fn promise(way: &[String], payload: String, ordering_key: Option<String>) -> NewDelivery {
     let id = Uuid::now_v7().to_string();
-    NewDelivery { id, destination: destination.to_owned(), payload, ordering_key }
+    let destination = way.first().cloned().unwrap_or_default();
+    let route = if way.len() > 1 { way.to_vec() } else { vec![] };
+    NewDelivery { id, destination, route, payload, ordering_key }
 }
 
 /// The kind of a destination; nothing while there is none of this name.
@@ -136,5 +158,23 @@ fn policy(state: &State) -> Policy {
         repeat: delta(it.repeat),
         least: it.least,
         storm_every: delta(it.storm_every),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_notice_goes_to_the_first_that_there_is_and_then_to_the_others() {
+        let check = |fallback: &[&str], there: &[&str], expected: &[&str]| {
+            let fallback: Vec<String> = fallback.iter().map(|it| (*it).to_owned()).collect();
+            assert_eq!(route("chat", &fallback, |name| there.contains(&name)), expected);
+        };
+        check(&[], &["chat"], &["chat"]);
+        check(&[], &[], &["chat"]);
+        check(&["mail", "chat", "pager"], &["chat", "mail"], &["chat", "mail", "pager"]);
+        check(&["mail", "pager"], &["pager"], &["pager"]);
+        check(&["mail"], &[], &["chat", "mail"]);
     }
 }

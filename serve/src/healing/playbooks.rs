@@ -36,7 +36,7 @@ pub fn read(config: &Config) -> (Vec<Playbook>, Vec<Refused>) {
         match files(folder) {
             Ok(files) => {
                 for (file, text) in files {
-                    add(&mut good, &mut bad, playbook::load(&file, &text, &allowed));
+                    add(&mut good, &mut bad, playbook::load_file(&file, &text, &allowed));
                 }
             }
             Err(error) => bad.push(Refused {

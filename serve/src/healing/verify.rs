@@ -1,20 +1,20 @@
 //! Whether what was done has helped.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use chrono::{DateTime, Utc};
 use data::ledger::{Action, Changes};
 use remediation::{
-    action,
+    action::Act,
     fix::{self, Looks},
     incident::event,
 };
 
 use super::{
     facts::{self, Known},
-    look,
+    look, perform,
 };
-use crate::{clock, state::State};
+use crate::state::State;
 
 /// Settles what a crash has left behind, judges what is being verified, ends what waited too long.
 pub(super) async fn run(state: &State, known: &Known, now: DateTime<Utc>) -> anyhow::Result<usize> {
@@ -26,6 +26,13 @@ pub(super) async fn run(state: &State, known: &Known, now: DateTime<Utc>) -> any
         .map(|it| it.id.as_str())
         .collect();
     for it in known.actions.iter().filter(|it| it.state != "ended") {
+        if is_being_undone(it) {
+            if is_left(state, it, now) {
+                undo_left(state, it, now).await?;
+                n += 1;
+            }
+            continue;
+        }
         let changed = match it.state.as_str() {
             "acting" => abandoned(state, it, now),
             "verifying" => judged(state, known, it, now).await?,
@@ -43,9 +50,9 @@ pub(super) async fn run(state: &State, known: &Known, now: DateTime<Utc>) -> any
         };
         let Some(changed) = changed else { continue };
         n += 1;
-        keep(state, &changed, now).await?;
-        if changed.outcome.as_deref() == Some("worse") {
-            undo(state, known, &changed).await;
+        match changed.outcome.as_deref() {
+            Some("worse") => worse(state, known, &changed, now).await?,
+            _ => keep(state, &changed, now).await?,
         }
     }
     Ok(n)
@@ -56,11 +63,15 @@ fn breaker_closed_since(known: &Known, it: &Action) -> bool {
     breaker.is_some_and(|brake| brake.begun_at > it.created_at)
 }
 
+/// Whether the process that does it is gone, or it takes longer than it may.
+fn is_left(state: &State, it: &Action, now: DateTime<Utc>) -> bool {
+    let is_ours = it.owner.as_deref() == Some(state.healing.holder());
+    !is_ours || it.deadline.is_none_or(|deadline| deadline <= now)
+}
+
 /// One that a process left behind: whatever happened, its effect is looked for; it is not done again.
 fn abandoned(state: &State, it: &Action, now: DateTime<Utc>) -> Option<Action> {
-    let is_ours = it.owner.as_deref() == Some(state.healing.holder());
-    let is_late = it.deadline.is_none_or(|deadline| deadline <= now);
-    if is_ours && !is_late {
+    if !is_left(state, it, now) {
         return None;
     }
     let detail =
@@ -121,18 +132,19 @@ fn ended(it: &Action, outcome: &str, detail: &str, now: DateTime<Utc>) -> Action
     }
 }
 
-async fn keep(state: &State, it: &Action, now: DateTime<Utc>) -> anyhow::Result<()> {
+/// How an action is judged, in a sentence.
+fn judgement(it: &Action, outcome: &str) -> String {
     let shown = |value: Option<f64>| value.map_or("unknown".to_owned(), |value| value.to_string());
+    let (before, after) = (shown(it.before), shown(it.after));
+    let outcome = outcome.replace('_', " ");
+    let (action, target) = (&it.action, &it.target);
+    format!("`{action}` on `{target}`: {outcome} (measured {before} before, {after} after)")
+}
+
+async fn keep(state: &State, it: &Action, now: DateTime<Utc>) -> anyhow::Result<()> {
     let said = match it.outcome.as_deref() {
         None => format!("`{}` on `{}`: {}", it.action, it.target, it.detail),
-        Some(outcome) => format!(
-            "`{}` on `{}`: {} (measured {} before, {} after)",
-            it.action,
-            it.target,
-            outcome.replace('_', " "),
-            shown(it.before),
-            shown(it.after)
-        ),
+        Some(outcome) => judgement(it, outcome),
     };
     tracing::info!(action.id = it.id, incident.id = it.incident_id, "{said}");
     let changes = Changes {
@@ -143,27 +155,67 @@ async fn keep(state: &State, it: &Action, now: DateTime<Utc>) -> anyhow::Result<
     Ok(state.healing.keep(&changes, now).await?)
 }
 
-/// Takes back what made things worse, if the playbook says how.
-async fn undo(state: &State, known: &Known, it: &Action) {
-    let playbook = state.healing.playbooks.iter().find(|book| book.name == it.playbook);
-    let symptom = known.symptoms.iter().find(|symptom| symptom.id == it.symptom_id);
-    let (Some(playbook), Some(symptom)) = (playbook, symptom) else { return };
+/// What takes back an action that made things worse, if its playbook says how, and how long that may take.
+fn undo(
+    state: &State,
+    known: &Known,
+    it: &Action,
+) -> Option<Result<(Box<dyn Act>, Duration), String>> {
+    let playbook = state.healing.playbooks.iter().find(|book| book.name == it.playbook)?;
+    let symptom = known.symptoms.iter().find(|symptom| symptom.id == it.symptom_id)?;
     let rung = usize::try_from(it.rung).unwrap_or(usize::MAX);
-    let said = match playbook.prepare_undo(rung, &facts::names(&state.config, symptom)) {
-        Ok(None) => return,
-        Err(why) => format!("it could not be undone: {why}"),
-        Ok(Some(undo)) => {
-            let timeout = playbook.rungs[rung].timeout.0;
-            let context = state.healing.context(format!("{}-undo", it.id), timeout);
-            match action::run(&*undo, &context).await {
-                Ok(done) => format!("undone: {}", done.summary),
-                Err(why) => format!("undoing it failed: {why}"),
-            }
+    let timeout = playbook.rungs.get(rung)?.timeout.0;
+    let undo = playbook.prepare_undo(rung, &facts::names(&state.config, symptom)).transpose()?;
+    Some(undo.map(|undo| (undo, timeout)))
+}
+
+/// Ends an action that made things worse, or begins to take it back: it keeps its target until that is over,
+/// and a crash in between leaves a row that says so.
+async fn worse(
+    state: &State,
+    known: &Known,
+    it: &Action,
+    now: DateTime<Utc>,
+) -> anyhow::Result<()> {
+    let (prepared, timeout) = match undo(state, known, it) {
+        None => return keep(state, it, now).await,
+        Some(Err(why)) => {
+            keep(state, it, now).await?;
+            let said = format!("it could not be undone: {why}");
+            let events = vec![(it.incident_id.clone(), event("undone", "pipenotify", said, now))];
+            return Ok(state.healing.keep(&Changes { events, ..Changes::default() }, now).await?);
         }
+        Some(Ok(undo)) => undo,
     };
-    let now = clock::now();
-    let events = vec![(it.incident_id.clone(), event("undone", "pipenotify", said, now))];
-    if let Err(error) = state.healing.keep(&Changes { events, ..Changes::default() }, now).await {
-        tracing::warn!("an undo was not recorded: {error}");
-    }
+    let undoing = Action {
+        state: "acting".to_owned(),
+        outcome: None,
+        ended_at: None,
+        owner: Some(state.healing.holder().to_owned()),
+        deadline: Some(perform::deadline(timeout, now)),
+        ..it.clone()
+    };
+    let said = format!("{}; it is being undone", judgement(it, "worse"));
+    tracing::info!(action.id = it.id, incident.id = it.incident_id, "{said}");
+    let changes = Changes {
+        actions: vec![undoing.clone()],
+        events: vec![(it.incident_id.clone(), event("verified", "pipenotify", said, now))],
+        ..Changes::default()
+    };
+    state.healing.keep(&changes, now).await?;
+    perform::undo(state, Action { version: undoing.version + 1, ..undoing }, prepared, timeout);
+    Ok(())
+}
+
+/// Whether an action was judged already, and is being undone.
+fn is_being_undone(it: &Action) -> bool {
+    it.state == "acting" && it.verify_from.is_some()
+}
+
+/// An undo that a process left behind. It is not run again: nobody knows how far it came.
+async fn undo_left(state: &State, it: &Action, now: DateTime<Utc>) -> anyhow::Result<()> {
+    let said =
+        "the process that undid it ended before it said how that went; look whether it is undone";
+    tracing::warn!(action.id = it.id, incident.id = it.incident_id, "`{}`: {said}", it.action);
+    Ok(state.healing.keep(&perform::undone(it, said, now), now).await?)
 }

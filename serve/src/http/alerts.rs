@@ -14,6 +14,7 @@ use remediation::{
     symptom::{Hysteresis, Observation, Verdict},
 };
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::{auth::Writer, body::Body, error::Problem};
 use crate::{
@@ -29,6 +30,9 @@ const ALERTS_MAX: usize = 5_000;
 const INCIDENTS_MAX: usize = 9_000;
 /// Bytes that labels and annotations of one alert may have together.
 const ALERT_BYTES_MAX: usize = 16 * 1024;
+/// Refused alerts that an answer names, and characters of their names.
+const REFUSALS_SHOWN: usize = 10;
+const NAME_SHOWN: usize = 100;
 
 pub(super) fn router() -> Router<state::State> {
     Router::new().route("/api/v2/alerts", post(receive_alerts))
@@ -49,7 +53,7 @@ async fn receive_alerts(
     State(healing): State<Arc<Healing>>,
     State(config): State<Arc<Config>>,
     State(ledger): State<Arc<Ledger>>,
-    Body(alerts): Body<Vec<Alert>>,
+    Body(alerts): Body<Vec<Value>>,
 ) -> Result<StatusCode, Problem> {
     if alerts.len() > ALERTS_MAX {
         let detail = format!("{} alerts at once; at most {ALERTS_MAX} are taken", alerts.len());
@@ -57,22 +61,47 @@ async fn receive_alerts(
     }
     let now = clock::now();
     let timeout = delta(config.incident.resolve_timeout);
-    let seen: Result<Vec<_>, _> = alerts
-        .iter()
-        .enumerate()
-        .map(|(n, alert)| {
-            observation(alert, &config, now, now + timeout)
-                .map_err(|why| Problem::bad_request(format!("alert {n}: {why}")))
-        })
-        .collect();
-    let seen = seen?;
+    let (seen, refused) = read(alerts, &config, now, now + timeout);
     let n_open = ledger.current_incidents(now).await?.len();
     if n_open + seen.len() > INCIDENTS_MAX {
         let detail = format!("{n_open} incidents are open; repeat the alerts when some are over");
         return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, detail));
     }
     healing.observe(&seen, false, now).await.map_err(Problem::from_any)?;
-    Ok(StatusCode::OK)
+    match refused.is_empty() {
+        true => Ok(StatusCode::OK),
+        // As Alertmanager does: the good ones count, and the sender hears of the others.
+        false => Err(Problem::bad_request(told(&refused, seen.len()))),
+    }
+}
+
+/// What the alerts say, and a sentence for each that cannot be read: one of many takes nothing from the others.
+fn read(
+    alerts: Vec<Value>,
+    config: &Config,
+    now: DateTime<Utc>,
+    timeout: DateTime<Utc>,
+) -> (Vec<Observation>, Vec<String>) {
+    let (mut seen, mut refused) = (vec![], vec![]);
+    for (n, alert) in alerts.into_iter().enumerate() {
+        let name = alert["labels"]["alertname"].as_str().map(|name| {
+            let short: String = name.chars().take(NAME_SHOWN).collect();
+            format!(" (`{short}`)")
+        });
+        let alert = serde_json::from_value::<Alert>(alert).map_err(|error| error.to_string());
+        match alert.and_then(|it| observation(&it, config, now, timeout)) {
+            Ok(it) => seen.push(it),
+            Err(why) => refused.push(format!("alert {n}{}: {why}", name.unwrap_or_default())),
+        }
+    }
+    (seen, refused)
+}
+
+fn told(refused: &[String], n_taken: usize) -> String {
+    let named = refused.iter().take(REFUSALS_SHOWN).cloned().collect::<Vec<_>>().join("; ");
+    let n_more = refused.len().saturating_sub(REFUSALS_SHOWN);
+    let more = if n_more > 0 { format!("; and {n_more} more") } else { String::new() };
+    format!("{named}{more}; the other {n_taken} were taken")
 }
 
 fn observation(
@@ -146,5 +175,26 @@ mod tests {
             "web worker_dead X of web Good",
         );
         check(r#"{"labels": {}}"#, "the label `alertname` is missing");
+    }
+
+    #[test]
+    fn a_bad_alert_takes_nothing_from_the_others() {
+        let now: DateTime<Utc> = "2026-03-09T14:00:00Z".parse().unwrap();
+        let all = serde_json::json!([
+            {"labels": {"alertname": "A", "service": "web"}},
+            {"labels": {"alertname": "B", "n": 5}},
+            {"labels": {}},
+            5,
+            {"labels": {"alertname": "C", "service": "web"}},
+        ]);
+        let all = all.as_array().unwrap().clone();
+        let (seen, refused) = read(all, &Config::default(), now, now);
+        let rules: Vec<_> = seen.iter().map(|it| it.rule.as_str()).collect();
+        assert_eq!(rules, ["A", "C"]);
+        assert!(refused[0].starts_with("alert 1 (`B`): invalid type: integer"), "{refused:?}");
+        assert_eq!(refused[1], "alert 2: the label `alertname` is missing");
+        assert!(refused[2].starts_with("alert 3: "), "{refused:?}");
+        assert!(told(&refused, 2).ends_with("; the other 2 were taken"));
+        assert!(told(&vec!["x".to_owned(); 12], 0).contains("; and 2 more; the other 0"));
     }
 }

@@ -25,6 +25,9 @@ use crate::{clock, config::Period, healing::Healing, state};
 const LIMIT: u32 = 100;
 const LIMIT_MAX: u32 = 1_000;
 
+/// Characters of the name of an owner.
+const OWNER_MAX: usize = 200;
+
 /// How often a deed is decided anew when somebody else was first.
 const CONFLICTS_MAX: u32 = 5;
 
@@ -33,6 +36,7 @@ pub(super) fn router() -> Router<state::State> {
         .route("/api/v1/incidents", get(list_incidents))
         .route("/api/v1/incidents/{id}", get(show_incident))
         .route("/api/v1/incidents/{id}/acknowledge", post(acknowledge_incident))
+        .route("/api/v1/incidents/{id}/assign", post(assign_incident))
         .route("/api/v1/incidents/{id}/comment", post(comment_incident))
         .route("/api/v1/incidents/{id}/snooze", post(snooze_incident))
         .route("/api/v1/incidents/{id}/resolve", post(resolve_incident))
@@ -125,6 +129,27 @@ async fn acknowledge_incident(
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Problem> {
     change(&ledger, &id, &Deed::Acknowledge, &who.name).await
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Owner {
+    owner: String,
+}
+
+/// Hands an incident to somebody, whoever had it.
+async fn assign_incident(
+    Operator(who): Operator,
+    State(ledger): State<Arc<Ledger>>,
+    Path(id): Path<String>,
+    Body(to): Body<Owner>,
+) -> Result<Json<Value>, Problem> {
+    let owner = to.owner.trim();
+    if owner.is_empty() || owner.chars().count() > OWNER_MAX {
+        let detail = format!("`owner` must be 1 to {OWNER_MAX} characters");
+        return Err(Problem::bad_request(detail));
+    }
+    change(&ledger, &id, &Deed::Assign(owner.to_owned()), &who.name).await
 }
 
 #[derive(Debug, Deserialize)]

@@ -15,7 +15,7 @@ use tests::{
 use super::{QUICK, deliver, destination, post, wait_for};
 
 /// What each route needs at least.
-const ROUTES: [(Method, &str, Role); 34] = [
+const ROUTES: [(Method, &str, Role); 35] = [
     (Method::GET, "/api/v1/deliveries", Role::Viewer),
     (Method::GET, "/api/v1/deliveries/x", Role::Viewer),
     (Method::POST, "/api/v1/deliveries", Role::Writer),
@@ -32,6 +32,7 @@ const ROUTES: [(Method, &str, Role); 34] = [
     (Method::GET, "/api/v1/incidents", Role::Viewer),
     (Method::GET, "/api/v1/incidents/x", Role::Viewer),
     (Method::POST, "/api/v1/incidents/x/acknowledge", Role::Operator),
+    (Method::POST, "/api/v1/incidents/x/assign", Role::Operator),
     (Method::POST, "/api/v1/incidents/x/comment", Role::Operator),
     (Method::POST, "/api/v1/incidents/x/snooze", Role::Operator),
     (Method::POST, "/api/v1/incidents/x/resolve", Role::Operator),

@@ -2,9 +2,12 @@
 
 use super::*;
 
+/// Whom to tell, and that it is no news that nobody has made it.
+const NO_CHAT: &str = "[delivery]\nfailing_after = '1h'\n[notify]\nto = ['chat']\n";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn alerts_of_others_become_incidents_that_people_work_on() {
-    let settings = "[notify]\nto = ['chat']\n[healing]\nevery = '200ms'\n";
+    let settings = format!("{NO_CHAT}[healing]\nevery = '200ms'\n");
     let home = Home::new().unwrap().with_settings(settings);
     let _process = home.start().await.unwrap();
     let ledger = &ledger(&home).await;
@@ -47,8 +50,45 @@ async fn alerts_of_others_become_incidents_that_people_work_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_bad_alert_among_good_ones_is_named_and_the_others_count() {
+    let home = Home::new().unwrap().with_settings("[healing]\nevery = '200ms'\n");
+    let _process = home.start().await.unwrap();
+    let ledger = &ledger(&home).await;
+    let bad = serde_json::json!({"labels": {"alertname": "Odd", "instance": 5}});
+    let body = serde_json::json!([alert("Down", "shop", 60), bad, alert("Down", "mail", 60)]);
+    let reply = home.client().post("/api/v2/alerts", &[], body.to_string()).await.unwrap();
+    assert_eq!(reply.status.as_u16(), 400);
+    assert!(reply.text.contains("alert 1 (`Odd`)"), "{}", reply.text);
+    assert!(reply.text.contains("the other 2 were taken"), "{}", reply.text);
+    let both = || async { incidents(ledger).await.len() == 2 };
+    until(&home, "both open", both).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_incident_is_handed_over() {
+    let home = Home::new().unwrap().with_settings("[healing]\nevery = '200ms'\n");
+    let _process = home.start().await.unwrap();
+    let ledger = &ledger(&home).await;
+    post(&home, "/api/v2/alerts", serde_json::json!([alert("Down", "shop", 60)])).await;
+    until(&home, "open", || async { incidents(ledger).await.len() == 1 }).await;
+    let id = incidents(ledger).await[0].id.clone();
+    let path = |verb: &str| format!("/api/v1/incidents/{id}/{verb}");
+    post(&home, &path("acknowledge"), serde_json::json!({})).await;
+    let shown = post(&home, &path("assign"), serde_json::json!({"owner": "bob"})).await;
+    assert_eq!(shown["incident"]["owner"], "bob");
+    assert_eq!(shown["incident"]["state"], "acknowledged");
+    let nobody = home.client().post(&path("assign"), &[], r#"{"owner": " "}"#).await.unwrap();
+    assert!(nobody.status.as_u16() == 400 && nobody.text.contains("`owner`"), "{}", nobody.text);
+    let timeline = ledger.timeline(&id).await.unwrap();
+    assert!(
+        timeline.iter().any(|it| it.kind == "assigned" && it.detail == "to bob"),
+        "{timeline:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_silenced_alert_is_told_when_the_silence_ends() {
-    let settings = "[notify]\nto = ['chat']\n[healing]\nevery = '200ms'\n";
+    let settings = format!("{NO_CHAT}[healing]\nevery = '200ms'\n");
     let home = Home::new().unwrap().with_settings(settings);
     let _process = home.start().await.unwrap();
     let ledger = &ledger(&home).await;
@@ -120,7 +160,7 @@ async fn a_high_risk_waits_for_its_approval_and_the_kill_switch_for_nobody() {
 async fn a_storm_of_alerts_is_a_few_messages_and_no_action() {
     let playbook = "[[playbook]]\nname = 'eager'\n[[playbook.action]]\ndo = 'call_http'\n\
                     url = 'http://127.0.0.1:9/'\n";
-    let settings = "[notify]\nto = ['chat']\n[healing]\nevery = '200ms'\nstorm_incidents = 20\n";
+    let settings = format!("{NO_CHAT}[healing]\nevery = '200ms'\nstorm_incidents = 20\n");
     let home = Home::new().unwrap().with_settings(format!("{settings}{playbook}"));
     let _process = home.start().await.unwrap();
     let ledger = &ledger(&home).await;
@@ -147,7 +187,7 @@ async fn a_link_in_a_message_approves_once_and_cannot_be_used_again() {
     let room = Receiver::start(Mood::Well).await.unwrap();
     let home = Home::new().unwrap();
     let more = format!(
-        "[delivery]\nallow_private = true\n[[delivery.destination]]\nname = 'chat'\nkind = 'webhook'\n\
+        "[[delivery.destination]]\nname = 'chat'\nkind = 'webhook'\n\
          url = '{}'\n[[playbook]]\nname = 'careful'\napproval = true\n\
          verify = {{ wait = '500ms', within = '10s' }}\n[[playbook.action]]\ndo = 'restart_process'\n\
          start = ['sleep', '1000']\npid_file = '{}'\n",
@@ -155,7 +195,9 @@ async fn a_link_in_a_message_approves_once_and_cannot_be_used_again() {
         worker.pid_file().display()
     );
     let base = format!("[notify]\nbase_url = \"http://{}\"", home.http);
-    let settings = worker.settings(false, "1s").replace("[notify]", &base) + &more;
+    let settings = worker.settings(false, "1s").replace("[notify]", &base);
+    let private = "[delivery]\nallow_private = true";
+    let settings = settings.replace("[delivery]", private) + &more;
     let home = home.with_settings(settings);
     let _process = home.start().await.unwrap();
     let ledger = &ledger(&home).await;

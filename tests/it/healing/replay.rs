@@ -89,6 +89,8 @@ aggregation = "last"
 window = "1h"
 warning = 5
 critical = 1000
+[delivery]
+failing_after = "1h"
 [notify]
 to = ["chat"]
 [healing]

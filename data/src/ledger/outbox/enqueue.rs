@@ -26,7 +26,7 @@ pub(in crate::ledger) async fn enqueue(
         idempotency_key: new.id.clone(),
         fingerprint: String::new(),
         destination: new.destination.clone(),
-        route: vec![],
+        route: new.route.clone(),
         ordering_key: new.ordering_key.clone(),
         payload: new.payload.clone(),
         created_at: now,
