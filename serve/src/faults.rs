@@ -1,5 +1,6 @@
 //! What of the configuration cannot work, found as `run` would find it, without opening or changing anything.
 
+use remediation::delivery::guard::Guard;
 use serde_json::Value;
 
 use crate::{
@@ -12,19 +13,24 @@ use crate::{
 pub fn faults(config: &Config) -> Vec<String> {
     let mut wrong = collect::faults(&config.collect);
     let guard = delivery::guard(&config.delivery);
-    let fault = |(n, wanted): (usize, &Destination)| {
-        let Ok(Value::Object(settings)) = serde_json::to_value(&wanted.settings) else {
-            return None;
-        };
-        let made = delivery::check_name(&wanted.name).and_then(|()| {
-            let tenant = wanted.tenant.clone();
-            delivery::make(&wanted.name, &wanted.kind, tenant, settings, "configuration", &guard)
-        });
+    for (n, entry) in config.delivery.destination.iter().enumerate() {
         let line = config.place("[[delivery.destination]]", n);
-        made.err().map(|why| format!("{line}: delivery.destination `{}`: {why}", wanted.name))
-    };
-    wrong.extend(config.delivery.destination.iter().enumerate().filter_map(fault));
+        let name = entry.get("name").and_then(toml::Value::as_str).unwrap_or_default();
+        if let Err(why) = fault(entry, &guard) {
+            wrong.push(format!("{line}: delivery.destination `{name}`: {why}"));
+        }
+    }
     wrong
+}
+
+fn fault(entry: &toml::Table, guard: &Guard) -> Result<(), String> {
+    let wanted = Destination::read(entry)?;
+    delivery::check_name(&wanted.name).map_err(|wrong| wrong.to_string())?;
+    let settings = serde_json::to_value(&wanted.settings).map_err(|error| error.to_string())?;
+    let Value::Object(settings) = settings else { return Err("it is no table".to_owned()) };
+    let (name, kind, tenant) = (&wanted.name, &wanted.kind, wanted.tenant);
+    let made = delivery::make(name, kind, tenant, settings, "configuration", guard);
+    made.map(drop).map_err(|wrong| wrong.to_string())
 }
 
 #[cfg(test)]

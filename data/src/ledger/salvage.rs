@@ -3,6 +3,9 @@
 //! Every value is there twice, in its table and in the index over all columns, so a row is read from
 //! either; each is read from both ends, up to the damage. A row whose two copies contradict each other is
 //! not taken, since nobody knows which is right: a key must not gain a role by a flipped bit.
+//!
+//! Nothing can be read by these ways when the pages that say what tables there are (about one in ten of a
+//! small ledger, few of a large one) are damaged; the file that was set aside is then for other tools.
 
 use std::{collections::BTreeMap, path::Path};
 

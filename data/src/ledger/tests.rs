@@ -196,10 +196,15 @@ async fn of_a_damaged_file_everything_else_lives_on_and_what_is_lost_is_counted(
         ledger.create_key(&key(&format!("key {n}")), now()).await.unwrap();
         ledger.audit("root", "create key", now(), &format!("detail {n}")).await.unwrap();
     }
+    let schema = "select cast(pageno as bigint) as page from dbstat where name = 'sqlite_schema'";
+    let schema = sqlx::query(schema).fetch_all(&ledger.pool).await.unwrap();
+    let schema: Vec<i64> = schema.iter().map(|row| get(row, "page").unwrap()).collect();
     ledger.close().await;
     let whole = fs::read(folder.ledger()).unwrap();
-    // A page of the file after the other is flipped through; the first one says what tables there are.
-    for page in (1..whole.len() / 4096).step_by(3) {
+    // A page of the file after the other is flipped through, but for those that say what tables there are:
+    // without them nobody knows what a row means.
+    let is_of_schema = |page: &usize| schema.contains(&(*page as i64 + 1));
+    for page in (1..whole.len() / 4096).step_by(3).filter(|page| !is_of_schema(page)) {
         let mut bytes = whole.clone();
         bytes[page * 4096..][..512].iter_mut().for_each(|byte| *byte ^= 0x55);
         fs::write(folder.ledger(), bytes).unwrap();
