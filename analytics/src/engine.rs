@@ -18,7 +18,9 @@ use tokio::{
 use crate::{
     Error, Result, catalog,
     damage::DamageTable,
-    function, guard, like, run,
+    function, guard, like,
+    patience::{self, Patience},
+    run,
     table::{self, LakeTable},
     view,
 };
@@ -178,13 +180,13 @@ impl Engine {
         let growth = guard::Growth::from_now(UNSEEN_FACTOR * self.limits.memory_bytes as u64);
         let started = async {
             for _ in 0..DAMAGED_MAX {
-                let started = self.start(query).await;
+                let started = self.start(query, deadline).await;
                 let met_damage = started.is_err() && self.quarantine().await;
                 if !met_damage {
                     return started;
                 }
             }
-            self.start(query).await
+            self.start(query, deadline).await
         };
         let started = tokio::time::timeout_at(deadline, growth.watch(started)).await;
         let (schema, batches) = started.map_err(|_| self.overdue())???;
@@ -195,7 +197,7 @@ impl Engine {
         Error::Timeout(self.limits.timeout)
     }
 
-    async fn start(&self, query: &str) -> Result<(SchemaRef, Batches)> {
+    async fn start(&self, query: &str, deadline: Instant) -> Result<(SchemaRef, Batches)> {
         let options = SQLOptions::new()
             .with_allow_ddl(false)
             .with_allow_dml(false)
@@ -207,7 +209,10 @@ impl Engine {
         let plan = state.optimize(&plan)?;
         guard::constants(&plan)?;
         let plan = state.query_planner().create_physical_plan(&plan, &state).await?;
+        let patience = Patience::until(deadline.into_std());
+        let (plan, is_watched) = patience::watch(plan, &patience)?;
         let batches = execute_stream(plan, state.task_ctx())?;
+        let batches = if is_watched { patience::apart(batches, patience) } else { batches };
         let (schema, mut batches) = (batches.schema(), batches.peekable());
         if let Some(error) = Pin::new(&mut batches).next_if(Result::is_err).await {
             error?;

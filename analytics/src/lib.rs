@@ -21,6 +21,7 @@ mod like;
 pub mod observed;
 pub mod outlier;
 mod part;
+mod patience;
 mod prune;
 mod reader;
 pub mod risk;

@@ -37,7 +37,7 @@ async fn rows(home: &Home, question: &str) -> Vec<Vec<String>> {
 async fn incidents_and_samples_are_joined_in_one_question() {
     let home = Home::new().unwrap().with_settings(SETTINGS);
     let _process = home.start().await.unwrap();
-    let joined = "select i.component, i.opened_at <= now() as opened, s.metric, count(*) > 0 \
+    let joined = "select i.component, i.opened_at <= now() + interval '1 minute' as opened, s.metric, count(*) > 0 \
                   from incident i join symptom y on y.incident_id = i.incident_id \
                   join samples s on s.metric = y.metric and s.ts >= i.started_at - interval '1 hour' \
                   group by i.component, i.opened_at, s.metric";

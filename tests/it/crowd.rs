@@ -114,6 +114,36 @@ async fn ask(client: &Client, question: &str) -> Reply {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_question_has_limits_of_time_memory_and_company() {
+    let home = Home::new().unwrap().with_settings(
+        "[query]\ntimeout = \"4s\"\nmemory_bytes = 16777216\nconcurrency = 1\n[collect]\nhost = []\n",
+    );
+    let mut process = home.start().await.unwrap();
+    let client = home.client();
+
+    let begun = Instant::now();
+    let reply = ask(&client, LONG).await;
+    assert_eq!(reply.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", reply.text);
+    assert!(reply.text.contains("time limit"), "{}", reply.text);
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+
+    let sorted = "select value, md5(cast(value as text)) as hash from generate_series(1, 3000000) \
+                  order by hash limit 1500000";
+    let reply = ask(&client, sorted).await;
+    assert_eq!(reply.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", reply.text);
+    assert!(reply.text.contains("ask for"), "{}", reply.text);
+
+    let other = client.clone();
+    let long = tokio::spawn(async move { ask(&other, LONG).await });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let reply = ask(&client, "select 1").await;
+    assert_eq!(reply.status, StatusCode::TOO_MANY_REQUESTS, "{}", reply.text);
+    long.await.unwrap();
+    ask(&client, "select 1").await.success().unwrap();
+    assert!(process.is_alive(), "{}", home.log_tail());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_leaves_takes_its_question_along() {
     let home = Home::new()
         .unwrap()

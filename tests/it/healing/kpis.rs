@@ -6,8 +6,6 @@ use tests::receiver::{Mood, Receiver};
 use super::*;
 
 const MORE: &str = r#"
-[delivery]
-allow_private = true
 [[delivery.destination]]
 name = "chat"
 kind = "webhook"
@@ -29,7 +27,8 @@ async fn what_happened_is_what_the_metrics_say() {
         .settings(true, "1s")
         .replace("every = \"300ms\"", "every = \"300ms\"\nsnapshot_every = \"500ms\"")
         .replace("kind = \"worker\"", "kind = \"worker\"\ncriticality = 0.25")
-        .replace("[healing]", "[healing]\ncost_per_hour = 3600.0");
+        .replace("[healing]", "[healing]\ncost_per_hour = 3600.0")
+        .replace("[delivery]", "[delivery]\nallow_private = true");
     let home = Home::new().unwrap().with_settings(settings + &MORE.replace("URL", &room.url()));
     let _process = home.start().await.unwrap();
     let ledger = &ledger(&home).await;
