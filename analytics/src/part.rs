@@ -134,7 +134,12 @@ mod tests {
 
     const GROUP: usize = ROWS_MIN;
 
-    fn check(files: &[(&[i64], i64)], rows: usize, n_parts: usize, expected: &[(usize, Range<i64>)]) {
+    fn check(
+        files: &[(&[i64], i64)],
+        rows: usize,
+        n_parts: usize,
+        expected: &[(usize, Range<i64>)],
+    ) {
         let group = |start: &i64| Wanted { start: *start, n_rows: rows };
         let files = files.iter().map(|(starts, end)| (starts.iter().map(group).collect(), *end));
         assert_eq!(deal(&files.collect::<Vec<_>>(), n_parts), expected);

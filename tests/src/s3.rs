@@ -43,7 +43,8 @@ impl Server {
         let folder = tempfile::tempdir()?;
         std::fs::create_dir(folder.path().join("lake"))?;
         let files = s3s_fs::FileSystem::new(folder.path());
-        let files = files.map_err(|error| anyhow!("the S3 server cannot use its folder: {error:?}"))?;
+        let files =
+            files.map_err(|error| anyhow!("the S3 server cannot use its folder: {error:?}"))?;
         let mut service = S3ServiceBuilder::new(files);
         service.set_auth(SimpleAuth::from_single(KEY.0, KEY.1));
         let shared = Arc::new(Shared { service: service.build(), turn: Mutex::new(()) });
@@ -93,8 +94,6 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
     let _turn = if is_conditional { Some(shared.turn.lock().await) } else { None };
     match shared.service.call(request.map(s3s::Body::http_body_unsync)).await {
         Ok(response) => response.map(Body::new),
-        Err(error) => {
-            (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:?}")).into_response()
-        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:?}")).into_response(),
     }
 }
