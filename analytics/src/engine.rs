@@ -19,7 +19,7 @@ use crate::{
     Error, Result, catalog,
     damage::DamageTable,
     function, guard, like,
-    patience::{self, Patience},
+    patience::{self, Apart, Patience},
     run,
     table::{self, LakeTable},
     view,
@@ -64,6 +64,7 @@ pub struct Engine {
     context: SessionContext,
     lake: Arc<Lake>,
     places: Arc<Semaphore>,
+    apart: Arc<Apart>,
     limits: Limits,
 }
 
@@ -150,7 +151,7 @@ impl Engine {
         context.register_table("damage", Arc::new(DamageTable::new(Arc::clone(&lake))))?;
         catalog::register_lake(&context, &lake)?;
         let places = Arc::new(Semaphore::new(limits.concurrency));
-        Ok(Self { context, lake, places, limits })
+        Ok(Self { context, lake, places, apart: Arc::default(), limits })
     }
 
     /// The same engine, with tables of the ledger beside those of the lake.
@@ -211,8 +212,10 @@ impl Engine {
         let plan = state.query_planner().create_physical_plan(&plan, &state).await?;
         let patience = Patience::until(deadline.into_std());
         let (plan, is_watched) = patience::watch(plan, &patience)?;
-        let batches = execute_stream(plan, state.task_ctx())?;
-        let batches = if is_watched { patience::apart(batches, patience) } else { batches };
+        let batches = match is_watched {
+            true => self.apart.execute(plan, state.task_ctx(), patience, self.limits.threads)?,
+            false => execute_stream(plan, state.task_ctx())?,
+        };
         let (schema, mut batches) = (batches.schema(), batches.peekable());
         if let Some(error) = Pin::new(&mut batches).next_if(Result::is_err).await {
             error?;

@@ -1,17 +1,17 @@
 //! How long a join that compares every row with every other may go on.
 //!
-//! Such a join finds nothing for as long as it likes before it gives its thread back, and meanwhile nobody
-//! there would notice that the time is over or the client has left. So its condition asks, each time that it
-//! is looked at; and it is looked at on a task of its own, so that whoever waits can leave.
+//! Such a join finds nothing for as long as it likes before it gives its thread back, and meanwhile nothing
+//! else would happen there: not even that the time is over, or the client has left. So it runs on threads
+//! of its own, and its condition asks, each time that it is looked at, whether anybody still waits.
 
 use std::{
     fmt,
     hash::{Hash, Hasher},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use arrow::{
@@ -20,21 +20,29 @@ use arrow::{
 };
 use datafusion::{
     common::{
-        Result, exec_err,
+        DataFusionError, Result, exec_err,
         tree_node::{Transformed, TreeNode},
     },
+    execution::TaskContext,
     logical_expr::ColumnarValue,
     physical_expr::PhysicalExpr,
     physical_plan::{
-        ExecutionPlan, SendableRecordBatchStream,
+        ExecutionPlan, SendableRecordBatchStream, execute_stream,
         joins::{NestedLoopJoinExec, utils::JoinFilter},
-        stream::{RecordBatchReceiverStream, RecordBatchStreamAdapter},
+        stream::RecordBatchStreamAdapter,
     },
 };
-use futures::StreamExt;
+use futures::{StreamExt, stream};
+use tokio::{
+    runtime::{Builder, Runtime},
+    sync::mpsc,
+};
 
 /// Batches that may wait for whoever reads them.
 const BATCHES_AHEAD: usize = 2;
+
+/// How long after its time a join ends by itself; whoever waits has been told by then.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// Until when somebody waits.
 #[derive(Debug)]
@@ -46,7 +54,7 @@ pub(crate) struct Patience {
 impl Patience {
     /// Somebody waits until `deadline`.
     pub(crate) fn until(deadline: Instant) -> Arc<Self> {
-        Arc::new(Self { deadline, is_gone: AtomicBool::new(false) })
+        Arc::new(Self { deadline: deadline + GRACE, is_gone: AtomicBool::new(false) })
     }
 
     fn check(&self) -> Result<()> {
@@ -91,27 +99,63 @@ pub(crate) fn watch(
     Ok((watched.data, watched.transformed))
 }
 
-/// The same batches, made on a task of their own; when the stream is dropped, nobody waits any more.
-pub(crate) fn apart(
-    mut batches: SendableRecordBatchStream,
-    patience: Arc<Patience>,
-) -> SendableRecordBatchStream {
-    let schema = batches.schema();
-    let mut made = RecordBatchReceiverStream::builder(Arc::clone(&schema), BATCHES_AHEAD);
-    let sender = made.tx();
-    made.spawn(async move {
-        while let Some(batch) = batches.next().await {
-            if sender.send(batch).await.is_err() {
-                break;
-            }
+/// Threads for such joins, begun when they are needed for the first time.
+#[derive(Debug, Default)]
+pub(crate) struct Apart(OnceLock<Runtime>);
+
+impl Drop for Apart {
+    fn drop(&mut self) {
+        // Whoever drops this may be in the middle of a task, where nobody may wait for threads.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
         }
-        Ok(())
-    });
-    let waiting = Waiting(patience);
-    let received = made.build().inspect(move |_| {
-        let _held = &waiting;
-    });
-    Box::pin(RecordBatchStreamAdapter::new(schema, received))
+    }
+}
+
+impl Apart {
+    /// Carries out a plan on up to `threads` threads of its own; when the stream is dropped, nobody
+    /// waits any more.
+    pub(crate) fn execute(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        context: Arc<TaskContext>,
+        patience: Arc<Patience>,
+        threads: usize,
+    ) -> Result<SendableRecordBatchStream> {
+        let runtime = self.runtime(threads)?;
+        let (schema, waiting) = (plan.schema(), Waiting(patience));
+        let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
+        runtime.spawn(async move {
+            let mut batches = match execute_stream(plan, context) {
+                Ok(batches) => batches,
+                Err(error) => return drop(sender.send(Err(error)).await),
+            };
+            while let Some(batch) = batches.next().await {
+                if sender.send(batch).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let next = async |(mut receiver, waiting): (mpsc::Receiver<_>, Waiting)| {
+            receiver.recv().await.map(|batch| (batch, (receiver, waiting)))
+        };
+        let batches = stream::unfold((receiver, waiting), next);
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches)))
+    }
+
+    fn runtime(&self, threads: usize) -> Result<&Runtime> {
+        if let Some(runtime) = self.0.get() {
+            return Ok(runtime);
+        }
+        let mut builder = Builder::new_multi_thread();
+        let builder = builder.worker_threads(threads.max(1)).thread_name("joins").enable_all();
+        let runtime =
+            builder.build().map_err(|error| DataFusionError::External(Box::new(error)))?;
+        if let Err(second) = self.0.set(runtime) {
+            second.shutdown_background();
+        }
+        self.0.get().ok_or_else(|| DataFusionError::Internal("threads that began are gone".into()))
+    }
 }
 
 /// A condition that asks before it is looked at whether anybody still waits.

@@ -114,10 +114,10 @@ async fn ask(client: &Client, question: &str) -> Reply {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_question_has_limits_of_time_memory_and_company() {
-    let home = Home::new().unwrap().with_settings(
-        "[query]\ntimeout = \"4s\"\nmemory_bytes = 16777216\nconcurrency = 1\n[collect]\nhost = []\n",
-    );
+async fn a_question_has_limits_of_time_and_company() {
+    let home = Home::new()
+        .unwrap()
+        .with_settings("[query]\ntimeout = \"4s\"\nconcurrency = 1\n[collect]\nhost = []\n");
     let mut process = home.start().await.unwrap();
     let client = home.client();
 
@@ -126,12 +126,6 @@ async fn a_question_has_limits_of_time_memory_and_company() {
     assert_eq!(reply.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", reply.text);
     assert!(reply.text.contains("time limit"), "{}", reply.text);
     assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
-
-    let sorted = "select value, md5(cast(value as text)) as hash from generate_series(1, 3000000) \
-                  order by hash limit 1500000";
-    let reply = ask(&client, sorted).await;
-    assert_eq!(reply.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", reply.text);
-    assert!(reply.text.contains("ask for"), "{}", reply.text);
 
     let other = client.clone();
     let long = tokio::spawn(async move { ask(&other, LONG).await });
