@@ -117,7 +117,7 @@ async fn ask(client: &Client, question: &str) -> Reply {
 async fn a_question_has_limits_of_time_and_company() {
     let home = Home::new()
         .unwrap()
-        .with_settings("[query]\ntimeout = \"4s\"\nconcurrency = 1\n[collect]\nhost = []\n");
+        .with_settings("[query]\ntimeout = \"8s\"\nconcurrency = 1\n[collect]\nhost = []\n");
     let mut process = home.start().await.unwrap();
     let client = home.client();
 
