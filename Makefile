@@ -18,8 +18,10 @@ soak: ## half an hour at 100,000 samples a second
 	cargo build --release --bins
 	cargo run --release --bin bench -- soak
 
-kill: ## 100,000 deliveries to a receiver that fails now and then, killed 200 times on the way
+kill: ## killed 200 times under load; then as often on the way of 100,000 deliveries, whose receiver fails now and then
 	cargo build --workspace --bins
+	PIPENOTIFY_CRASHES=200 cargo test --workspace --test it \
+		survives_a_kill_exactly_once -- --nocapture
 	PIPENOTIFY_DELIVERIES=100000 PIPENOTIFY_KILLS=200 cargo test --workspace --test it \
 		kills_lose_nothing -- --nocapture
 
