@@ -125,8 +125,9 @@ impl Engine {
             // With few threads, a join gains nothing from spreading its larger side over them by hash;
             // whole, its smaller side says where in the larger one it is worth looking.
             .with_repartition_joins(false)
-            // The table deals out its row groups itself.
-            .with_repartition_file_scans(false);
+            // The table deals out its row groups itself, and leaves together what is little.
+            .with_repartition_file_scans(false)
+            .with_round_robin_repartition(false);
         // A second pass would only see that the first one was enough.
         config.options_mut().optimizer.max_passes = 1;
         let parquet = &mut config.options_mut().execution.parquet;
