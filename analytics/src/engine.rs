@@ -6,6 +6,7 @@ use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use data::{Recent, Table, lake::Lake, ledger::LedgerTable};
 use datafusion::{
     execution::{SessionStateBuilder, memory_pool::FairSpillPool, runtime_env::RuntimeEnvBuilder},
+    physical_optimizer::optimizer::PhysicalOptimizer,
     physical_plan::{SendableRecordBatchStream, execute_stream},
     prelude::{SQLOptions, SessionConfig, SessionContext},
 };
@@ -134,12 +135,15 @@ impl Engine {
         parquet.pushdown_filters = true;
         parquet.reorder_filters = true;
         parquet.bloom_filter_on_read = false; // there are none
+        let mut rules = PhysicalOptimizer::new().rules;
+        rules.insert(0, Arc::new(run::InOne));
+        rules.push(Arc::new(run::ByRun));
         let state = SessionStateBuilder::new()
             .with_config(config)
             .with_runtime_env(runtime)
             .with_default_features()
             .with_optimizer_rule(Arc::new(like::ByRun))
-            .with_physical_optimizer_rule(Arc::new(run::ByRun))
+            .with_physical_optimizer_rules(rules)
             .build();
         let context = SessionContext::new_with_state(state);
         function::register(&context);

@@ -49,6 +49,8 @@ async fn give_back(
     ended: &[Ended],
     now: DateTime<Utc>,
 ) -> Result<HashMap<String, i64>> {
+    // The state is compared as an expression: PostgreSQL would else take the index of what is pending, all of
+    // it, for the few that are named here.
     let mut update = statement(format!(
         "update delivery
          set    state        = v.column2,
@@ -61,7 +63,7 @@ async fn give_back(
                 leased_by    = null,
                 leased_until = null
          from   (values {}) as v
-         where  delivery_id = v.column1 and leased_by = $1 and state = 'pending'
+         where  delivery_id = v.column1 and leased_by = $1 and state || '' = 'pending'
            and  delivery_id in ({})
          returning delivery_id, attempts",
         values(ended.len(), 7, 1),
