@@ -214,8 +214,8 @@ async fn connect(kind: &Kind, url: &str) -> Result<(AnyPool, AnyPool)> {
     }
 }
 
-/// Has PostgreSQL run statements as they are. It would compile what it takes for long ones, judged by
-/// their estimated cost: ten milliseconds of compiling for one of execution, each time.
+/// Has PostgreSQL run statements as they are. It would compile those that it estimates to be costly, which
+/// pays for reports, and for none of ours.
 async fn uncompiled(connection: &mut AnyConnection) -> sqlx::Result<()> {
     sqlx::query("set jit = off").execute(connection).await.map(drop)
 }

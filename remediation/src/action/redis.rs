@@ -1,6 +1,7 @@
 //! Redis: stream entries that nobody finishes, lists that a dead worker left, streams that grow.
 
 use std::{
+    collections::HashSet,
     fs::File,
     io::Write,
     path::{Path, PathBuf},
@@ -29,7 +30,9 @@ pub(super) struct ClaimPending {
     group: String,
     /// Not finished for at least this long.
     idle: Span,
-    /// Entries that were delivered more often than this are poison and go to `poison_key`.
+    /// An entry that was delivered more often than this is poison and goes to `poison_key`. Whoever takes
+    /// several at once delivers those behind it as often, so it is the oldest of each consumer; the others
+    /// are worked on then, or show themselves if they are poison, too.
     #[serde(default)]
     deliveries_max: Option<usize>,
     /// Where poison goes; needed with `deliveries_max`.
@@ -86,18 +89,20 @@ impl Act for ClaimPending {
         let mut redis = connect(&self.url).await?;
         let idle = u64::try_from(self.idle.0.as_millis()).unwrap_or(u64::MAX);
         let (mut n_back, mut n_poison) = (0, 0);
-        let is_poison = |n: usize| self.deliveries_max.is_some_and(|max| n > max);
+        let is_too_often = |n: usize| self.deliveries_max.is_some_and(|max| n > max);
+        let mut held_up = HashSet::new();
         let mut from = "-".to_owned();
         while n_back + n_poison < ENTRIES_MAX {
             let pending = self.pending(&mut redis, &from).await?;
             let Some((last, ..)) = pending.last() else { break };
             from = format!("({last}");
-            for (id, _, unfinished, n_deliveries) in &pending {
+            for (id, consumer, unfinished, n_deliveries) in &pending {
                 // Poison is never left alone for long: it comes back to every worker that takes it.
-                let poison = self.poison_key.as_ref().filter(|_| is_poison(*n_deliveries));
-                if poison.is_none() && *unfinished < idle {
+                let is_poison = is_too_often(*n_deliveries) && held_up.insert(consumer.clone());
+                if !is_poison && *unfinished < idle {
                     continue;
                 }
+                let poison = self.poison_key.as_ref().filter(|_| is_poison);
                 self.requeue(&mut redis, id, poison.unwrap_or(&self.key)).await?;
                 *(if poison.is_some() { &mut n_poison } else { &mut n_back }) += 1;
             }
