@@ -86,6 +86,30 @@ async fn call<T: redis::FromRedisValue>(redis: &mut MultiplexedConnection, words
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_stands_behind_poison_is_not_set_aside() {
+    let server = Redis::start().unwrap();
+    let (redis, url) = (&mut connect(&server).await, &server.url);
+    let _: String = call(redis, "XGROUP CREATE jobs workers $ MKSTREAM").await;
+    for job in ["poison", "behind"] {
+        let _: String = call(redis, &format!("XADD jobs * job {job}")).await;
+    }
+    let _: redis::Value = call(redis, "XREADGROUP GROUP workers one COUNT 2 STREAMS jobs >").await;
+    // Both are taken again and again, and the worker gets no further than the first.
+    for _ in 0..5 {
+        let _: redis::Value = call(redis, "XAUTOCLAIM jobs workers one 0 0 COUNT 2").await;
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let settings = format!(
+        "url = '{url}'\nkey = 'jobs'\ngroup = 'workers'\nidle = '50ms'\ndeliveries_max = 3\n\
+         poison_key = 'jobs:dead'"
+    );
+    let done = run("redis_claim_pending", &settings, None).await.unwrap();
+    assert_eq!(done.summary, "1 entries are in line again, 1 are set aside");
+    let dead: Vec<(String, Vec<String>)> = call(redis, "XRANGE jobs:dead - +").await;
+    assert_eq!(dead[0].1, ["job", "poison"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn stuck_queue_entries_are_in_line_again_and_poison_is_set_aside() {
     let server = Redis::start().unwrap();
     let (redis, url) = (&mut connect(&server).await, &server.url);
