@@ -6,7 +6,6 @@ use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use data::{Recent, Table, lake::Lake, ledger::LedgerTable};
 use datafusion::{
     execution::{SessionStateBuilder, memory_pool::FairSpillPool, runtime_env::RuntimeEnvBuilder},
-    physical_optimizer::optimizer::PhysicalOptimizer,
     physical_plan::{SendableRecordBatchStream, execute_stream},
     prelude::{SQLOptions, SessionConfig, SessionContext},
 };
@@ -126,24 +125,20 @@ impl Engine {
             // With few threads, a join gains nothing from spreading its larger side over them by hash;
             // whole, its smaller side says where in the larger one it is worth looking.
             .with_repartition_joins(false)
-            // The table deals out its row groups itself, and leaves together what is little.
-            .with_repartition_file_scans(false)
-            .with_round_robin_repartition(false);
+            // The table deals out its row groups itself.
+            .with_repartition_file_scans(false);
         // A second pass would only see that the first one was enough.
         config.options_mut().optimizer.max_passes = 1;
         let parquet = &mut config.options_mut().execution.parquet;
         parquet.pushdown_filters = true;
         parquet.reorder_filters = true;
         parquet.bloom_filter_on_read = false; // there are none
-        let mut rules = PhysicalOptimizer::new().rules;
-        rules.insert(0, Arc::new(run::InOne));
-        rules.push(Arc::new(run::ByRun));
         let state = SessionStateBuilder::new()
             .with_config(config)
             .with_runtime_env(runtime)
             .with_default_features()
             .with_optimizer_rule(Arc::new(like::ByRun))
-            .with_physical_optimizer_rules(rules)
+            .with_physical_optimizer_rule(Arc::new(run::ByRun))
             .build();
         let context = SessionContext::new_with_state(state);
         function::register(&context);

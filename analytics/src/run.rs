@@ -24,8 +24,8 @@ use datafusion::{
     physical_expr::{PhysicalExpr, aggregate::AggregateFunctionExpr, expressions::Column},
     physical_optimizer::PhysicalOptimizerRule,
     physical_plan::{
-        ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan,
-        ExecutionPlanProperties, PlanProperties, ReplaceChildrenOptions, SendableRecordBatchStream,
+        ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties,
+        ReplaceChildrenOptions, SendableRecordBatchStream,
         aggregates::{AggregateExec, AggregateMode, aggregate_expressions, evaluate_many},
         metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet, RecordOutput},
         stream::RecordBatchStreamAdapter,
@@ -65,52 +65,6 @@ impl PhysicalOptimizerRule for ByRun {
     fn schema_check(&self) -> bool {
         true
     }
-}
-
-/// Lets an aggregation of what comes from one place be one: two halves, of which the second waits for what
-/// the first hands over, are for many.
-#[derive(Debug)]
-pub(crate) struct InOne;
-
-impl PhysicalOptimizerRule for InOne {
-    fn optimize(
-        &self,
-        plan: Arc<dyn ExecutionPlan>,
-        _: &ConfigOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        plan.transform_up(|plan| match plan.downcast_ref::<AggregateExec>().map(in_one) {
-            Some(Some(whole)) => Ok(Transformed::yes(Arc::new(whole?) as _)),
-            _ => Ok(Transformed::no(plan)),
-        })
-        .data()
-    }
-
-    fn name(&self) -> &str {
-        "aggregate_in_one"
-    }
-
-    fn schema_check(&self) -> bool {
-        true
-    }
-}
-
-fn in_one(last: &AggregateExec) -> Option<Result<AggregateExec>> {
-    let first = last.input().downcast_ref::<AggregateExec>()?;
-    let is_one = first.input().output_partitioning().partition_count() == 1;
-    let is_pair = matches!(last.mode(), AggregateMode::Final | AggregateMode::FinalPartitioned)
-        && *first.mode() == AggregateMode::Partial
-        && first.limit_options().is_none()
-        && last.limit_options().is_none();
-    (is_one && is_pair).then(|| {
-        AggregateExec::try_new(
-            AggregateMode::Single,
-            first.group_expr().clone(),
-            first.aggr_expr().to_vec(),
-            first.filter_expr().to_vec(),
-            Arc::clone(first.input()),
-            first.input_schema(),
-        )
-    })
 }
 
 fn suits(aggregate: &AggregateExec) -> bool {
