@@ -71,19 +71,22 @@ fn rows(metadata: &ParquetMetaData, group: usize, filter: &Filter) -> usize {
         return all;
     };
     let places = metadata.row_group(group).columns().iter().enumerate();
-    let left = places.map(|(column, place)| {
+    let left = places.filter_map(|(column, place)| {
         let index = &columns[group][column];
-        let may_match = |page: usize| match place.column_path().string().as_str() {
-            "metric" => page_named(index, page, filter.metrics.as_deref()),
-            "host" => page_named(index, page, filter.hosts.as_deref()),
-            "ts" => page_within(index, page, filter),
-            _ => true,
+        let may_match: &dyn Fn(usize) -> bool = match place.column_path().string().as_str() {
+            "metric" => &|page| page_named(index, page, filter.metrics.as_deref()),
+            "host" => &|page| page_named(index, page, filter.hosts.as_deref()),
+            "ts" => &|page| page_within(index, page, filter),
+            _ => return None,
         };
-        let firsts = offsets[group][column].page_locations().iter().map(|it| it.first_row_index);
-        let firsts: Vec<i64> = firsts.collect();
-        let ends = firsts.iter().skip(1).copied().chain([all as i64]);
-        let pages = firsts.iter().zip(ends).enumerate().filter(|(page, _)| may_match(*page));
-        pages.map(|(_, (first, end))| (end - first) as usize).sum()
+        let locations = offsets[group][column].page_locations();
+        // A column that says nothing of its pages says nothing of rows either.
+        if locations.is_empty() {
+            return None;
+        }
+        let ends = locations.iter().skip(1).map(|it| it.first_row_index).chain([all as i64]);
+        let pages = locations.iter().zip(ends).enumerate().filter(|(page, _)| may_match(*page));
+        Some(pages.map(|(_, (first, end))| (end - first.first_row_index) as usize).sum())
     });
     left.min().unwrap_or(all)
 }
