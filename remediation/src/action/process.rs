@@ -24,6 +24,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 const STOP_SIGNALS: [&str; 3] = ["TERM", "INT", "QUIT"];
 /// How long the children of a process that was killed may take to end by themselves.
 const ORPHANED_WITHIN: Duration = Duration::from_secs(2);
+/// How long the system may take to take a killed process away, however little patience was asked for.
+const KILLED_WITHIN: Duration = Duration::from_secs(5);
 /// A process that ends within this was not started.
 const BEGINS_WITHIN: Duration = Duration::from_millis(300);
 /// Processes that one action ends or signals at most.
@@ -358,14 +360,20 @@ async fn end(process: &Running, ask: &str, patience: Duration) -> Result<String,
     }
     // Who is killed cannot end what it has started, and that may hold what the next one needs.
     let children = Running::children(process.pid);
-    signal(process, "KILL").await?;
+    kill(process, patience).await?;
     for child in &children {
         if !gone_within(child, ORPHANED_WITHIN).await {
-            signal(child, "KILL").await?;
+            kill(child, patience).await?;
         }
     }
-    match gone_within(process, patience).await {
-        true => Ok(format!("it did not end within {patience:?} and was killed")),
+    Ok(format!("it did not end within {patience:?} and was killed"))
+}
+
+/// Returns when it is gone: a signal that was sent has not yet freed its files and ports.
+async fn kill(process: &Running, patience: Duration) -> Result<(), String> {
+    signal(process, "KILL").await?;
+    match gone_within(process, patience.max(KILLED_WITHIN)).await {
+        true => Ok(()),
         false => Err(format!("process {} does not end even when killed", process.pid)),
     }
 }
