@@ -26,7 +26,7 @@ mod wal;
 use std::{path::PathBuf, time::Duration};
 
 use chrono::{DateTime, Utc};
-use sqlx::{Any, AnyConnection, AnyPool, Transaction, any::AnyPoolOptions};
+use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Transaction, any::AnyPoolOptions};
 
 pub use action::{Action, Effectiveness};
 pub use audit::Audited;
@@ -207,17 +207,21 @@ async fn connect(kind: &Kind, url: &str) -> Result<(AnyPool, AnyPool)> {
         }
         Kind::Postgres => {
             let options = options().max_connections(POSTGRES_CONNECTIONS_MAX);
-            let options = options.after_connect(|it, _| Box::pin(uncompiled(it)));
+            let options = options.after_connect(|it, _| Box::pin(by_index(it)));
             let pool = options.connect(url).await.map_err(failed(opening))?;
             Ok((pool.clone(), pool))
         }
     }
 }
 
-/// Has PostgreSQL run statements as they are. It would compile those that it estimates to be costly, which
-/// pays for reports, and for none of ours.
-async fn uncompiled(connection: &mut AnyConnection) -> sqlx::Result<()> {
-    sqlx::query("set jit = off").execute(connection).await.map(drop)
+/// Has PostgreSQL look up rows by index, and plan each statement for the tables as they are. All of ours name
+/// a few rows; a plan that was made while a table was small, and kept, would read all of it, however large it
+/// has become. Compiling pays for reports, of which there are none here.
+async fn by_index(connection: &mut AnyConnection) -> sqlx::Result<()> {
+    for setting in ["jit = off", "enable_seqscan = off", "plan_cache_mode = force_custom_plan"] {
+        sqlx::query(AssertSqlSafe(format!("set {setting}"))).execute(&mut *connection).await?;
+    }
+    Ok(())
 }
 
 /// Sorts what a database says by what the caller can do about it.

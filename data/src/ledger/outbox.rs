@@ -263,13 +263,6 @@ fn values(n_rows: usize, n_columns: usize, after: usize) -> String {
     (0..n_rows).map(row).collect::<Vec<_>>().join(", ")
 }
 
-/// `$3, $5` for the same: the first column of each row, once more. A database that knows little of a table
-/// yet would join all of it with the rows; of those that are named it knows that they are few.
-fn first_of(n_rows: usize, n_columns: usize, after: usize) -> String {
-    let first = (0..n_rows).map(|row| format!("${}", after + row * n_columns + 1));
-    first.collect::<Vec<_>>().join(", ")
-}
-
 /// A statement made of our own words and placeholders.
 fn statement<'q>(sql: String) -> Query<'q, Any, AnyArguments> {
     sqlx::query(AssertSqlSafe(sql))

@@ -19,26 +19,56 @@ pub(super) async fn claim(
     until: DateTime<Utc>,
     now: DateTime<Utc>,
 ) -> Result<Vec<String>> {
-    // The outer condition is asked again by PostgreSQL after it has waited for another worker's
-    // update; without it two workers would get the same rows.
-    const CLAIM: &str = "update delivery
-        set    leased_by = $1, leased_until = $2
-        where  delivery_id in (
-               select delivery_id from delivery
-               where  destination = $3 and state = 'pending' and due_at <= $4
-                 and  (leased_until is null or leased_until <= $4)
-               order by due_at, delivery_id
-               limit  $5)
-          and  state = 'pending'
-          and  (leased_until is null or leased_until <= $4)
-        returning delivery_id";
-    let claim = sqlx::query(CLAIM)
-        .bind(worker.to_owned())
-        .bind(micros(until))
+    let due = due(change, wanted, now).await?;
+    let mut leased = Vec::with_capacity(due.len());
+    for chunk in chunks(&due) {
+        leased.extend(lease(change, worker, chunk, until, now).await?);
+    }
+    Ok(leased)
+}
+
+/// Rows that are due and free, found by a statement of their own: as a part of the one that leases them, a
+/// database may look for them again for each row that it could lease.
+async fn due(
+    change: &mut Transaction<'_, Any>,
+    wanted: &Claim,
+    now: DateTime<Utc>,
+) -> Result<Vec<String>> {
+    const DUE: &str = "select delivery_id from delivery
+        where  destination = $1 and state = 'pending' and due_at <= $2
+          and  (leased_until is null or leased_until <= $2)
+        order by due_at, delivery_id
+        limit  $3";
+    let select = sqlx::query(DUE)
         .bind(wanted.destination.clone())
         .bind(micros(now))
         .bind(i64::from(wanted.limit));
-    let rows = claim.fetch_all(&mut **change).await.map_err(failed(DOING))?;
+    let rows = select.fetch_all(&mut **change).await.map_err(failed(DOING))?;
+    rows.iter().map(|row| get(row, "delivery_id")).collect()
+}
+
+/// Leases those that are still free: another worker may have found the same.
+async fn lease(
+    change: &mut Transaction<'_, Any>,
+    worker: &str,
+    ids: &[String],
+    until: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Result<Vec<String>> {
+    // About the state, see where leases are given back.
+    let mut update = statement(format!(
+        "update delivery
+         set    leased_by = $1, leased_until = $2
+         where  delivery_id in {} and state || '' = 'pending'
+           and  (leased_until is null or leased_until <= $3)
+         returning delivery_id",
+        values(1, ids.len(), 3)
+    ));
+    update = update.bind(worker).bind(micros(until)).bind(micros(now));
+    for id in ids {
+        update = update.bind(id);
+    }
+    let rows = update.fetch_all(&mut **change).await.map_err(failed(DOING))?;
     rows.iter().map(|row| get(row, "delivery_id")).collect()
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use chrono::{DateTime, Utc};
 use sqlx::{Any, Transaction};
 
-use super::{Ended, Finished, Mark, chunks, first_of, statement, values};
+use super::{Ended, Finished, Mark, chunks, statement, values};
 use crate::{
     Result,
     ledger::{failed, get, micros},
@@ -64,10 +64,8 @@ async fn give_back(
                 leased_until = null
          from   (values {}) as v
          where  delivery_id = v.column1 and leased_by = $1 and state || '' = 'pending'
-           and  delivery_id in ({})
          returning delivery_id, attempts",
-        values(ended.len(), 7, 1),
-        first_of(ended.len(), 7, 1)
+        values(ended.len(), 7, 1)
     ));
     update = update.bind(worker);
     for one in ended {
