@@ -130,7 +130,6 @@ impl Engine {
         // A second pass would only see that the first one was enough.
         config.options_mut().optimizer.max_passes = 1;
         let parquet = &mut config.options_mut().execution.parquet;
-        parquet.pushdown_filters = true;
         parquet.reorder_filters = true;
         parquet.bloom_filter_on_read = false; // there are none
         let state = SessionStateBuilder::new()

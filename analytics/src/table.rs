@@ -48,6 +48,10 @@ pub(crate) fn store_url() -> url::Url {
 /// Beyond so many files, they are read in groups instead of each by itself, and their order is lost.
 const MAX_ORDERED_FILES: usize = 16;
 
+/// Up to so many rows, they are decoded whole and then looked at. Beyond, conditions are asked while decoding,
+/// which spares columns of what does not pass, and takes a pass over the file of its own.
+const FEW_ROWS: usize = 32 * 1024;
+
 /// A table of the lake together with what is not in it yet.
 #[derive(Debug)]
 pub(crate) struct LakeTable {
@@ -99,6 +103,7 @@ impl LakeTable {
         }
         let source = ParquetSource::new(columns)
             .with_table_parquet_options(state.table_options().parquet.clone())
+            .with_pushdown_filters(n_rows > FEW_ROWS)
             .with_parquet_file_reader_factory(Arc::new(readers));
         let config =
             FileScanConfigBuilder::new(ObjectStoreUrl::parse(store_url())?, Arc::new(source))
