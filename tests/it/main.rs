@@ -19,6 +19,7 @@ mod foresight;
 mod full_disk;
 mod healing;
 mod hostile;
+mod hourly;
 mod idle;
 mod idle_day;
 mod import;

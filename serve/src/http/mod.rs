@@ -16,6 +16,7 @@ mod forecasts;
 mod foresee;
 pub mod gate;
 mod health;
+mod history;
 mod incidents;
 mod kpis;
 mod labels;
@@ -59,6 +60,7 @@ pub fn app(state: State) -> Router {
         .merge(samples::router())
         .merge(events::router())
         .merge(trends::router())
+        .merge(history::router())
         .merge(forecasts::router())
         .merge(foresee::router())
         .merge(catalog::router())
