@@ -26,6 +26,7 @@ mod import;
 mod journey;
 mod ledger;
 mod object_storage;
+mod on_demand;
 mod open_lake;
 mod power_loss;
 mod published;

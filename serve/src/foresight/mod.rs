@@ -84,6 +84,24 @@ pub(crate) fn matching<'a>(
     condition
 }
 
+/// The series of a metric with what is named of host, service and other labels, as a condition in SQL;
+/// the `labels` are conditions already.
+pub(crate) fn selected<const N: usize>(
+    metric: &str,
+    named: [(&str, &Option<String>); N],
+    labels: &[String],
+) -> String {
+    let mut condition = format!("metric = {}", quoted(metric));
+    for (column, value) in named {
+        let value = value.as_ref().map(|value| format!(" and {column} = {}", quoted(value)));
+        condition.push_str(&value.unwrap_or_default());
+    }
+    for label in labels {
+        condition.push_str(&format!(" and {label}"));
+    }
+    condition
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;

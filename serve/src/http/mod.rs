@@ -2,6 +2,7 @@
 
 mod actions;
 mod alerts;
+mod anomalies;
 pub mod auth;
 mod baselines;
 mod body;
@@ -27,6 +28,7 @@ mod predictions;
 mod probes;
 mod receive;
 mod samples;
+mod seasonality;
 mod silences;
 pub mod sql;
 pub mod traffic;
@@ -57,6 +59,8 @@ pub fn app(state: State) -> Router {
         .merge(predictions::router())
         .merge(findings::router())
         .merge(baselines::router())
+        .merge(seasonality::router())
+        .merge(anomalies::router())
         .merge(samples::router())
         .merge(events::router())
         .merge(trends::router())
