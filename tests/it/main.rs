@@ -30,6 +30,7 @@ mod on_demand;
 mod open_lake;
 mod power_loss;
 mod published;
+mod red;
 mod rollups;
 mod soak;
 mod testbed;
