@@ -13,6 +13,7 @@ mod command_line;
 mod crash;
 mod crowd;
 mod delivery;
+mod effects;
 mod failing_store;
 mod forecast;
 mod foresight;
