@@ -80,6 +80,43 @@ async fn ask(client: &Client, path: &str) -> Vec<Value> {
     answer["items"].as_array().unwrap().clone()
 }
 
+/// The functions of SQL over the same points have the same answers.
+async fn sql_says_what_the_loop_and_rest_say(client: &Client, now: DateTime<Utc>) {
+    let text = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Micros, true);
+    let (to, month) = (text(now), text(now - TimeDelta::days(28)));
+    let objective = format!(
+        "select s['state'], s['burn_6h'] = o.burn_6h, s['achieved'] = o.achieved from \
+         (select slo(ts, case when value <= 30 then 1 else 0 end, 1, 0.99, timestamp '{to}') as s \
+          from samples where metric = 'shop.level'), objectives as o"
+    );
+    assert_eq!(client.rows(&objective).await.unwrap(), [["critical", "true", "true"]]);
+    let risk = format!(
+        "select abs(r['probability'] - x.probability) < 1e-9 from \
+         (select risk(ts, value, 200, '24 hours') as r from samples where metric = 'shop.backlog' \
+          and ts > timestamp '{month}' and ts <= timestamp '{to}'), \
+         risks as x where x.metric = 'shop.backlog' and x.horizon = '24h'"
+    );
+    assert_eq!(client.rows(&risk).await.unwrap(), [["true"]]);
+
+    let from = text(now - TimeDelta::hours(12));
+    let path = format!("/api/v1/explain?from={from}&to={to}");
+    let said: Value = client.get(&path).await.unwrap().success().unwrap().json().unwrap();
+    let causes = format!(
+        "select c['member'], c['after'] from (select unnest(causes(ts, value, metric)) as c \
+         from samples where ts > timestamp '{from}' and ts <= timestamp '{to}') order by 1"
+    );
+    let rows = client.rows(&causes).await.unwrap();
+    let mut expected: Vec<_> = said["causes"].as_array().unwrap().iter().collect();
+    expected.sort_by_key(|it| it["metric"].to_string());
+    assert!(!expected.is_empty() && rows.len() == expected.len(), "{said:#} {rows:?}");
+    for (row, it) in rows.iter().zip(expected) {
+        assert_eq!(
+            (&*row[0], row[1].parse().ok()),
+            (it["metric"].as_str().unwrap(), it["after"].as_f64())
+        );
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_said_every_hour_is_kept_once_and_can_be_read() {
     let (home, tasks) = (tempfile::tempdir().unwrap(), Tasks::default());
@@ -126,13 +163,7 @@ async fn what_is_said_every_hour_is_kept_once_and_can_be_read() {
     let objectives = "select name, state, alert, burn_6h > 99, burn_30d > 1 from objectives";
     let rows = client.rows(objectives).await.unwrap();
     assert_eq!(rows, [["the level is kept", "critical", "critical", "true", "true"]]);
-    let now_as = now.to_rfc3339_opts(SecondsFormat::Micros, true);
-    let same = format!(
-        "select s['state'], s['burn_6h'] = o.burn_6h, s['achieved'] = o.achieved from \
-         (select slo(ts, case when value <= 30 then 1 else 0 end, 1, 0.99, timestamp '{now_as}') as s \
-          from samples where metric = 'shop.level'), objectives as o"
-    );
-    assert_eq!(client.rows(&same).await.unwrap(), [["critical", "true", "true"]]);
+    sql_says_what_the_loop_and_rest_say(&client, now).await;
 
     // A list of each, over HTTP.
     let kept = ask(&client, "/api/v1/health/trends/history?metric=shop.backlog&trend=degrading");
