@@ -91,6 +91,22 @@ fn onset(points: &[(i64, f64)], split: usize, before: f64, after: f64) -> usize 
     split - left
 }
 
+/// Points of each series that a window is brought to, about.
+pub const POINTS: i64 = 120;
+
+/// Width of the buckets, in µs, whose means are looked at in a window so long: whole seconds.
+pub fn bucket_us(window_us: i64) -> i64 {
+    (window_us / POINTS / 1_000_000).max(1) * 1_000_000
+}
+
+/// The mean of the points (µs, value; ascending) of every bucket, at its start.
+pub fn means(points: &[(i64, f64)], width_us: i64) -> Vec<(i64, f64)> {
+    let bucket = |ts: i64| ts.div_euclid(width_us.max(1));
+    let same = points.chunk_by(|a, b| bucket(a.0) == bucket(b.0));
+    let mean = |same: &[(i64, f64)]| same.iter().map(|it| it.1).sum::<f64>() / same.len() as f64;
+    same.map(|same| (bucket(same[0].0) * width_us.max(1), mean(same))).collect()
+}
+
 /// What changed in a window, the first and strongest on top. `since` is when the trouble was seen
 /// (µs); without it, lags are told from the first change.
 pub fn rank(all: &[Observed], since: Option<i64>) -> Vec<Cause> {
@@ -182,6 +198,14 @@ mod tests {
     fn what_stood_still_and_moved_has_a_finite_strength() {
         let found = change(&series("", |n| if n >= 20 { 1.0 } else { 0.0 }).points).unwrap();
         assert_eq!((found.at, found.strength), (20 * MINUTE, MAX_STRENGTH));
+    }
+
+    #[test]
+    fn a_window_is_brought_to_some_hundred_points() {
+        assert_eq!(bucket_us(3_600_000_000), 30_000_000);
+        assert_eq!(bucket_us(0), 1_000_000);
+        let points = [(0, 1.0), (29_000_000, 3.0), (30_000_000, 5.0), (95_000_000, 7.0)];
+        assert_eq!(means(&points, 30_000_000), [(0, 2.0), (30_000_000, 5.0), (90_000_000, 7.0)]);
     }
 
     #[test]

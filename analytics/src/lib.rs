@@ -24,6 +24,7 @@ mod part;
 mod patience;
 mod prune;
 mod reader;
+pub mod red;
 pub mod risk;
 mod run;
 pub mod seasonality;

@@ -35,30 +35,91 @@ pub struct Season {
     pub strength: f64,
 }
 
+/// A season that was looked for, with what speaks for it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tried {
+    /// Name of its length.
+    pub name: &'static str,
+    /// Its length in steps of the series; none if that is no whole number.
+    pub steps: Option<usize>,
+    /// How many of it the series is long.
+    pub cycles: f64,
+    /// Autocorrelation at its length, after trend and shorter seasons are gone; none where it was not
+    /// looked at, or the series is constant.
+    pub strength: Option<f64>,
+    /// What the strength has to exceed.
+    pub least: Option<f64>,
+    /// The highest autocorrelation at three and at five quarters of its length, which a season exceeds.
+    pub beside: Option<f64>,
+}
+
+impl Tried {
+    /// Whether the series has it.
+    pub fn is_found(&self) -> bool {
+        let (strength, least) = (self.strength, self.least);
+        let strong = strength.zip(least).is_some_and(|(strength, least)| strength > least);
+        strong && self.beside.is_none_or(|beside| strength.is_some_and(|it| beside < it))
+    }
+
+    /// Why the series has not got it, as far as can be said, a sentence; none if it has.
+    pub fn reason(&self) -> Option<String> {
+        let name = self.name;
+        let why = match (self.steps, self.strength, self.least) {
+            _ if self.is_found() => return None,
+            (None, ..) => format!("a {name} is no whole number of steps"),
+            (Some(steps), ..) if steps < MIN_STEPS => {
+                format!("one {name} needs {MIN_STEPS} steps to have a shape, and has {steps}")
+            }
+            (Some(_), None, None) if self.cycles < MIN_CYCLES as f64 => {
+                format!("a {name} has to be seen {MIN_CYCLES} times; there are {:.1}", self.cycles)
+            }
+            (Some(_), None, _) => "nothing is left that could repeat: it is constant".to_owned(),
+            (_, Some(strength), Some(least)) if strength <= least => {
+                format!("it repeats with a strength of {strength:.2}, and chance with {least:.2}")
+            }
+            _ => format!("it resembles itself more at other times than after a {name}"),
+        };
+        Some(why)
+    }
+}
+
 /// The seasons of `series`, the shortest first. A longer one must show beyond the shorter ones.
 pub fn of(series: &Series) -> Vec<Season> {
+    let found = tried(series).into_iter().filter(Tried::is_found);
+    let season =
+        |it: Tried| Some(Season { name: it.name, steps: it.steps?, strength: it.strength? });
+    found.filter_map(season).collect()
+}
+
+/// Every season that was looked for in `series`, the shortest first, found or not.
+pub fn tried(series: &Series) -> Vec<Tried> {
     let values = &series.values[series.values.len().saturating_sub(MAX_POINTS)..];
     let mut rest = without_line(values);
-    let mut seasons = vec![];
-    for (name, length) in CALENDAR {
-        if series.step_us <= 0 || length % series.step_us != 0 {
-            continue;
+    let look = |(name, length): (&'static str, i64)| {
+        let is_whole = series.step_us > 0 && length % series.step_us == 0;
+        let steps = is_whole.then(|| length / series.step_us);
+        let steps = steps.map(|steps| usize::try_from(steps).unwrap_or(usize::MAX));
+        let cycles = rest.len() as f64 * series.step_us as f64 / length as f64;
+        let blank = Tried { name, steps, cycles, strength: None, least: None, beside: None };
+        let Some(steps) = steps.filter(|steps| *steps >= MIN_STEPS) else { return blank };
+        if rest.len() / steps < MIN_CYCLES {
+            return blank;
         }
-        let steps = usize::try_from(length / series.step_us).unwrap_or(usize::MAX);
-        if steps < MIN_STEPS || rest.len() / steps < MIN_CYCLES {
-            continue;
-        }
-        let Some(strength) = autocorrelation(&rest, steps) else { break };
         // Bartlett's error of white noise, over the pairs that there are.
         let error = 1.0 / ((rest.len() - steps) as f64).sqrt();
         let around = [steps * 3 / 4, steps * 5 / 4].map(|lag| autocorrelation(&rest, lag));
-        let peak = around.into_iter().flatten().all(|other| other < strength);
-        if strength > MIN_STRENGTH.max(Z * error) && peak {
-            seasons.push(Season { name, steps, strength });
+        let it = Tried {
+            strength: autocorrelation(&rest, steps),
+            least: Some(MIN_STRENGTH.max(Z * error)),
+            beside: around.into_iter().flatten().reduce(f64::max),
+            ..blank
+        };
+        if it.is_found() {
             remove(&mut rest, steps);
         }
-    }
-    seasons
+        it
+    };
+    CALENDAR.into_iter().map(look).collect()
 }
 
 /// `values` less the straight line through them.
@@ -127,6 +188,27 @@ mod tests {
         check(60, 28, |n, _| noise(n), &[]);
         check(60, 28, |n, t| 5.0 * t + noise(n), &[]);
         check(60, 28, |_, _| 3.0, &[]);
+    }
+
+    #[test]
+    fn what_speaks_for_a_season_or_against_it_is_told() {
+        let wave = |n: i64| (n as f64 / 24.0 * TAU).sin() + noise(n as usize) / 4.0;
+        let hours = |n: i64, value: &dyn Fn(i64) -> f64| {
+            let points: Vec<_> = (0..n).map(|n| (n * 3_600_000_000, value(n))).collect();
+            tried(&Series::regular(&points).unwrap())
+        };
+        let [hour, day, week] = hours(240, &wave).try_into().unwrap();
+        assert_eq!(hour.reason().unwrap(), "one hour needs 4 steps to have a shape, and has 1");
+        assert!(day.is_found() && day.strength > day.beside && day.reason().is_none(), "{day:?}");
+        assert_eq!((day.steps, day.cycles), (Some(24), 10.0));
+        assert_eq!(week.reason().unwrap(), "a week has to be seen 3 times; there are 1.4");
+        let weak = hours(240, &|n| noise(n as usize))[1];
+        assert!(
+            !weak.is_found() && weak.reason().unwrap().contains("chance with 0.20"),
+            "{weak:?}"
+        );
+        let constant = hours(240, &|_| 3.0)[1];
+        assert!(constant.reason().unwrap().contains("constant"), "{constant:?}");
     }
 
     #[test]

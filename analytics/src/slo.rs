@@ -99,6 +99,19 @@ pub struct Standing {
     pub firing: Option<usize>,
 }
 
+impl Standing {
+    /// `unknown` without events, `warning` or `critical` while it burns too fast, `exhausted` when
+    /// nothing of the budget is left, or `ok`.
+    pub fn state(&self) -> &'static str {
+        match (self.achieved, self.firing) {
+            (None, _) => "unknown",
+            (_, Some(rule)) => RULES[rule].severity.as_str(),
+            (_, None) if self.budget_left.is_some_and(|left| left < 0.0) => "exhausted",
+            _ => "ok",
+        }
+    }
+}
+
 /// How an objective (0 to 1) stands by the counts of the [`WINDOWS`].
 pub fn standing(objective: f64, counts: &[Counts; WINDOWS.len()]) -> Standing {
     let burn = counts.map(|counts| counts.burn(objective));

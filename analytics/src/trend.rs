@@ -27,6 +27,17 @@ pub enum Direction {
     Degrading,
 }
 
+impl Direction {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Improving => "improving",
+            Self::Stable => "stable",
+            Self::Degrading => "degrading",
+        }
+    }
+}
+
 /// A measured trend.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Trend {

@@ -7,10 +7,11 @@ use datafusion::{
 };
 use futures::FutureExt;
 
-use crate::kpi;
+use crate::{kpi, red};
 
 /// Name and text of each view.
-const VIEWS: [(&str, &str); 3] = [
+const VIEWS: [(&str, &str); 4] = [
+    ("red", red::TEXT),
     ("forecast_accuracy", include_str!("../../sql/forecast_accuracy.sql")),
     ("forecast_accuracy_by_series", include_str!("../../sql/forecast_accuracy_by_series.sql")),
     ("forecast_demotions", include_str!("../../sql/forecast_demotions.sql")),

@@ -29,11 +29,20 @@ pub enum Table {
     Forecasts,
     /// Forecasts measured against what came.
     ForecastScores,
+    /// Where what is checked is heading, hour by hour.
+    Trends,
+    /// What was usual of what is checked, hour by hour, beside what was measured.
+    Baselines,
+    /// How likely limits were to be reached, hour by hour.
+    Risks,
+    /// How objectives stood, hour by hour.
+    Objectives,
 }
 
 impl Table {
-    /// All tables, in the order in which they are listed to people.
-    pub const ALL: [Self; 10] = [
+    /// All tables, in the order in which they are listed to people. The write-ahead log knows them by
+    /// their place: new ones come last.
+    pub const ALL: [Self; 14] = [
         Self::Samples,
         Self::Samples1m,
         Self::Samples15m,
@@ -44,6 +53,10 @@ impl Table {
         Self::Findings,
         Self::Forecasts,
         Self::ForecastScores,
+        Self::Trends,
+        Self::Baselines,
+        Self::Risks,
+        Self::Objectives,
     ];
 
     /// The name in SQL and the folder in the lake.
@@ -59,6 +72,10 @@ impl Table {
             Self::Findings => "findings",
             Self::Forecasts => "forecasts",
             Self::ForecastScores => "forecast_scores",
+            Self::Trends => "trends",
+            Self::Baselines => "baselines",
+            Self::Risks => "risks",
+            Self::Objectives => "objectives",
         }
     }
 
@@ -149,6 +166,10 @@ impl Table {
                 optional("coverage_80", DataType::Float64),
                 optional("coverage_95", DataType::Float64),
             ],
+            Self::Trends => trends(),
+            Self::Baselines => baselines(),
+            Self::Risks => risks(),
+            Self::Objectives => objectives(),
         };
         fields.push(required(DATE, DataType::Date32));
         Arc::new(Schema::new(fields))
@@ -171,6 +192,10 @@ impl Table {
             Self::Health => &["component", "ts"],
             Self::Findings => &["ts"],
             Self::Forecasts | Self::ForecastScores => &["metric", "series", "issued_at", "ts"],
+            Self::Trends => &["component", "metric", "ts"],
+            Self::Baselines => &["metric", "series", "ts"],
+            Self::Risks => &["component", "metric", "series", "horizon", "ts"],
+            Self::Objectives => &["name", "ts"],
         }
     }
 
@@ -207,6 +232,112 @@ impl FromStr for Table {
     }
 }
 
+/// Columns of [`Table::Trends`]: what was said at `ts` of the `window_s` seconds before. What is not
+/// known is null, with a `reason`.
+fn trends() -> Vec<Field> {
+    let number = |name| optional(name, DataType::Float64);
+    let at = |name| optional(name, utc());
+    vec![
+        time("ts"),
+        text("component"),
+        // `health.score` for the component itself.
+        text("metric"),
+        map("labels"),
+        required("window_s", DataType::Int64),
+        // `improving`, `stable`, `degrading` or `unknown`.
+        text("trend"),
+        optional("reason", DataType::Utf8),
+        required("n_points", DataType::Int64),
+        number("slope_per_hour"),
+        number("slope_per_hour_lower_95"),
+        number("slope_per_hour_upper_95"),
+        number("p_value"),
+        number("median"),
+        // The median of the window before, and of the same time last week.
+        number("baseline_median"),
+        number("last_week_median"),
+        // When the line reaches the limits of the check; null where it does not lead there.
+        at("warning_earliest_at"),
+        at("warning_at"),
+        at("warning_latest_at"),
+        at("critical_earliest_at"),
+        at("critical_at"),
+        at("critical_latest_at"),
+    ]
+}
+
+/// Columns of [`Table::Baselines`].
+fn baselines() -> Vec<Field> {
+    vec![
+        // When the hour began.
+        time("ts"),
+        text("metric"),
+        optional("service", DataType::Utf8),
+        optional("host", DataType::Utf8),
+        map("labels"),
+        required("series", DataType::Int64),
+        // By the clock of `forecast.zone`; 0 is Monday 00:00.
+        required("hour_of_week", DataType::Int64),
+        // What is usual in this hour of the week, from the weeks before; null when unknown.
+        optional("points", DataType::Int64),
+        optional("median", DataType::Float64),
+        optional("spread", DataType::Float64),
+        // The mean of the hour; null when nothing was measured.
+        optional("observed", DataType::Float64),
+    ]
+}
+
+/// Columns of [`Table::Risks`]: what was said at `ts` of a limit, as it was assessed last.
+fn risks() -> Vec<Field> {
+    vec![
+        time("ts"),
+        time("assessed_at"),
+        text("component"),
+        text("metric"),
+        required("series", DataType::Int64),
+        text("horizon"),
+        required("limit_value", DataType::Float64),
+        // `above` or `below`.
+        text("side"),
+        // What is not known is null, with a `reason`.
+        optional("probability", DataType::Float64),
+        required("impact", DataType::Float64),
+        optional("level", DataType::Utf8),
+        optional("reason", DataType::Utf8),
+        optional("breach_10_at", utc()),
+        optional("breach_50_at", utc()),
+        optional("breach_90_at", utc()),
+    ]
+}
+
+/// Columns of [`Table::Objectives`]: how an objective stood at `ts`.
+fn objectives() -> Vec<Field> {
+    let number = |name| optional(name, DataType::Float64);
+    vec![
+        time("ts"),
+        text("name"),
+        optional("component", DataType::Utf8),
+        required("objective", DataType::Float64),
+        // `ok`, `warning`, `critical`, `exhausted` or `unknown`.
+        text("state"),
+        number("achieved"),
+        number("budget_left"),
+        number("burn_5m"),
+        number("burn_30m"),
+        number("burn_1h"),
+        number("burn_6h"),
+        number("burn_1d"),
+        number("burn_3d"),
+        number("burn_30d"),
+        // The severity of the alert that fires, if one does.
+        optional("alert", DataType::Utf8),
+    ]
+}
+
+fn utc() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+}
+
 /// The columns that say which series and when, then `values`.
 fn series_then<const N: usize>(values: [Field; N]) -> Vec<Field> {
     let mut fields = vec![
@@ -222,7 +353,7 @@ fn series_then<const N: usize>(values: [Field; N]) -> Vec<Field> {
 }
 
 fn time(name: &str) -> Field {
-    required(name, DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())))
+    required(name, utc())
 }
 
 fn text(name: &str) -> Field {

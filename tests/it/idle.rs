@@ -7,7 +7,7 @@ use data::{Point, Series};
 use ingest::Request;
 use serve::{
     config::{Config, Flags},
-    foresight::{anomaly, bottleneck, risk, slo},
+    foresight::{anomaly, bottleneck, hourly, risk, slo},
     healing, health,
     state::State,
     tasks::Tasks,
@@ -140,6 +140,9 @@ async fn in_a_day_of_an_idle_healthy_system_nothing_is_found_and_nothing_is_done
         if n % 3 == 0 {
             anomaly::look(&state, now).await.unwrap();
         }
+        if n % 12 == 0 {
+            hourly::look(&state, now).await.unwrap();
+        }
         if n % 36 == 0 {
             risk::look(&state, now).await.unwrap();
             bottleneck::look(&state, now).await.unwrap();
@@ -151,6 +154,11 @@ async fn in_a_day_of_an_idle_healthy_system_nothing_is_found_and_nothing_is_done
     assert_eq!(count(&state, "action").await, 0);
     assert_eq!(count(&state, "prediction_alert").await, 0);
     assert_eq!(count(&state, "findings where kind <> 'anomaly'").await, 0);
+    assert_eq!(
+        count(&state, "trends").await,
+        24 * 7,
+        "three components and four checks, each hour"
+    );
     // One alarm of each series in a week is within the budget; of six in a day it is one.
     let n_anomalies = count(&state, "findings where kind = 'anomaly'").await;
     assert!(n_anomalies <= 1, "{n_anomalies} anomalies of six series in a day");

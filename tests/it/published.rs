@@ -1,23 +1,20 @@
 //! Accuracy is published: forecasts are issued, time passes, what came is held against them, and all
 //! can see how good they were. A model that loses gives way, and that can be seen, too.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use data::{Point, Series};
 use ingest::Request;
 use serde_json::Value;
 use serve::{
-    config::{Config, Flags},
     forecast::{self, score},
     state::State,
     tasks::Tasks,
 };
-use tests::{client::Client, process::ADMIN_KEY};
+use tests::opened;
 
 const SETTINGS: &str = "
-    [collect]
-    host = []
     [[health.component]]
     name = 'shop'
     [[health.component.check]]
@@ -58,15 +55,6 @@ async fn write(state: &State, steps: std::ops::Range<i64>, start: DateTime<Utc>)
     assert_eq!(receipt.refused.len(), 0);
 }
 
-/// The same state behind HTTP.
-async fn serve(state: &State) -> Client {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address: SocketAddr = listener.local_addr().unwrap();
-    let app = serve::http::app(state.clone());
-    tokio::spawn(async move { axum::serve(listener, app).await });
-    Client::new(address, ADMIN_KEY)
-}
-
 fn of<'a>(all: &'a Value, model: &str) -> &'a Value {
     let found = all.as_array().unwrap().iter().find(|it| it["model"] == model);
     found.unwrap_or_else(|| panic!("no {model} in {all:#}"))
@@ -75,13 +63,8 @@ fn of<'a>(all: &'a Value, model: &str) -> &'a Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn forecasts_are_scored_when_the_truth_is_known_and_what_loses_gives_way() {
     let home = tempfile::tempdir().unwrap();
-    let file = home.path().join("pipenotify.toml");
-    let lake = home.path().join("lake").display().to_string();
-    let key = format!("[http]\nadmin_key = {ADMIN_KEY:?}\n[lake]\nurl = {lake:?}\n");
-    std::fs::write(&file, format!("{SETTINGS}\n{key}")).unwrap();
-    let config = Config::load(Some(&file), std::iter::empty(), &Flags::default()).unwrap();
     let tasks = Tasks::default();
-    let state = serve::open(config, &tasks).await.unwrap();
+    let state = opened::open(home.path(), SETTINGS, &tasks).await;
 
     // Hours of the test end now: demotion looks at the last two weeks.
     let now = DateTime::from_timestamp(Utc::now().timestamp() / 3_600 * 3_600, 0).unwrap();
@@ -98,7 +81,7 @@ async fn forecasts_are_scored_when_the_truth_is_known_and_what_loses_gives_way()
         score::score(&state, at(hour + 1)).await.unwrap();
     }
 
-    let client = serve(&state).await;
+    let client = opened::serve(&state).await;
     let view = "select model, forecasts, mase, crps, coverage_80, coverage_95 from \
                 forecast_accuracy where metric = 'shop.load' and horizon = '6h' order by model";
     let rows = client.rows(view).await.unwrap();

@@ -9,6 +9,7 @@ pub mod flaky_store;
 pub mod in_process;
 pub mod load;
 pub mod lossy_disk;
+pub mod opened;
 pub mod postgres;
 pub mod process;
 pub mod python;

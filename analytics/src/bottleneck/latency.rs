@@ -20,10 +20,10 @@ pub(super) const METRICS: &[Shown] = &[(
 )];
 
 /// How many times longer than usual is slow, and how many is critical.
-const TIMES: (f64, f64) = (2.0, 5.0);
+pub(super) const TIMES: (f64, f64) = (2.0, 5.0);
 
 /// Seconds below which nobody minds.
-const NOTICED_S: f64 = 0.1;
+pub(super) const NOTICED_S: f64 = 0.1;
 
 /// Fewest points that say what is usual.
 const USUAL_POINTS: usize = 10;
@@ -86,7 +86,7 @@ fn target(took: &Observed) -> &str {
 }
 
 /// The median before the window.
-fn usual(took: &Observed, until: i64) -> Option<f64> {
+pub(super) fn usual(took: &Observed, until: i64) -> Option<f64> {
     let before = took.points.iter().filter(|(ts, _)| *ts < until);
     let mut sorted: Vec<_> = before.map(|(_, value)| *value).collect();
     sorted.sort_by(f64::total_cmp);

@@ -8,6 +8,7 @@
 mod database;
 mod latency;
 mod queue;
+mod red;
 mod resource;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -152,6 +153,7 @@ pub fn find(all: &[Observed], now: i64) -> Vec<Bottleneck> {
     found.extend(database::find(&facts));
     found.extend(queue::find(&facts));
     found.extend(latency::find(&facts));
+    found.extend(red::find(&facts));
     for bottleneck in &mut found {
         bottleneck.first_moved = facts.first_moved(bottleneck);
     }
@@ -169,29 +171,25 @@ pub fn find(all: &[Observed], now: i64) -> Vec<Bottleneck> {
 pub fn coverage(all: &[Observed], now: i64) -> Vec<(&'static str, bool)> {
     let facts = Facts { all, now };
     let known = |metric: &str| facts.fresh(metric).next().is_some();
-    let kinds = resource::METRICS.iter().chain(database::METRICS).chain(queue::METRICS);
-    let kinds = kinds.chain(latency::METRICS);
-    kinds.map(|(kind, metrics)| (*kind, metrics.iter().any(|metric| known(metric)))).collect()
+    kinds().map(|(kind, metrics)| (*kind, metrics.iter().any(|metric| known(metric)))).collect()
 }
 
 /// The kinds of bottleneck with the components of which a metric that shows them has fresh points:
 /// what could be found there, if it was the case.
 pub fn seen(all: &[Observed], now: i64) -> BTreeSet<(&'static str, Option<String>)> {
     let facts = Facts { all, now };
-    let kinds = resource::METRICS.iter().chain(database::METRICS).chain(queue::METRICS);
     let mut seen = BTreeSet::new();
-    for (kind, metrics) in kinds.chain(latency::METRICS) {
+    for (kind, metrics) in kinds() {
         let fresh = metrics.iter().flat_map(|metric| facts.fresh(metric));
         seen.extend(fresh.map(|it| (*kind, it.component().map(str::to_owned))));
     }
     seen
 }
 
-/// Every metric that a rule looks at.
+/// Every metric of samples that a rule looks at; those of spans are read by [`crate::red::read`].
 pub fn metrics() -> Vec<&'static str> {
-    let kinds = resource::METRICS.iter().chain(database::METRICS).chain(queue::METRICS);
-    let mut all: Vec<_> =
-        kinds.chain(latency::METRICS).flat_map(|(_, metrics)| *metrics).copied().collect();
+    let all = kinds().flat_map(|(_, metrics)| *metrics).copied();
+    let mut all: Vec<_> = all.filter(|metric| !crate::red::is_of_spans(metric)).collect();
     all.sort_unstable();
     all.dedup();
     all
@@ -199,6 +197,12 @@ pub fn metrics() -> Vec<&'static str> {
 
 /// A kind of bottleneck and the metrics that show it.
 type Shown = (&'static str, &'static [&'static str]);
+
+fn kinds() -> impl Iterator<Item = &'static Shown> {
+    let all =
+        [resource::METRICS, database::METRICS, queue::METRICS, latency::METRICS, red::METRICS];
+    all.into_iter().flatten()
+}
 
 /// The window of samples that rules look at.
 struct Facts<'a> {

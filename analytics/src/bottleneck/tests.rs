@@ -333,3 +333,69 @@ fn a_table_full_of_dead_rows_is_named() {
     let title = "70 % of the rows of public.jobs in db are dead";
     check(&all, "dead rows", Severity::Critical, title, "Vacuum (analyze) public.jobs of db");
 }
+
+/// Spans of `shop`: requests of `checkout`, and its calls of `pay`.
+fn spans(metric: &str, kind: &str, value: impl Fn(i64) -> f64) -> Observed {
+    let operation = if kind == "client" { "pay" } else { "checkout" };
+    series(metric, &[("service", "shop"), ("kind", kind), ("operation", operation)], value)
+}
+
+#[test]
+fn failing_requests_name_the_call_that_fails() {
+    let late = |share: f64| move |n: i64| if n >= 90 { share } else { 0.0 };
+    let all = [
+        spans("span.requests", "server", |_| 2.0),
+        spans("span.requests", "client", |_| 2.0),
+        spans("span.error_ratio", "server", late(0.3)),
+        spans("span.error_ratio", "client", late(0.4)),
+    ];
+    let title = "30 % of the requests of `checkout` of shop fail; so do 40 % of its calls of `pay`";
+    let found = find(&all, NOW);
+    let it = found.iter().find(|it| it.resource == "checkout").unwrap();
+    assert_eq!((it.kind, it.signal, &*it.title), ("request errors", "errors", title));
+    assert_eq!((it.severity, it.since), (Severity::Critical, 90 * MINUTE));
+    assert_eq!(
+        it.evidence.iter().map(|it| &*it.metric).collect::<Vec<_>>(),
+        ["span.error_ratio", "span.requests", "span.error_ratio"]
+    );
+    assert_eq!(it.advice[0].expected, "36.0 failed requests a minute less");
+    assert!(it.advice[0].action.starts_with("Look at `pay`, which shop calls"));
+    let call = found.iter().find(|it| it.resource == "pay").unwrap();
+    assert_eq!(call.title, "40 % of the requests of `pay`, which shop calls, fail");
+    assert!(seen(&all, NOW).contains(&("request errors", Some("shop".to_owned()))));
+    assert!(coverage(&all, NOW).contains(&("request latency", false)));
+}
+
+#[test]
+fn slow_requests_name_the_call_that_is_slow() {
+    let all = [
+        spans("span.requests", "server", |_| 2.0),
+        spans("span.duration", "server", |n| if n >= 100 { 1.2 } else { 0.2 }),
+        spans("span.duration", "client", |n| if n >= 100 { 1.0 } else { 0.1 }),
+    ];
+    let title = "`checkout` of shop takes 1.2 s, 6.0 times as long as usual; most of it in its \
+                 calls of `pay` (0.900 s more)";
+    let it = check(&all, "request latency", Severity::Critical, title, "Look at `pay`");
+    assert_eq!((it.signal, it.evidence.len()), ("duration", 3));
+    let alone = check(
+        &all[..2],
+        "request latency",
+        Severity::Critical,
+        "`checkout` of shop takes 1.2 s, 6.0 times as long as usual",
+        "nothing that it calls",
+    );
+    assert_eq!(alone.evidence.len(), 2);
+}
+
+#[test]
+fn a_handful_of_requests_and_what_always_fails_are_no_bottleneck() {
+    let few =
+        [spans("span.requests", "server", |_| 0.01), spans("span.error_ratio", "server", |_| 1.0)];
+    assert_eq!(find(&few, NOW), []);
+    let always = [
+        spans("span.requests", "server", |_| 2.0),
+        spans("span.error_ratio", "server", |n| 0.2 + 0.01 * (n % 3) as f64),
+        spans("span.duration", "server", |n| 0.2 + 0.01 * (n % 3) as f64),
+    ];
+    assert_eq!(find(&always, NOW), []);
+}

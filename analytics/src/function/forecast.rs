@@ -30,7 +30,7 @@ use datafusion::{
     },
 };
 
-use super::{at_length, micros, zone};
+use super::{at_length, first_number, first_text, micros, zone};
 use crate::forecast::{self, Bounds, ENSEMBLE, Forecast, Method, Options, Refusal, Series, Tz};
 
 /// The levels of the intervals in the answer.
@@ -121,18 +121,6 @@ struct Points {
     zone: Option<Tz>,
 }
 
-/// The first text of a column, unless one is known already.
-fn first(known: &mut Option<String>, texts: &ArrayRef) {
-    if known.is_none() {
-        *known = texts.as_string::<i32>().iter().flatten().next().map(str::to_owned);
-    }
-}
-
-/// The first number of a column, unless one is known already.
-fn first_number(known: &mut Option<f64>, numbers: &ArrayRef) {
-    *known = known.or_else(|| numbers.as_primitive::<Float64Type>().iter().flatten().next());
-}
-
 impl Points {
     fn extend(&mut self, points: impl Iterator<Item = (Option<i64>, Option<f64>)>) -> Result<()> {
         self.points.extend(points.filter_map(|(ts, value)| ts.zip(value)));
@@ -167,8 +155,8 @@ impl Accumulator for Points {
     fn update_batch(&mut self, columns: &[ArrayRef]) -> Result<()> {
         let times = columns[0].as_primitive::<TimestampMicrosecondType>();
         self.extend(times.iter().zip(columns[1].as_primitive::<Float64Type>()))?;
-        first(&mut self.horizon, &columns[2]);
-        columns.get(3).into_iter().for_each(|texts| first(&mut self.method, texts));
+        first_text(&mut self.horizon, &columns[2]);
+        columns.get(3).into_iter().for_each(|texts| first_text(&mut self.method, texts));
         columns.get(4).into_iter().for_each(|it| first_number(&mut self.bounds.0, it));
         columns.get(5).into_iter().for_each(|it| first_number(&mut self.bounds.1, it));
         Ok(())
@@ -181,8 +169,8 @@ impl Accumulator for Points {
             let times = times.as_primitive::<Int64Type>();
             self.extend(times.iter().zip(values.as_primitive::<Float64Type>()))?;
         }
-        first(&mut self.horizon, &states[2]);
-        first(&mut self.method, &states[3]);
+        first_text(&mut self.horizon, &states[2]);
+        first_text(&mut self.method, &states[3]);
         first_number(&mut self.bounds.0, &states[4]);
         first_number(&mut self.bounds.1, &states[5]);
         Ok(())

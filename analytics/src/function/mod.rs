@@ -9,13 +9,18 @@ mod date_trunc;
 mod edge;
 mod forecast;
 mod gap;
-mod outliers;
+mod members;
+mod risk;
 mod series;
+mod slo;
 mod time_bucket;
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, IntervalMonthDayNano, IntervalUnit, TimeUnit};
+use arrow::{
+    array::{ArrayRef, AsArray},
+    datatypes::{DataType, Float64Type, IntervalMonthDayNano, IntervalUnit, TimeUnit},
+};
 use datafusion::{
     common::{exec_err, plan_err},
     error::Result,
@@ -43,7 +48,11 @@ pub(crate) fn register(context: &SessionContext) {
     for function in series::all() {
         context.register_udaf(AggregateUDF::from(function));
     }
-    context.register_udaf(AggregateUDF::from(outliers::Outliers::new()));
+    for function in members::all() {
+        context.register_udaf(AggregateUDF::from(function));
+    }
+    context.register_udaf(risk::udaf());
+    context.register_udaf(slo::udaf());
     context.register_udaf(forecast::udaf());
     context.register_udwf(WindowUDF::from(gap::Locf::new()));
     context.register_udwf(WindowUDF::from(gap::Interpolate::new()));
@@ -88,6 +97,18 @@ fn zone(function: &str, given: &DataType) -> Result<Option<Tz>> {
     }
 }
 
+/// The first text of a column, unless one is known already: an argument that is the same in every row.
+fn first_text(known: &mut Option<String>, texts: &ArrayRef) {
+    if known.is_none() {
+        *known = texts.as_string::<i32>().iter().flatten().next().map(str::to_owned);
+    }
+}
+
+/// The first number of a column, unless one is known already.
+fn first_number(known: &mut Option<f64>, numbers: &ArrayRef) {
+    *known = known.or_else(|| numbers.as_primitive::<Float64Type>().iter().flatten().next());
+}
+
 /// Types of the arguments `given` to `function`, which takes two.
 fn two<'a>(function: &str, given: &'a [DataType]) -> Result<(&'a DataType, &'a DataType)> {
     match given {
@@ -130,5 +151,7 @@ fn floor(ts: i64, width: i64) -> Option<i64> {
     ts.checked_sub(into)
 }
 
+#[cfg(test)]
+mod ahead_tests;
 #[cfg(test)]
 mod tests;

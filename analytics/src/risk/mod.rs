@@ -16,6 +16,8 @@ pub mod warning;
 pub use calibrate::{Calibrator, Scored};
 pub use paths::{Crossing, Path, QUANTILES, crossing, simulate};
 
+use crate::forecast::Series;
+
 /// The share of the courses in the blend before their worth was measured; the rest is climatology.
 pub const BLEND: f64 = 0.75;
 
@@ -150,6 +152,33 @@ pub fn assess(
         breach_us: if is_reached { [Some(0); 3] } else { breach_us },
         is_reached,
     })
+}
+
+/// Width of the buckets of which [`of_points`] takes the worst value, in µs: as in the stored risks.
+const BUCKET_US: i64 = 300_000_000;
+
+/// The risk of a series as it was measured (µs since the epoch, value; ascending), and the time of its
+/// last bucket, from which breaches are counted.
+///
+/// # Errors
+/// A sentence that says why there is none.
+pub fn of_points(
+    points: &[(i64, f64)],
+    limit: Limit,
+    horizon_us: i64,
+) -> Result<(Risk, i64), String> {
+    let bucket = |ts: i64| ts.div_euclid(BUCKET_US);
+    let worse = |a: f64, b: f64| if limit.beyond(b) > limit.beyond(a) { b } else { a };
+    let same = points.chunk_by(|a, b| bucket(a.0) == bucket(b.0));
+    let worst = same.filter_map(|same| {
+        let values = same.iter().map(|it| it.1).filter(|value| value.is_finite());
+        Some((bucket(same[0].0) * BUCKET_US, values.reduce(worse)?))
+    });
+    let worst: Vec<_> = worst.collect();
+    let series = Series::regular(&worst).map_err(|why| why.to_string())?;
+    let risk = assess(&series.values, series.step_us, limit, horizon_us, None);
+    let last = worst.last().map_or(0, |(ts, _)| *ts);
+    risk.map(|risk| (risk, last)).map_err(|why| why.to_string())
 }
 
 /// The seasons of the calendar in steps, where they are whole numbers of at least two.

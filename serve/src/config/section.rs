@@ -203,6 +203,14 @@ pub struct Retention {
     pub forecasts: Keep,
     /// Forecasts measured against what came.
     pub forecast_scores: Keep,
+    /// Where things were heading.
+    pub trends: Keep,
+    /// What was usual.
+    pub baselines: Keep,
+    /// How likely limits were to be reached.
+    pub risks: Keep,
+    /// How objectives stood.
+    pub objectives: Keep,
 }
 
 impl Retention {
@@ -219,6 +227,10 @@ impl Retention {
             Table::Findings => self.findings,
             Table::Forecasts => self.forecasts,
             Table::ForecastScores => self.forecast_scores,
+            Table::Trends => self.trends,
+            Table::Baselines => self.baselines,
+            Table::Risks => self.risks,
+            Table::Objectives => self.objectives,
         }
     }
 }
@@ -237,6 +249,10 @@ impl Default for Retention {
             findings: Keep::Forever,
             forecasts: days(400),
             forecast_scores: Keep::Forever,
+            trends: Keep::Forever,
+            baselines: days(400),
+            risks: days(400),
+            objectives: Keep::Forever,
         }
     }
 }

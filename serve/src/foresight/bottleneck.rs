@@ -3,6 +3,7 @@
 use analytics::{
     bottleneck::{self as rules, Bottleneck},
     observed::{self, Observed, Window},
+    red,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use data::ledger::{self, Recommendation};
@@ -32,7 +33,7 @@ const MEASURED: TimeDelta = TimeDelta::minutes(15);
 /// Recommendations whose effect is looked at.
 const DONE_MAX: u32 = 1_000;
 
-/// The series that rules look at, as of `now`.
+/// The series that rules look at, of samples and of spans, as of `now`.
 ///
 /// # Errors
 /// Those of the engine.
@@ -47,7 +48,13 @@ pub async fn facts(state: &State, now: DateTime<Utc>) -> Result<Vec<Observed>, a
         // The same for gauges; of a counter the highest is the latest.
         aggregate: "max(value)",
     };
-    observed::read(&state.engine, &window, SERIES_MAX).await
+    let mut all = observed::read(&state.engine, &window, SERIES_MAX).await?;
+    match red::read(&state.engine, now - LOOK_BACK, now).await {
+        Ok(spans) => all.extend(spans),
+        // There may be more spans than a query has time for; what they show is then unknown.
+        Err(error) => tracing::warn!("bottlenecks are looked for without spans: {error}"),
+    }
+    Ok(all)
 }
 
 /// Finds, keeps and tells bottlenecks; measures what done recommendations came to. What is told is
@@ -111,6 +118,11 @@ pub async fn metric(
     from: DateTime<Utc>,
     to: DateTime<Utc>,
 ) -> Result<Option<f64>, analytics::Error> {
+    if red::is_of_spans(&it.metric) {
+        let all = red::read(&state.engine, from, to).await?;
+        let found = all.iter().find(|of| of.series == it.series);
+        return Ok(found.and_then(|of| of.mean_since(i64::MIN)));
+    }
     let condition = Some(format!("metric = {} and series = {}", quoted(&it.metric), it.series));
     let window = Window { from, to, bucket_s: BUCKET_S, condition, aggregate: "max(value)" };
     let all = observed::read(&state.engine, &window, 1).await?;

@@ -15,9 +15,6 @@ use crate::{config::Component, state::State};
 /// Series that one answer looks at.
 const SERIES_MAX: usize = 5_000;
 
-/// Points of each series.
-const POINTS: i64 = 120;
-
 /// Causes that one answer names.
 pub const CAUSES_MAX: usize = 50;
 
@@ -49,11 +46,11 @@ impl Question {
 /// Those of the engine.
 pub async fn answer(state: &State, question: &Question) -> anyhow::Result<Value> {
     let involved = involved(&state.config.health.component, &question.components);
-    let seconds = (question.to - question.from).num_seconds().max(1);
+    let length = (question.to - question.from).num_microseconds().unwrap_or(i64::MAX);
     let window = Window {
         from: question.from,
         to: question.to,
-        bucket_s: (seconds / POINTS).max(1),
+        bucket_s: explain::bucket_us(length) / 1_000_000,
         condition: condition(&state.config.health.component, &involved),
         aggregate: "avg(value)",
     };

@@ -23,7 +23,7 @@ use crate::range::{literal, quoted};
 /// Something that was noticed.
 #[derive(Clone, Debug)]
 pub struct Finding {
-    /// risk, bottleneck or slo.
+    /// risk, bottleneck, slo or changepoint.
     pub kind: &'static str,
     /// Which rule: `risk.limit`, `bottleneck.cpu`, `slo.burn`.
     pub rule: String,
@@ -69,6 +69,32 @@ pub async fn latest(
     kind: &str,
     from: DateTime<Utc>,
 ) -> Result<HashMap<String, (String, i64)>, analytics::Error> {
+    let all = told(engine, kind, from).await?;
+    Ok(all.into_iter().map(|it| (it.key, (it.severity, it.at))).collect())
+}
+
+/// A finding that was told before.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// What it is about.
+    pub key: String,
+    /// info, warning or critical.
+    pub severity: String,
+    /// When, in µs since the epoch.
+    pub at: i64,
+    /// What it rests on.
+    pub evidence: Value,
+}
+
+/// The findings of a kind since `from`, by time.
+///
+/// # Errors
+/// Those of the engine.
+pub async fn told(
+    engine: &Engine,
+    kind: &str,
+    from: DateTime<Utc>,
+) -> Result<Vec<Told>, analytics::Error> {
     let query = format!(
         "select evidence, severity, cast(to_unixtime(ts) as bigint) as at from findings \
          where kind = {} and ts >= {} and date >= date '{}' order by ts",
@@ -76,7 +102,7 @@ pub async fn latest(
         literal(from),
         from.date_naive()
     );
-    let mut latest = HashMap::new();
+    let mut all = vec![];
     for batch in engine.collect(&query).await? {
         let texts = cast(batch.column(0), &DataType::Utf8);
         let severities = cast(batch.column(1), &DataType::Utf8);
@@ -86,14 +112,15 @@ pub async fn latest(
         let said = texts.as_string::<i32>().iter().zip(severities);
         for ((text, severity), at) in said.zip(times.as_primitive::<Int64Type>()) {
             let evidence: Option<Value> = text.and_then(|text| serde_json::from_str(text).ok());
-            let key = evidence.as_ref().and_then(|it| it["key"].as_str());
-            if let (Some(key), Some(severity), Some(at)) = (key, severity, at) {
-                let told = (severity.to_owned(), at.saturating_mul(1_000_000));
-                latest.insert(key.to_owned(), told);
-            }
+            let (Some(evidence), Some(severity), Some(at)) = (evidence, severity, at) else {
+                continue;
+            };
+            let Some(key) = evidence["key"].as_str().map(str::to_owned) else { continue };
+            let (severity, at) = (severity.to_owned(), at.saturating_mul(1_000_000));
+            all.push(Told { key, severity, at, evidence });
         }
     }
-    Ok(latest)
+    Ok(all)
 }
 
 fn rows(all: &[Finding], now: DateTime<Utc>) -> anyhow::Result<RecordBatch> {

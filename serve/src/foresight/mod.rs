@@ -1,17 +1,21 @@
 //! Looking ahead and into causes, on a schedule: risks with early warnings, bottlenecks with
-//! recommendations, anomalies, error budgets. What is found goes to the ledger and, as findings, to the lake.
+//! recommendations, anomalies, error budgets. What is found goes to the ledger and, as findings, to the
+//! lake; where things are heading and what is usual goes to tables of the lake, hour by hour.
 //!
 //! Reading is done by the query engine within its limits, arithmetic on threads for blocking work,
 //! and one look never takes longer than its budget: neither ingest nor queries wait for it.
 
 pub mod anomaly;
+pub mod baseline;
 pub mod bottleneck;
 pub mod cache;
 pub mod explain;
 pub mod finding;
+pub mod hourly;
 mod incident;
 pub mod risk;
 pub mod slo;
+pub mod trend;
 
 use chrono::{DateTime, Utc};
 
@@ -34,6 +38,11 @@ pub(crate) fn start(tasks: &Tasks, state: &State) {
     tasks.every("anomalies", state.config.anomaly.every.0, move |now| {
         let state = looked.clone();
         async move { anomaly::look(&state, now).await }
+    });
+    let looked = state.clone();
+    tasks.every("trends and baselines", every, move |now| {
+        let state = looked.clone();
+        async move { hourly::look(&state, now).await }
     });
     if !state.config.slo.is_empty() {
         let looked = state.clone();
@@ -71,6 +80,24 @@ pub(crate) fn matching<'a>(
             _ => format!(" and labels[{}] = {}", quoted(label), quoted(value)),
         };
         condition.push_str(&has);
+    }
+    condition
+}
+
+/// The series of a metric with what is named of host, service and other labels, as a condition in SQL;
+/// the `labels` are conditions already.
+pub(crate) fn selected<const N: usize>(
+    metric: &str,
+    named: [(&str, &Option<String>); N],
+    labels: &[String],
+) -> String {
+    let mut condition = format!("metric = {}", quoted(metric));
+    for (column, value) in named {
+        let value = value.as_ref().map(|value| format!(" and {column} = {}", quoted(value)));
+        condition.push_str(&value.unwrap_or_default());
+    }
+    for label in labels {
+        condition.push_str(&format!(" and {label}"));
     }
     condition
 }

@@ -1,5 +1,8 @@
 //! Risks of the configured limits: looked at, told, scored when the truth is known, warned of.
 
+mod score;
+mod warn;
+
 use std::{
     collections::{BTreeMap, HashMap},
     time::Instant,
@@ -8,22 +11,15 @@ use std::{
 use analytics::{
     forecast::Series,
     observed::{self, Observed, Window},
-    risk::{
-        self, Calibrator, Limit, Scored, Side, matrix,
-        warning::{self, Step, Warning},
-    },
+    risk::{self, Calibrator, Limit, Side, matrix},
 };
 use chrono::{DateTime, TimeDelta, Utc};
-use data::ledger::{PredictionAlert, Risk, RiskOutcome, alert_id};
-use serde_json::json;
+use data::ledger::{Risk, RiskOutcome};
 
-use super::{
-    finding::{self, Finding},
-    incident, matching,
-};
+pub use self::score::calibrators;
+use super::matching;
 use crate::{
     config::{Aggregation, Check, Component},
-    healing,
     state::State,
 };
 
@@ -38,9 +34,6 @@ const BUCKET_S: i64 = 300;
 
 /// Series that are read and assessed at once.
 const CHUNK: usize = 25;
-
-/// Said probabilities that are scored in one look.
-const SCORED_MAX: u32 = 200;
 
 /// A probability is remembered for scoring this often per horizon.
 const SAID_PER_HORIZON: i32 = 6;
@@ -73,7 +66,7 @@ pub async fn look(state: &State, now: DateTime<Utc>) -> anyhow::Result<String> {
         return Ok(super::ELSEWHERE.to_owned());
     }
     let started = Instant::now();
-    let n_scored = score(state, now).await?;
+    let n_scored = score::due(state, now).await?;
     let calibrators = calibrators(state).await?;
     let known = state.ledger.risks().await?;
     let said = state.ledger.last_said().await?;
@@ -106,7 +99,7 @@ pub async fn look(state: &State, now: DateTime<Utc>) -> anyhow::Result<String> {
     state.ledger.keep_risks(&risks).await?;
     let due = told.iter().filter_map(|it| it.outcome(&said, now)).collect::<Vec<_>>();
     state.ledger.keep_outcomes(&due).await?;
-    let n_changed = warn(state, &told, now).await?;
+    let n_changed = warn::all(state, &told, now).await?;
     state.ledger.forget_risks(now - FORGET).await?;
     Ok(format!(
         "{n_series} series at {} limits, {n_changed} early warnings changed, {n_scored} scored, \
@@ -337,211 +330,12 @@ fn unknown(component: &Component, check: &Check, impact: f64, now: DateTime<Utc>
     HORIZONS.into_iter().map(told).collect()
 }
 
-/// What earlier probabilities came to, per horizon.
-pub async fn calibrators(state: &State) -> anyhow::Result<BTreeMap<&'static str, Calibrator>> {
-    let mut all = BTreeMap::new();
-    for (name, _) in HORIZONS {
-        let scored = state.ledger.scored_outcomes(name).await?;
-        let scored = scored.iter().filter_map(|it| {
-            let (simulated, climatology) = (it.simulated, it.climatology);
-            Some(Scored { simulated, climatology, happened: it.happened? })
-        });
-        if let Some(calibrator) = Calibrator::fit(&scored.collect::<Vec<_>>()) {
-            all.insert(name, calibrator);
-        }
-    }
-    Ok(all)
-}
-
-/// Scores what is due: was the limit reached between then and then?
-async fn score(state: &State, now: DateTime<Utc>) -> anyhow::Result<usize> {
-    let due = state.ledger.due_outcomes(now, SCORED_MAX).await?;
-    for it in &due {
-        let happened = happened(state, it).await?;
-        state.ledger.score_outcome(it, happened, now).await?;
-    }
-    Ok(due.len())
-}
-
-/// The check that a key names, and the series.
-fn check_of<'a>(components: &'a [Component], wanted: &str) -> Option<(&'a Check, i64)> {
-    let series = wanted.rsplitn(3, '|').nth(1)?.parse().ok()?;
-    for component in components {
-        let is_it = |check: &&Check| key(&component.name, check, series) == wanted;
-        if let Some(check) = component.check.iter().find(is_it) {
-            return Some((check, series));
-        }
-    }
-    None
-}
-
-/// None when the check is gone or there were no points.
-async fn happened(state: &State, it: &RiskOutcome) -> anyhow::Result<Option<bool>> {
-    let Some((check, series)) = check_of(&state.config.health.component, &it.key) else {
-        return Ok(None);
-    };
-    let limit = limit_of(check);
-    let condition =
-        Some(format!("{} and series = {series}", matching(&check.metric, &check.labels)));
-    let aggregate = match limit.side {
-        _ if check.aggregation == Aggregation::Mean => "avg(value)",
-        _ if check.aggregation == Aggregation::Sum => "sum(value)",
-        Side::Above => "max(value)",
-        Side::Below => "min(value)",
-    };
-    let window =
-        Window { from: it.issued_at, to: it.due_at, bucket_s: BUCKET_S, condition, aggregate };
-    let all = observed::read(&state.engine, &window, 1).await?;
-    let Some(observed) = all.first() else { return Ok(None) };
-    let rate = (check.aggregation == Aggregation::Rate).then(|| observed.rate());
-    let points = rate.as_ref().map_or(&observed.points, |rate| &rate.points);
-    Ok(Some(points.iter().any(|(_, value)| limit.is_reached(*value))))
-}
-
-/// Raises, updates, confirms and withdraws early warnings; returns how many changed.
-async fn warn(state: &State, told: &[Told], now: DateTime<Utc>) -> anyhow::Result<usize> {
-    let standing = state.ledger.standing_alerts().await?;
-    let standing: HashMap<_, _> =
-        standing.into_iter().map(|it| (it.risk_key.clone(), it)).collect();
-    let mut by_key: BTreeMap<&str, Vec<&Told>> = BTreeMap::new();
-    for it in told {
-        by_key.entry(&it.risk.key).or_default().push(it);
-    }
-    let (mut findings, mut seen, mut n_changed) = (vec![], vec![], 0);
-    let components = &state.config.health.component;
-    for (key, all) in by_key {
-        let before = standing.get(key);
-        // The horizon in which it is likeliest; of equals the nearest.
-        let known = all.iter().filter(|it| it.risk.probability.is_some());
-        let worst =
-            known.reduce(|a, b| if b.risk.probability > a.risk.probability { b } else { a });
-        let is_reached = all.iter().any(|it| it.is_reached);
-        let warned = before.map(|it| Warning { raised_at: it.raised_at, calm: it.calm });
-        let probability = worst.and_then(|it| it.risk.probability);
-        let step = warning::step(warned, probability, is_reached, now);
-        if step == Step::None {
-            continue;
-        }
-        let alert = next(before, worst.map(|it| &it.risk), step, now);
-        let Some(alert) = alert else { continue };
-        state.ledger.keep_alert(&alert).await?;
-        seen.extend(worst.map(|it| incident::of_alert(&alert, &it.risk, components)));
-        if !matches!(step, Step::Update(_)) {
-            n_changed += 1;
-            findings.extend(worst.map(|it| told_as(&alert, &it.risk)));
-        }
-    }
-    finding::append(&state.ingest, &findings, now).await?;
-    healing::tell(state, &seen, now).await?;
-    Ok(n_changed)
-}
-
-/// The warning after a step.
-fn next(
-    before: Option<&PredictionAlert>,
-    risk: Option<&Risk>,
-    step: Step,
-    now: DateTime<Utc>,
-) -> Option<PredictionAlert> {
-    let mut alert = match (before, risk) {
-        (Some(before), _) => before.clone(),
-        (None, Some(risk)) => fresh(risk, now),
-        (None, None) => return None,
-    };
-    alert.updated_at = now;
-    if let Some((risk, probability)) = risk.and_then(|it| Some((it, it.probability?))) {
-        alert.probability = probability;
-        alert.highest = alert.highest.max(probability);
-        alert.level = risk.level.clone().unwrap_or(alert.level);
-        alert.breach_at = risk.breach_at;
-    }
-    match step {
-        Step::Raise | Step::None => {}
-        Step::Update(calm) => alert.calm = calm,
-        Step::Confirm(lead) => {
-            alert.state = warning::State::Confirmed.as_str().to_owned();
-            (alert.ended_at, alert.lead_us) = (Some(now), lead.num_microseconds());
-        }
-        Step::Withdraw => {
-            alert.state = warning::State::Withdrawn.as_str().to_owned();
-            alert.ended_at = Some(now);
-        }
-    }
-    Some(alert)
-}
-
-fn fresh(risk: &Risk, now: DateTime<Utc>) -> PredictionAlert {
-    let verb = if risk.side == "above" { "reach" } else { "fall to" };
-    PredictionAlert {
-        id: alert_id(now),
-        risk_key: risk.key.clone(),
-        component: risk.component.clone(),
-        metric: risk.metric.clone(),
-        title: format!(
-            "{} of {} will probably {verb} {} within {}",
-            risk.metric, risk.component, risk.limit, risk.horizon
-        ),
-        level: risk.level.clone().unwrap_or_default(),
-        state: warning::State::Raised.as_str().to_owned(),
-        probability: 0.0,
-        highest: 0.0,
-        breach_at: risk.breach_at,
-        calm: 0,
-        raised_at: now,
-        updated_at: now,
-        ended_at: None,
-        lead_us: None,
-    }
-}
-
-fn told_as(alert: &PredictionAlert, risk: &Risk) -> Finding {
-    let severity = match (alert.state.as_str(), alert.level.as_str()) {
-        ("withdrawn", _) => "info",
-        (_, "critical" | "high") => "critical",
-        _ => "warning",
-    };
-    Finding {
-        kind: "risk",
-        rule: "risk.limit".to_owned(),
-        severity,
-        component: Some(alert.component.clone()),
-        metric: Some(alert.metric.clone()),
-        series: Some(risk.series).filter(|series| *series != 0),
-        observed: risk.probability,
-        expected: Some(risk.limit),
-        score: risk.probability,
-        evidence: json!({
-            "key": alert.risk_key,
-            "title": alert.title,
-            "state": alert.state,
-            "horizon": risk.horizon,
-            "limit": risk.limit,
-            "side": risk.side,
-            "impact": risk.impact,
-            "level": alert.level,
-            "breach_at": alert.breach_at,
-            "lead_seconds": alert.lead_us.map(|it| it / 1_000_000),
-        }),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn component(toml: &str) -> Component {
         toml::from_str(toml).unwrap()
-    }
-
-    #[test]
-    fn a_key_leads_back_to_its_check() {
-        let check = "[[check]]\nmetric = 'a|b'\nwarning = 1\ncritical = 2.5";
-        let all = [component(&format!("name = 'x|y'\n{check}")), component("name = 'x'")];
-        let name = key("x|y", &all[0].check[0], -7);
-        let (found, series) = check_of(&all, &name).unwrap();
-        assert_eq!((&*found.metric, series), ("a|b", -7));
-        assert!(check_of(&all, "x|y|a|b|-7|3").is_none(), "another limit");
-        assert!(check_of(&all, "nonsense").is_none());
     }
 
     #[test]

@@ -166,12 +166,6 @@ fn first_row<const N: usize>(batches: &[RecordBatch]) -> [f64; N] {
 
 /// An objective with how it stands, for people and programs.
 pub fn shown(slo: &Slo, standing: &Standing) -> Value {
-    let state = match (standing.achieved, standing.firing.map(|rule| RULES[rule].severity)) {
-        (None, _) => "unknown",
-        (_, Some(severity)) => severity.as_str(),
-        (_, None) if standing.budget_left.is_some_and(|left| left < 0.0) => "exhausted",
-        _ => "ok",
-    };
     let windows = WINDOWS.iter().zip(standing.burn);
     let burn: serde_json::Map<_, _> =
         windows.map(|(window, burn)| (name(*window), json!(burn))).collect();
@@ -188,7 +182,7 @@ pub fn shown(slo: &Slo, standing: &Standing) -> Value {
         "name": slo.name,
         "component": slo.component,
         "objective": slo.objective,
-        "state": state,
+        "state": standing.state(),
         "achieved": standing.achieved,
         "budget_left": standing.budget_left,
         "burn": burn,

@@ -1,7 +1,5 @@
 //! `GET /api/v1/baselines`: what is usual for a metric at every hour of the week.
 
-use std::collections::HashMap;
-
 use analytics::{
     baseline,
     forecast::{self, Tz},
@@ -14,7 +12,6 @@ use axum::{
     routing::get,
 };
 use chrono::{DateTime, Utc};
-use data::ledger::IncidentFilter;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -23,16 +20,17 @@ use super::{
     error::Problem,
     page::{Range, limit, page},
 };
-use crate::{clock, foresight::quoted, state};
-
-/// Width of the points that a baseline rests on, in seconds.
-const BUCKET_S: i64 = 900;
+use crate::{
+    clock,
+    foresight::{
+        baseline::{BUCKET_S, Outages},
+        quoted,
+    },
+    state,
+};
 
 /// Series whose baselines one answer may have.
 const SERIES_MAX: u32 = 100;
-
-/// Incidents that are looked at for outages.
-const INCIDENTS_MAX: u32 = 1_000;
 
 pub(super) fn router() -> Router<state::State> {
     Router::new().route("/api/v1/baselines", get(list_baselines))
@@ -81,7 +79,7 @@ async fn list_baselines(
     let mut all = observed::read(&state.engine, &window, wanted).await?;
     let rest = all.split_off(skipped.min(all.len()));
     let known = !rest.is_empty() || !all.is_empty();
-    let outages = outages(&state, metric, now).await?;
+    let outages = Outages::of_metric(&state, metric, now).await?;
     let zone = params.zone.as_deref().map(forecast::zone).transpose();
     let zone = zone.map_err(|why| Problem::bad_request(why.to_string()))?;
     let zone = zone.unwrap_or_else(|| state.config.forecast.zone());
@@ -101,33 +99,8 @@ async fn list_baselines(
     Ok(Json(answer))
 }
 
-/// Times of critical incidents, by component; what was the case then is not usual.
-type Outages = HashMap<String, Vec<(i64, i64)>>;
-
-async fn outages(
-    state: &state::State,
-    metric: &str,
-    now: DateTime<Utc>,
-) -> Result<Outages, Problem> {
-    let all = state.ledger.incidents(&IncidentFilter::default(), INCIDENTS_MAX).await?;
-    let mut outages = Outages::new();
-    for it in all.iter().filter(|it| it.severity == "critical") {
-        let end = it.resolved_at.unwrap_or(now).timestamp_micros();
-        let during = (it.started_at.timestamp_micros(), end);
-        let component = state.config.health.component.iter().find(|c| c.name == it.component);
-        // The metric that a component is checked by is its own, whatever the service is called.
-        if component.is_some_and(|c| c.check.iter().any(|check| check.metric == metric)) {
-            outages.entry(String::new()).or_default().push(during);
-        }
-        outages.entry(it.component.clone()).or_default().push(during);
-    }
-    Ok(outages)
-}
-
 fn shown(it: &Observed, counter: bool, outages: &Outages, to: DateTime<Utc>, zone: Tz) -> Value {
-    let names = ["", it.service.as_deref().unwrap_or("-"), it.host.as_deref().unwrap_or("-")];
-    let during = names.iter().filter_map(|name| outages.get(*name)).flatten();
-    let during: Vec<_> = during.copied().collect();
+    let during = outages.of(it);
     let points = if counter { it.rate().points } else { it.points.clone() };
     let usual = baseline::of_week(&points, &during, to.timestamp_micros(), zone);
     let hours = usual.iter().map(|it| {

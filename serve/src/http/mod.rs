@@ -2,6 +2,7 @@
 
 mod actions;
 mod alerts;
+mod anomalies;
 pub mod auth;
 mod baselines;
 mod body;
@@ -16,6 +17,7 @@ mod forecasts;
 mod foresee;
 pub mod gate;
 mod health;
+mod history;
 mod incidents;
 mod kpis;
 mod labels;
@@ -26,6 +28,7 @@ mod predictions;
 mod probes;
 mod receive;
 mod samples;
+mod seasonality;
 mod silences;
 pub mod sql;
 pub mod traffic;
@@ -56,9 +59,12 @@ pub fn app(state: State) -> Router {
         .merge(predictions::router())
         .merge(findings::router())
         .merge(baselines::router())
+        .merge(seasonality::router())
+        .merge(anomalies::router())
         .merge(samples::router())
         .merge(events::router())
         .merge(trends::router())
+        .merge(history::router())
         .merge(forecasts::router())
         .merge(foresee::router())
         .merge(catalog::router())

@@ -34,6 +34,9 @@ use crate::{
 /// Series that one answer has at most.
 const SERIES_MAX: usize = 10_000;
 
+/// The share by which a metric has to change for an effect to be told.
+const EFFECT_MIN: f64 = 0.1;
+
 pub(super) fn router() -> Router<state::State> {
     Router::new()
         .route("/api/v1/performance/metrics", get(show_metrics))
@@ -269,15 +272,14 @@ fn recommendation(it: &Recommendation) -> Value {
 
 /// What a done recommendation came to.
 fn effect(it: &Recommendation) -> Value {
-    let change = it.before.zip(it.after).and_then(|(before, after)| {
+    let measured = it.before.zip(it.after);
+    let change = measured.and_then(|(before, after)| {
         (before != 0.0).then(|| (after - before) / before.abs()).filter(|change| change.is_finite())
     });
-    let verdict = match (it.measured_at, change) {
+    let verdict = match (it.measured_at, measured) {
         (None, _) => "not measured yet",
         (Some(_), None) => "unknown",
-        (Some(_), Some(change)) if change <= -0.1 => "better",
-        (Some(_), Some(change)) if change >= 0.1 => "worse",
-        (Some(_), Some(_)) => "no effect",
+        (Some(_), Some((before, after))) => verdict(before, after),
     };
     json!({
         "metric": it.metric,
@@ -288,6 +290,18 @@ fn effect(it: &Recommendation) -> Value {
         "measured_at": it.measured_at,
         "due_at": it.decided_at.map(|at| at + MEASURED_AFTER),
     })
+}
+
+/// Lower is better; a change of less than [`EFFECT_MIN`] is none.
+fn verdict(before: f64, after: f64) -> &'static str {
+    let change = after - before;
+    match change {
+        _ if !change.is_finite() => "unknown",
+        0.0 => "no effect",
+        _ if change.abs() < EFFECT_MIN * before.abs() => "no effect",
+        _ if change < 0.0 => "better",
+        _ => "worse",
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -351,4 +365,62 @@ async fn decide(
     state.ledger.audit(&key.name, &what, now, &found.action).await?;
     let found = state.ledger.recommendation(id).await?.ok_or_else(none)?;
     Ok(Json(recommendation(&found)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Before and after as they were measured, if that was tried.
+    #[track_caller]
+    fn check(before: Option<f64>, after: Option<f64>, measured: bool, expected: &str) -> Value {
+        let at = DateTime::UNIX_EPOCH;
+        let it = Recommendation {
+            id: "1".to_owned(),
+            bottleneck_id: "2".to_owned(),
+            action: "Add consumers".to_owned(),
+            expected: String::new(),
+            effort: "low".to_owned(),
+            risk: "low".to_owned(),
+            rank: 0.5,
+            state: "done".to_owned(),
+            created_at: at,
+            decided_at: Some(at),
+            decided_by: Some("ann".to_owned()),
+            note: None,
+            metric: "rabbitmq.queue.ready".to_owned(),
+            series: 7,
+            before,
+            after,
+            measured_at: measured.then_some(at + MEASURED_AFTER),
+        };
+        let effect = effect(&it);
+        assert_eq!(effect["verdict"], expected, "{before:?} to {after:?}");
+        effect
+    }
+
+    #[test]
+    fn an_effect_is_better_or_worse_by_a_tenth_at_least() {
+        let better = check(Some(200.0), Some(50.0), true, "better");
+        assert_eq!((&better["change"], &better["due_at"]), (&json!(-0.75), &better["measured_at"]));
+        check(Some(200.0), Some(220.0), true, "worse");
+        check(Some(200.0), Some(219.0), true, "no effect");
+        check(Some(200.0), Some(181.0), true, "no effect");
+        check(Some(-10.0), Some(-20.0), true, "better");
+    }
+
+    #[test]
+    fn what_was_nothing_before_can_only_become_worse() {
+        let worse = check(Some(0.0), Some(3.0), true, "worse");
+        assert_eq!(worse["change"], Value::Null, "there is no share of nothing");
+        check(Some(0.0), Some(0.0), true, "no effect");
+    }
+
+    #[test]
+    fn what_was_not_measured_is_neither() {
+        check(Some(200.0), None, false, "not measured yet");
+        check(Some(200.0), None, true, "unknown");
+        check(None, Some(3.0), true, "unknown");
+        check(Some(200.0), Some(f64::NAN), true, "unknown");
+    }
 }

@@ -151,7 +151,7 @@ impl Followed {
     }
 
     /// Takes in a step; `None` for one that was seen already, and the first of a counter.
-    fn next(&mut self, at: i64, value: f64) -> Option<(f64, Verdict)> {
+    pub(super) fn next(&mut self, at: i64, value: f64) -> Option<(f64, Verdict)> {
         if self.n_steps > 0 && at <= self.pulse.last_us() {
             return None;
         }

@@ -8,6 +8,7 @@
 mod follow;
 mod group;
 mod history;
+pub mod scores;
 mod tell;
 
 use std::{
