@@ -201,10 +201,10 @@ async fn consider(
         })
         .collect();
     let limits = facts::limits(&state.config);
-    let Some((n, step)) = fix::climb(&cases, &limits, &so_far, now) else { return Ok(None) };
+    let Some((n, weighed)) = fix::climb(&cases, &limits, &so_far, now) else { return Ok(None) };
     let (playbook, rungs) = (cases[n].playbook, cases[n].rungs);
     let target = |rung: usize| rungs[rung].clone().unwrap_or_default();
-    Ok(Some(match step {
+    Ok(Some(match weighed.step {
         Step::Wait(why) => {
             tracing::debug!(incident.id = incident.id, "waits: {why}");
             Considered::Waits
