@@ -179,7 +179,7 @@ impl Default for Limits {
     }
 }
 
-/// `[retention]`: how long each table is kept.
+/// `[retention]`: how long each table is kept. Deliveries have settings of their own in `[delivery]`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Retention {
@@ -203,6 +203,10 @@ pub struct Retention {
     pub forecasts: Keep,
     /// Forecasts measured against what came.
     pub forecast_scores: Keep,
+    /// Incidents that are over, with their timelines and actions. What is not over is never removed.
+    pub incidents: Keep,
+    /// Who changed what.
+    pub audit: Keep,
 }
 
 impl Retention {
@@ -237,6 +241,8 @@ impl Default for Retention {
             findings: Keep::Forever,
             forecasts: days(400),
             forecast_scores: Keep::Forever,
+            incidents: days(400),
+            audit: days(400),
         }
     }
 }

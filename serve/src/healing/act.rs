@@ -69,7 +69,7 @@ async fn brakes(state: &State, known: &mut Known, now: DateTime<Utc>) -> anyhow:
     for brake in &due {
         tracing::warn!("`{}` holds actions back: {}", brake.name, brake.reason);
         let text = format!("`{}` holds actions back: {}", brake.name, brake.reason);
-        changes.promises.extend(notify::plain(state, "healing.brake", &text, now));
+        changes.promises.extend(notify::plain(state, None, "healing.brake", &text, now));
     }
     state.healing.keep(&changes, now).await?;
     for brake in due {
@@ -331,7 +331,8 @@ async fn propose(
     );
     let said = format!("`{}` on `{}` waits for an approval", it.action, it.target);
     let mut changes = with(it.clone(), &said, now);
-    changes.promises = notify::plain(state, "action.approval", &text, now);
+    let about = known.incidents.iter().find(|incident| incident.id == it.incident_id);
+    changes.promises = notify::plain(state, about, "action.approval", &text, now);
     state.healing.keep(&changes, now).await?;
     known.actions.push(Action { version: 1, ..it });
     Ok(())
