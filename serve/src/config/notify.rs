@@ -24,8 +24,9 @@ pub struct Notify {
     /// Destinations of guaranteed delivery; nobody is told when empty.
     pub to: Vec<String>,
     /// Destinations that are told instead, the first that takes it, when one of `to` fails for good, for long
-    /// or does not exist; what makes for long, `delivery.fallback_failures` and `delivery.fallback_after` say. What people read suits best: a
-    /// service that keeps alerts gets those of another kind under a name of their own.
+    /// or does not exist; what makes for long, `delivery.fallback_failures` and `delivery.fallback_after` say.
+    /// What people read suits best: a service that keeps alerts gets those of another kind under a name of
+    /// their own.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub fallback: Vec<String>,
     /// Less bad ones are not told.

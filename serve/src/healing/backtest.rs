@@ -260,27 +260,12 @@ impl<'a> Replay<'a> {
         let weighed = fix::climb(&cases, &self.limits(), &so_far, at);
         let Some((n, Weighed { step, objections })) = weighed else { return };
         let (playbook, rungs) = (cases[n].playbook, cases[n].rungs);
-        let is_held = matches!(step, Step::Wait(_) | Step::Escalate(_));
-        let does = match &step {
-            Step::Act(rung, _) => format!("would do {}", what(playbook, *rung, rungs)),
-            Step::DryRun(rung) => format!("would say {}", what(playbook, *rung, rungs)),
-            Step::Propose(rung) => format!("would ask for {}", what(playbook, *rung, rungs)),
-            Step::Wait(why) if objections.is_empty() => format!("held back: {why}"),
-            Step::Wait(_) => "held back".to_owned(),
-            Step::Escalate(why) => format!("would hand over to people: {why}"),
-        };
+        let does = said(&step, &objections, playbook, rungs);
         if let Step::Act(rung, _) | Step::DryRun(rung) | Step::Propose(rung) = step {
             let target = rungs[rung].clone().unwrap_or_default();
-            let it = act::row(incident, symptom, playbook, rung, target, at);
-            let verify = &playbook.verify;
-            self.actions.push(Action {
-                id: format!("{}", self.actions.len()),
-                state: "verifying".to_owned(),
-                started_at: Some(at),
-                verify_until: Some(at + verify.wait.delta() + verify.within.delta()),
-                ..it
-            });
+            self.begin(act::row(incident, symptom, playbook, rung, target, at), playbook, at);
         }
+        let is_held = matches!(step, Step::Wait(_) | Step::Escalate(_));
         let key = if is_held { held_by(&does, &objections) } else { String::new() };
         let about = format!("{} {}", incident.id, symptom.id);
         if self.said.insert(about, key.clone()) == Some(key) && is_held {
@@ -288,6 +273,18 @@ impl<'a> Replay<'a> {
         }
         self.n_held += usize::from(is_held);
         self.say(incident, &does, &objections, at);
+    }
+
+    /// An action that would be done now; what came of it, the history says.
+    fn begin(&mut self, it: Action, playbook: &Playbook, at: DateTime<Utc>) {
+        let verify = &playbook.verify;
+        self.actions.push(Action {
+            id: format!("{}", self.actions.len()),
+            state: "verifying".to_owned(),
+            started_at: Some(at),
+            verify_until: Some(at + verify.wait.delta() + verify.within.delta()),
+            ..it
+        });
     }
 
     /// Adds a line, and one for each guard that objects.
@@ -331,6 +328,23 @@ impl<'a> Replay<'a> {
                 format!("guards that would have objected, and how often: {}\n", all.join(", "))
             }
         }
+    }
+}
+
+/// What would happen, in words.
+fn said(
+    step: &Step,
+    objections: &[Objection],
+    playbook: &Playbook,
+    rungs: &[fix::Ready],
+) -> String {
+    match step {
+        Step::Act(rung, _) => format!("would do {}", what(playbook, *rung, rungs)),
+        Step::DryRun(rung) => format!("would say {}", what(playbook, *rung, rungs)),
+        Step::Propose(rung) => format!("would ask for {}", what(playbook, *rung, rungs)),
+        Step::Wait(why) if objections.is_empty() => format!("held back: {why}"),
+        Step::Wait(_) => "held back".to_owned(),
+        Step::Escalate(why) => format!("would hand over to people: {why}"),
     }
 }
 

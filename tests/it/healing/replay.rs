@@ -123,7 +123,7 @@ url = "http://127.0.0.1:9/restart"
         reason: "we are deploying".to_owned(),
         who: "ann".to_owned(),
         begun_at: ago(500),
-        ends_at: Some(ago(345)),
+        ends_at: Some(ago(338)),
     };
     ledger.pull(&pause).await.unwrap();
     let window = Silence {
@@ -133,8 +133,8 @@ url = "http://127.0.0.1:9/restart"
         who: "ann".to_owned(),
         maintenance: true,
         created_at: ago(500),
-        starts_at: ago(345),
-        ends_at: ago(338),
+        starts_at: ago(338),
+        ends_at: ago(327),
     };
     ledger.add_silence(&window).await.unwrap();
     ledger.close().await;
