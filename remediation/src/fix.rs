@@ -162,6 +162,16 @@ fn weigh(case: &Case<'_>, limits: &Limits, facts: &Facts<'_>, now: DateTime<Utc>
         let step = Step::Escalate(exhausted(case, limits, facts));
         return Weighed { step, objections: turn.suspended };
     };
+    // One fix of one target is asked for once, however many numbers show the trouble.
+    let in_state = |state: &str| {
+        let is_same = |it: &&Action| {
+            it.playbook == case.playbook.name && it.rung == rung as i64 && it.target == target
+        };
+        case.past.iter().filter(is_same).find(|it| it.state == state)
+    };
+    if let Some(asked) = in_state("proposed") {
+        return Step::Wait(format!("`{}` waits for an approval", asked.action)).into();
+    }
     let wish = wish(case, rung, target);
     let guards = limits.objections(&wish, facts, now);
     let answer = Answer::first(&guards);
@@ -172,7 +182,7 @@ fn weigh(case: &Case<'_>, limits: &Limits, facts: &Facts<'_>, now: DateTime<Utc>
         objections.push(Objection { guard: Guard::DryRun, why });
         return Weighed { step: Step::DryRun(rung), objections };
     }
-    let approved = own.iter().find(|it| it.state == "approved" && it.rung == rung as i64);
+    let approved = in_state("approved");
     let is_asked = case.playbook.needs_approval() && approved.is_none();
     if is_asked {
         let why = format!("a person has to agree: its risk is {}", case.playbook.risk.as_str());

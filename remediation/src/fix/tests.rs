@@ -203,6 +203,14 @@ fn high_risk_waits_for_an_approval() {
     let approved = past(0, "approved");
     let id = approved.id.clone();
     check("risk = 'high'", &both(), &[approved], Step::Act(0, Some(id)));
+    // What was asked for because of another number that shows the trouble is not asked for again.
+    let of_another = |it: Action| Action { symptom_id: "other".into(), ..it };
+    let asked = [of_another(past(0, "proposed"))];
+    let wait = Step::Wait("`restart_process` waits for an approval".into());
+    check("risk = 'high'", &both(), &asked, wait);
+    let approved = of_another(past(0, "approved"));
+    let id = approved.id.clone();
+    check("risk = 'high'", &both(), &[approved], Step::Act(0, Some(id)));
     check("risk = 'high'", &both(), &[past(0, "rejected"), past(0, "expired")], Step::Propose(1));
     check("dry_run = true", &both(), &[], Step::DryRun(0));
 }

@@ -355,6 +355,9 @@ async fn begin(
     };
     let timeout = settings.timeout.0;
     let it = Action {
+        // It may have been approved because of another number that shows the same trouble.
+        symptom_id: symptom.id.clone(),
+        incident_kind: symptom.kind.clone(),
         state: "acting".to_owned(),
         before: look::before(state, symptom, playbook, now).await?,
         started_at: Some(now),
