@@ -11,7 +11,8 @@ fn pipenotify(home: &Home, words: &[&str]) -> (bool, String) {
         .args(words)
         .arg("--config")
         .arg(home.path().join("pipenotify.toml"))
-        .args(["--lake", home.lake()])
+        .args(["--lake", home.lake(), "--ledger"])
+        .arg(home.path().join("ledger.db"))
         .current_dir(home.path())
         .output()
         .unwrap();
