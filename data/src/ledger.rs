@@ -15,6 +15,7 @@ mod key;
 mod migrate;
 mod outbox;
 mod outcome;
+mod retain;
 mod risk;
 mod salvage;
 mod scan;

@@ -235,6 +235,7 @@ impl<'a> Desk<'a> {
             escalation: None,
             notified_at: None,
             notices: 0,
+            told_to: vec![],
             version: 0,
         };
         self.incidents.insert(id.clone(), incident);
@@ -340,9 +341,12 @@ impl<'a> Desk<'a> {
         incident.merged_into = Some(into.to_owned());
         let (title, bad) = (incident.title.clone(), severity(&incident.severity));
         // Whoever was told of the part is told of the end of the whole.
-        let notices = incident.notices;
+        let (notices, told_to) = (incident.notices, std::mem::take(&mut incident.told_to));
         if let Some(whole) = self.incidents.get_mut(into) {
             whole.notices += notices;
+            let strangers: Vec<String> =
+                told_to.into_iter().filter(|it| !whole.told_to.contains(it)).collect();
+            whole.told_to.extend(strangers);
         }
         self.tell(part, "merged", who, format!("into {into}"));
         self.tell(into, "absorbed", who, title.clone());

@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use data::ledger::{Action, Incident, Symptom};
 
 use crate::{
-    guard::{Answer, Facts, Limits, Wish},
+    guard::{Answer, Facts, Guard, Limits, Objection, Wish},
     kind::{self, Family, Kind, Severity},
     playbook::{Playbook, Verify},
 };
@@ -103,6 +103,22 @@ pub fn causes<'a>(symptoms: &[&'a Symptom]) -> Vec<&'a Symptom> {
     symptoms.iter().copied().filter(|it| !is_moot(it)).collect()
 }
 
+/// What is next, and which guards have a say in it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Weighed {
+    /// What is next.
+    pub step: Step,
+    /// Every guard that objects to the rung whose turn it is, in the order in which they are asked. Empty
+    /// when it is nobody's turn.
+    pub objections: Vec<Objection>,
+}
+
+impl From<Step> for Weighed {
+    fn from(step: Step) -> Self {
+        Self { step, objections: vec![] }
+    }
+}
+
 /// Decides what is next for a symptom with several ladders: where one ends, the next one begins. Gives
 /// which of them it is; `None` without any.
 pub fn climb(
@@ -110,67 +126,123 @@ pub fn climb(
     limits: &Limits,
     facts: &Facts<'_>,
     now: DateTime<Utc>,
-) -> Option<(usize, Step)> {
+) -> Option<(usize, Weighed)> {
     let mut ended: Option<(usize, String)> = None;
+    let mut objections: Vec<Objection> = vec![];
     for (n, case) in cases.iter().enumerate() {
-        let why = match next(case, limits, facts, now) {
-            Step::Escalate(why) => why,
-            step => return Some((n, step)),
-        };
+        let weighed = weigh(case, limits, facts, now);
+        let Step::Escalate(why) = weighed.step else { return Some((n, weighed)) };
+        let strangers = weighed.objections.into_iter().filter(|it| !objections.contains(it));
+        objections.extend(strangers.collect::<Vec<_>>());
         match &mut ended {
             Some((_, said)) if said.contains(&why) => (),
             Some((_, said)) => said.push_str(&format!("; {why}")),
             None => ended = Some((n, why)),
         }
     }
-    ended.map(|(n, why)| (n, Step::Escalate(why)))
+    ended.map(|(n, why)| (n, Weighed { step: Step::Escalate(why), objections }))
 }
 
 /// Decides what is next for a symptom.
 pub fn next(case: &Case<'_>, limits: &Limits, facts: &Facts<'_>, now: DateTime<Utc>) -> Step {
-    let since = case.incident.opened_at;
-    let past = || {
-        let ours =
-            |it: &&Action| it.symptom_id == case.symptom.id && it.playbook == case.playbook.name;
-        case.past.iter().filter(move |it| it.created_at >= since).filter(ours)
+    weigh(case, limits, facts, now).step
+}
+
+/// Decides what is next for a symptom, and says which guards object to it.
+fn weigh(case: &Case<'_>, limits: &Limits, facts: &Facts<'_>, now: DateTime<Utc>) -> Weighed {
+    let own: Vec<&Action> = own_past(case).collect();
+    if let Some(why) = waits(case, &own, now) {
+        return Step::Wait(why).into();
+    }
+    if let Some(unlikely) = unlikely(case) {
+        return Weighed { step: Step::Wait(unlikely.why.clone()), objections: vec![unlikely] };
+    }
+    let turn = turn(case, limits, facts, &own);
+    let Some((rung, target)) = turn.next else {
+        let step = Step::Escalate(exhausted(case, limits, facts));
+        return Weighed { step, objections: turn.suspended };
     };
-    if let Some(running) =
-        case.past.iter().find(|it| matches!(it.state.as_str(), "acting" | "verifying"))
-    {
-        return Step::Wait(format!("`{}` is at work", running.action));
+    // One fix of one target is asked for once, however many numbers show the trouble.
+    let in_state = |state: &str| {
+        let is_same = |it: &&Action| {
+            it.playbook == case.playbook.name && it.rung == rung as i64 && it.target == target
+        };
+        case.past.iter().filter(is_same).find(|it| it.state == state)
+    };
+    if let Some(asked) = in_state("proposed") {
+        return Step::Wait(format!("`{}` waits for an approval", asked.action)).into();
     }
-    if let Some(asked) = past().find(|it| it.state == "proposed") {
-        return Step::Wait(format!("`{}` waits for an approval", asked.action));
+    let wish = wish(case, rung, target);
+    let guards = limits.objections(&wish, facts, now);
+    let answer = Answer::first(&guards);
+    let mut objections = turn.suspended;
+    objections.extend(guards);
+    if case.dry_run || case.playbook.dry_run {
+        let why = "it is only said what would be done".to_owned();
+        objections.push(Objection { guard: Guard::DryRun, why });
+        return Weighed { step: Step::DryRun(rung), objections };
     }
-    let helped = past().filter(|it| is_effective(it));
+    let approved = in_state("approved");
+    let is_asked = case.playbook.needs_approval() && approved.is_none();
+    if is_asked {
+        let why = format!("a person has to agree: its risk is {}", case.playbook.risk.as_str());
+        objections.push(Objection { guard: Guard::Approval, why });
+    }
+    let step = match answer {
+        Answer::Wait(why) => Step::Wait(why),
+        Answer::Refuse(why) => Step::Escalate(refused(why, case)),
+        Answer::Go if is_asked => Step::Propose(rung),
+        Answer::Go => Step::Act(rung, approved.map(|it| it.id.clone())),
+    };
+    Weighed { step, objections }
+}
+
+/// What was done for the symptom by this playbook since the incident began.
+fn own_past<'a>(case: &Case<'a>) -> impl Iterator<Item = &'a Action> + use<'a> {
+    let Case { incident, symptom, playbook, past, .. } = *case;
+    past.iter().filter(move |it| {
+        it.created_at >= incident.opened_at
+            && it.symptom_id == symptom.id
+            && it.playbook == playbook.name
+    })
+}
+
+/// Why it is not the turn of any rung yet.
+fn waits(case: &Case<'_>, own: &[&Action], now: DateTime<Utc>) -> Option<String> {
+    let is_running = |it: &&Action| matches!(it.state.as_str(), "acting" | "verifying");
+    if let Some(running) = case.past.iter().find(is_running) {
+        return Some(format!("`{}` is at work", running.action));
+    }
+    if let Some(asked) = own.iter().find(|it| it.state == "proposed") {
+        return Some(format!("`{}` waits for an approval", asked.action));
+    }
+    let helped = own.iter().filter(|it| is_effective(it));
     let helped_at = helped.filter_map(|it| it.ended_at).max();
     if case.symptom.history & 1 == 0 || helped_at >= Some(case.symptom.seen_at) {
-        return Step::Wait("it has not been seen bad since it was last good".to_owned());
+        return Some("it has not been seen bad since it was last good".to_owned());
     }
     // What helped against one symptom of an incident may be what the others needed as well.
+    let since = case.incident.opened_at;
     let ours = |it: &&Action| it.component == case.symptom.component && it.created_at >= since;
     let helped = case.past.iter().filter(ours).filter(|it| is_effective(it));
-    if let Some(at) = helped.filter_map(|it| it.ended_at).max()
-        && case.symptom.bad_since.is_some_and(|bad| bad <= at)
-        && now - at < case.playbook.verify.within.delta()
-    {
-        return Step::Wait("what helped a moment ago may help here as well".to_owned());
-    }
-    if case.symptom.rule == "forecast" {
-        let needed = case.playbook.matches.probability.unwrap_or(case.probability);
-        let is = case.symptom.score.unwrap_or(0.0);
-        if is < needed {
-            return Step::Wait(format!("its probability is {is:.2}; {needed:.2} is needed"));
-        }
-    }
-    let Some((rung, target)) = candidate(case, limits, facts, past()) else {
-        return Step::Escalate(exhausted(case, limits, facts));
-    };
-    if case.dry_run || case.playbook.dry_run {
-        return Step::DryRun(rung);
-    }
-    let approved = past().find(|it| it.state == "approved" && it.rung == rung as i64);
-    let wish = Wish {
+    let at = helped.filter_map(|it| it.ended_at).max()?;
+    let is_fresh = case.symptom.bad_since.is_some_and(|bad| bad <= at)
+        && now - at < case.playbook.verify.within.delta();
+    is_fresh.then(|| "what helped a moment ago may help here as well".to_owned())
+}
+
+/// What speaks against acting on a forecast.
+fn unlikely(case: &Case<'_>) -> Option<Objection> {
+    let needed = case.playbook.matches.probability.unwrap_or(case.probability);
+    let is = case.symptom.score.unwrap_or(0.0);
+    (case.symptom.rule == "forecast" && is < needed).then(|| Objection {
+        guard: Guard::Probability,
+        why: format!("its probability is {is:.2}; {needed:.2} is needed"),
+    })
+}
+
+fn wish<'a>(case: &Case<'a>, rung: usize, target: &'a str) -> Wish<'a> {
+    Wish {
         kind: &case.symptom.kind,
         component: &case.symptom.component,
         action: &case.playbook.rungs[rung].action,
@@ -178,37 +250,39 @@ pub fn next(case: &Case<'_>, limits: &Limits, facts: &Facts<'_>, now: DateTime<U
         attempts: case.playbook.attempts,
         cool_down: case.playbook.cool_down.map(|it| it.delta()),
         seen_at: case.symptom.seen_at,
-    };
-    match limits.answer(&wish, facts, now) {
-        Answer::Wait(why) => Step::Wait(why),
-        Answer::Refuse(why) => Step::Escalate(refused(why, case)),
-        Answer::Go => match approved {
-            Some(proposal) => Step::Act(rung, Some(proposal.id.clone())),
-            None if case.playbook.needs_approval() => Step::Propose(rung),
-            None => Step::Act(rung, None),
-        },
     }
 }
 
-/// The first rung that can be done and was not tried often enough.
-fn candidate<'a>(
-    case: &Case<'a>,
-    limits: &Limits,
-    facts: &Facts<'_>,
-    past: impl Iterator<Item = &'a Action>,
-) -> Option<(usize, &'a str)> {
-    let past: Vec<&Action> = past.collect();
+/// Whose turn it is on a ladder.
+struct Turn<'a> {
+    /// The first rung that can be done and was not tried often enough, with its target.
+    next: Option<(usize, &'a str)>,
+    /// Those before it that have suspended themselves.
+    suspended: Vec<Objection>,
+}
+
+fn turn<'a>(case: &Case<'a>, limits: &Limits, facts: &Facts<'_>, own: &[&Action]) -> Turn<'a> {
     // What helped for a while and is needed again does not count as tried.
     let tried = |rung: usize, target: &str| {
         let is = |it: &&Action| it.rung == rung as i64 && it.state == "ended";
-        let own = past.iter().copied().filter(is).filter(|it| !has_lasted(case, it)).count();
+        let own = own.iter().copied().filter(is).filter(|it| !has_lasted(case, it)).count();
         own + case.past.iter().filter(is).filter(|it| was_in_vain(case, it, target)).count()
     };
-    case.rungs.iter().enumerate().find_map(|(n, ready)| {
-        let (rung, target) = (case.playbook.rungs.get(n)?, ready.as_ref().ok()?);
-        let is_free = limits.suspended(&case.symptom.kind, &rung.action, facts).is_none();
-        (is_free && tried(n, target) < rung.times as usize).then_some((n, target.as_str()))
-    })
+    let mut turn = Turn { next: None, suspended: vec![] };
+    for (n, (rung, ready)) in case.playbook.rungs.iter().zip(case.rungs).enumerate() {
+        let Ok(target) = ready else { continue };
+        if tried(n, target) >= rung.times as usize {
+            continue;
+        }
+        match limits.suspended(&case.symptom.kind, &rung.action, facts) {
+            Some(why) => turn.suspended.push(Objection { guard: Guard::Suspended, why }),
+            None => {
+                turn.next = Some((n, target));
+                break;
+            }
+        }
+    }
+    turn
 }
 
 fn is_effective(it: &Action) -> bool {

@@ -70,6 +70,94 @@ pub struct Wish<'a> {
     pub seen_at: DateTime<Utc>,
 }
 
+/// What can hold an action back: a closed set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Guard {
+    /// A person has stopped all actions.
+    Kill,
+    /// A person has stopped them for a while.
+    Pause,
+    /// Too many in a row did not help.
+    Breaker,
+    /// Not seen again since that was over.
+    Stale,
+    /// Too much breaks at once.
+    Storm,
+    /// Somebody is at work on the component.
+    Maintenance,
+    /// One action per target at a time.
+    Busy,
+    /// Attempts on one target.
+    Attempts,
+    /// Actions within an hour.
+    PerHour,
+    /// Actions within a day.
+    PerDay,
+    /// Between two actions for one trouble on one target.
+    CoolDown,
+    /// Components that are touched, as a number …
+    BlastRadius,
+    /// … and as a share of those that could be.
+    BlastShare,
+    /// It helped too rarely.
+    Suspended,
+    /// A forecast is not probable enough.
+    Probability,
+    /// A person has to agree.
+    Approval,
+    /// It is only said what would be done.
+    DryRun,
+}
+
+impl Guard {
+    /// Its name in reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Kill => "kill",
+            Self::Pause => "pause",
+            Self::Breaker => "breaker",
+            Self::Stale => "stale",
+            Self::Storm => "storm",
+            Self::Maintenance => "maintenance",
+            Self::Busy => "busy",
+            Self::Attempts => "attempts",
+            Self::PerHour => "per_hour",
+            Self::PerDay => "per_day",
+            Self::CoolDown => "cool_down",
+            Self::BlastRadius => "blast_radius",
+            Self::BlastShare => "blast_share",
+            Self::Suspended => "suspended",
+            Self::Probability => "probability",
+            Self::Approval => "approval",
+            Self::DryRun => "dry_run",
+        }
+    }
+
+    /// Whether only a person can help; otherwise it lets go by itself.
+    pub fn needs_person(self) -> bool {
+        matches!(
+            self,
+            Self::Kill
+                | Self::Pause
+                | Self::Breaker
+                | Self::Attempts
+                | Self::PerHour
+                | Self::PerDay
+                | Self::Suspended
+                | Self::Approval
+        )
+    }
+}
+
+/// One guard says no.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Objection {
+    /// Which one.
+    pub guard: Guard,
+    /// Why, a sentence.
+    pub why: String,
+}
+
 /// What the guards say.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
@@ -81,58 +169,55 @@ pub enum Answer {
     Refuse(String),
 }
 
+impl Answer {
+    /// What the first guard says that objects.
+    pub fn first(objections: &[Objection]) -> Self {
+        match objections.first() {
+            None => Self::Go,
+            Some(it) if it.guard.needs_person() => Self::Refuse(it.why.clone()),
+            Some(it) => Self::Wait(it.why.clone()),
+        }
+    }
+}
+
 impl Limits {
-    /// Whether the wish may come true now.
+    /// Whether the wish may come true now: what the first guard says that objects.
     pub fn answer(&self, wish: &Wish<'_>, facts: &Facts<'_>, now: DateTime<Utc>) -> Answer {
-        let held = facts.brakes.iter().find(|it| {
-            it.holds(now) && ["kill", "pause", "breaker", "storm"].contains(&it.name.as_str())
-        });
-        if let Some(brake) = held {
-            let until =
-                brake.ends_at.map_or(String::new(), |end| format!(" until {}", end.to_rfc3339()));
-            let text =
-                format!("actions are held back by `{}`{until}: {}", brake.name, brake.reason);
-            return if brake.name == "storm" { Answer::Wait(text) } else { Answer::Refuse(text) };
-        }
-        if facts.in_maintenance {
-            return Answer::Wait("a maintenance window covers the component".to_owned());
-        }
-        // What was found before the breaker let go is old; it is acted on once it is seen again.
-        let breaker = facts.brakes.iter().find(|it| it.name == "breaker");
-        if breaker.and_then(|it| it.ends_at).is_some_and(|end| wish.seen_at < end) {
-            return Answer::Wait("not seen again since the circuit breaker closed".to_owned());
-        }
-        let busy = facts.actions.iter().any(|it| {
-            it.target == wish.target && matches!(it.state.as_str(), "acting" | "verifying")
-        });
-        if busy {
-            return Answer::Wait(format!("another action is at work on `{}`", wish.target));
-        }
-        self.counts(wish, facts, now)
+        Answer::first(&self.objections(wish, facts, now))
     }
 
-    fn counts(&self, wish: &Wish<'_>, facts: &Facts<'_>, now: DateTime<Utc>) -> Answer {
-        let since = |window: TimeDelta| {
-            let begun = move |it: &&Action| it.started_at.is_some_and(|at| at > now - window);
-            facts.actions.iter().filter(begun)
-        };
+    /// What every guard says that objects, in the order in which they are asked.
+    pub fn objections(
+        &self,
+        wish: &Wish<'_>,
+        facts: &Facts<'_>,
+        now: DateTime<Utc>,
+    ) -> Vec<Objection> {
+        let mut all = held(wish, facts, now);
+        all.extend(self.counted(wish, facts, now));
+        all.extend(self.blast(wish, facts, now));
+        all
+    }
+
+    fn counted(&self, wish: &Wish<'_>, facts: &Facts<'_>, now: DateTime<Utc>) -> Vec<Objection> {
+        let mut all = vec![];
+        let since = |window| begun_since(facts, now - window);
         let attempts = wish.attempts.map_or(self.attempts, |own| own.min(self.attempts));
         let n = since(self.attempts_window).filter(|it| it.target == wish.target).count();
         if n >= attempts as usize {
-            return Answer::Refuse(format!(
-                "`{}` was acted on {n} times within {}; {attempts} are allowed",
-                wish.target,
-                words(self.attempts_window)
-            ));
+            let (target, within) = (wish.target, words(self.attempts_window));
+            let why = format!(
+                "`{target}` was acted on {n} times within {within}; {attempts} are allowed"
+            );
+            all.push(Objection { guard: Guard::Attempts, why });
         }
-        for (window, limit, name) in [
-            (TimeDelta::hours(1), self.per_hour, "hour"),
-            (TimeDelta::days(1), self.per_day, "day"),
+        for (guard, window, limit, name) in [
+            (Guard::PerHour, TimeDelta::hours(1), self.per_hour, "hour"),
+            (Guard::PerDay, TimeDelta::days(1), self.per_day, "day"),
         ] {
             if since(window).count() >= limit as usize {
-                return Answer::Refuse(format!(
-                    "the limit of {limit} actions per {name} is reached"
-                ));
+                let why = format!("the limit of {limit} actions per {name} is reached");
+                all.push(Objection { guard, why });
             }
         }
         let cool_down = wish.cool_down.unwrap_or(self.cool_down).max(self.cool_down);
@@ -140,34 +225,34 @@ impl Limits {
         let last = since(cool_down).filter(same).filter_map(|it| it.started_at).max();
         if let Some(last) = last {
             let until = (last + cool_down).to_rfc3339();
-            return Answer::Wait(format!("`{}` cools down until {until}", wish.target));
+            let why = format!("`{}` cools down until {until}", wish.target);
+            all.push(Objection { guard: Guard::CoolDown, why });
         }
-        self.blast(wish, since(self.blast_window).map(|it| it.component.as_str()), facts)
+        all
     }
 
-    fn blast<'a>(
-        &self,
-        wish: &Wish<'a>,
-        touched: impl Iterator<Item = &'a str>,
-        facts: &Facts<'_>,
-    ) -> Answer {
-        let mut touched: Vec<&str> = touched.collect();
+    fn blast(&self, wish: &Wish<'_>, facts: &Facts<'_>, now: DateTime<Utc>) -> Vec<Objection> {
+        let mut touched: Vec<&str> =
+            begun_since(facts, now - self.blast_window).map(|it| it.component.as_str()).collect();
         touched.sort_unstable();
         touched.dedup();
         if touched.contains(&wish.component) {
-            return Answer::Go;
+            return vec![];
         }
         let share = (self.blast_share * facts.n_components as f64).floor().max(1.0);
-        let limit = share.min(f64::from(self.blast_radius));
-        if (touched.len() + 1) as f64 > limit {
-            return Answer::Wait(format!(
+        let limits =
+            [(Guard::BlastRadius, f64::from(self.blast_radius)), (Guard::BlastShare, share)];
+        let exceeded = limits.into_iter().filter(|(_, limit)| (touched.len() + 1) as f64 > *limit);
+        let objection = |(guard, limit)| Objection {
+            guard,
+            why: format!(
                 "{} of {} components were touched within {}; the blast radius is {limit}",
                 touched.len(),
                 facts.n_components,
                 words(self.blast_window)
-            ));
-        }
-        Answer::Go
+            ),
+        };
+        exceeded.map(objection).collect()
     }
 
     /// Whether an action has suspended itself against this type of trouble, and why.
@@ -248,6 +333,52 @@ impl Limits {
     }
 }
 
+/// What people, the breaker, a storm, a maintenance window or another action hold back.
+fn held(wish: &Wish<'_>, facts: &Facts<'_>, now: DateTime<Utc>) -> Vec<Objection> {
+    let guard = |it: &Brake| match it.name.as_str() {
+        "kill" => Some(Guard::Kill),
+        "pause" => Some(Guard::Pause),
+        "breaker" => Some(Guard::Breaker),
+        "storm" => Some(Guard::Storm),
+        _ => None,
+    };
+    let said = |it: &Brake| {
+        let until = it.ends_at.map_or(String::new(), |end| format!(" until {}", end.to_rfc3339()));
+        format!("actions are held back by `{}`{until}: {}", it.name, it.reason)
+    };
+    let holds = facts.brakes.iter().filter(|it| it.holds(now));
+    let mut all: Vec<Objection> =
+        holds.filter_map(|it| Some(Objection { guard: guard(it)?, why: said(it) })).collect();
+    if facts.in_maintenance {
+        let why = "a maintenance window covers the component".to_owned();
+        all.push(Objection { guard: Guard::Maintenance, why });
+    }
+    // What was found before the breaker let go is old; it is acted on once it is seen again.
+    let breaker = facts.brakes.iter().find(|it| it.name == "breaker");
+    let let_go = breaker.filter(|it| !it.holds(now)).and_then(|it| it.ends_at);
+    if let_go.is_some_and(|end| wish.seen_at < end) {
+        all.push(Objection {
+            guard: Guard::Stale,
+            why: "not seen again since the circuit breaker closed".to_owned(),
+        });
+    }
+    let is_busy = |it: &Action| {
+        it.target == wish.target && matches!(it.state.as_str(), "acting" | "verifying")
+    };
+    if facts.actions.iter().any(is_busy) {
+        let why = format!("another action is at work on `{}`", wish.target);
+        all.push(Objection { guard: Guard::Busy, why });
+    }
+    all
+}
+
+fn begun_since<'a>(
+    facts: &Facts<'a>,
+    since: DateTime<Utc>,
+) -> impl Iterator<Item = &'a Action> + use<'a> {
+    facts.actions.iter().filter(move |it| it.started_at.is_some_and(|at| at > since))
+}
+
 /// The name of the brake on an action that suspended itself.
 pub fn suspension(kind: &str, action: &str) -> String {
     format!("suspended:{kind}:{action}")
@@ -262,205 +393,4 @@ fn words(length: TimeDelta) -> String {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-    use crate::symptom::tests::now;
-
-    pub(crate) fn limits() -> Limits {
-        Limits {
-            attempts: 3,
-            attempts_window: TimeDelta::hours(1),
-            per_hour: 5,
-            per_day: 8,
-            cool_down: TimeDelta::minutes(5),
-            blast_radius: 2,
-            blast_share: 0.5,
-            blast_window: TimeDelta::minutes(10),
-            breaker_failures: 3,
-            breaker_open: TimeDelta::minutes(30),
-            storm_incidents: 10,
-            storm_window: TimeDelta::minutes(5),
-            floor: 0.2,
-            floor_attempts: 5,
-        }
-    }
-
-    pub(crate) fn action(target: &str, minutes_ago: i64, outcome: Option<&str>) -> Action {
-        let at = now() - TimeDelta::minutes(minutes_ago);
-        Action {
-            id: format!("{target} {minutes_ago}"),
-            incident_id: "i".into(),
-            symptom_id: "s".into(),
-            incident_kind: "worker_dead".into(),
-            component: target.into(),
-            playbook: "p".into(),
-            rung: 0,
-            action: "restart_process".into(),
-            target: target.into(),
-            risk: "low".into(),
-            state: if outcome.is_some() { "ended" } else { "verifying" }.into(),
-            outcome: outcome.map(str::to_owned),
-            detail: String::new(),
-            output: String::new(),
-            before: None,
-            after: None,
-            created_at: at,
-            started_at: Some(at),
-            acted_at: Some(at),
-            verify_from: Some(at),
-            verify_until: Some(at),
-            ended_at: outcome.map(|_| at),
-            owner: None,
-            deadline: None,
-            approval_hash: None,
-            approval_until: None,
-            decided_by: None,
-            version: 1,
-        }
-    }
-
-    fn ask(target: &str, actions: &[Action], brakes: &[Brake]) -> Answer {
-        let wish = Wish {
-            kind: "worker_dead",
-            component: target,
-            action: "restart_process",
-            target,
-            attempts: None,
-            cool_down: None,
-            seen_at: now(),
-        };
-        let facts =
-            Facts { actions, brakes, effectiveness: &[], n_components: 10, in_maintenance: false };
-        limits().answer(&wish, &facts, now())
-    }
-
-    #[track_caller]
-    fn check(target: &str, actions: &[Action], brakes: &[Brake], expected: &str) {
-        let said = match ask(target, actions, brakes) {
-            Answer::Go => "go".to_owned(),
-            Answer::Wait(why) => format!("wait: {why}"),
-            Answer::Refuse(why) => format!("refuse: {why}"),
-        };
-        assert!(said.starts_with(expected), "{said}");
-    }
-
-    fn brake(name: &str, minutes: i64) -> Brake {
-        Brake {
-            name: name.into(),
-            reason: "because".into(),
-            who: "ann".into(),
-            begun_at: now(),
-            ends_at: Some(now() + TimeDelta::minutes(minutes)),
-        }
-    }
-
-    const OK: Option<&str> = Some("effective");
-
-    #[test]
-    fn a_target_cools_down_and_has_a_number_of_attempts() {
-        check("a", &[], &[], "go");
-        check("a", &[action("a", 3, OK)], &[], "wait: `a` cools down until 2026-03-01T12:02:00");
-        check("a", &[action("a", 6, OK)], &[], "go");
-        let three = [50, 30, 10].map(|ago| action("a", ago, OK));
-        check("a", &three, &[], "refuse: `a` was acted on 3 times within 60 min; 3 are allowed");
-        check("a", &[action("a", 1, None)], &[], "wait: another action is at work on `a`");
-    }
-
-    #[test]
-    fn there_is_a_limit_per_hour_and_per_day() {
-        let hour: Vec<_> = (0..5).map(|n| action(&format!("{n}"), 20 + n, OK)).collect();
-        check("a", &hour, &[], "refuse: the limit of 5 actions per hour is reached");
-        let day: Vec<_> = (0..8).map(|n| action(&format!("{n}"), 100 + n, OK)).collect();
-        check("a", &day, &[], "refuse: the limit of 8 actions per day is reached");
-    }
-
-    #[test]
-    fn few_components_are_touched_at_once() {
-        let two = [action("b", 8, OK), action("c", 7, OK)];
-        check("a", &two, &[], "wait: 2 of 10 components were touched within 10 min");
-        check("b", &two, &[], "go");
-    }
-
-    #[test]
-    fn in_a_maintenance_window_nothing_is_done_and_nobody_is_needed() {
-        let wish = Wish {
-            kind: "worker_dead",
-            component: "a",
-            action: "restart_process",
-            target: "a",
-            attempts: None,
-            cool_down: None,
-            seen_at: now(),
-        };
-        let answer = |in_maintenance| {
-            let facts = Facts {
-                actions: &[],
-                brakes: &[],
-                effectiveness: &[],
-                n_components: 10,
-                in_maintenance,
-            };
-            limits().answer(&wish, &facts, now())
-        };
-        let why = "a maintenance window covers the component";
-        assert_eq!((answer(true), answer(false)), (Answer::Wait(why.into()), Answer::Go));
-    }
-
-    #[test]
-    fn brakes_hold_and_let_go() {
-        check("a", &[], &[brake("pause", 5)], "refuse: actions are held back by `pause` until");
-        check("a", &[], &[brake("pause", -5)], "go");
-        check("a", &[], &[brake("storm", 5)], "wait: actions are held back by `storm`");
-        check("a", &[], &[brake("breaker", -1)], "go");
-        // Let go a moment after the trouble was last seen.
-        let mut closed = brake("breaker", 0);
-        closed.ends_at = Some(now() + TimeDelta::milliseconds(-1));
-        check("a", &[], &[closed], "go");
-    }
-
-    #[test]
-    fn what_does_not_help_opens_the_breaker_and_suspends_itself() {
-        let failed: Vec<_> = (0..3).map(|n| action("a", 10 + n, Some("no_effect"))).collect();
-        let poor = Effectiveness {
-            incident_kind: "worker_dead".into(),
-            action: "call_http".into(),
-            attempts: 5,
-            effective: 0,
-            share: 0.0,
-        };
-        let facts = Facts {
-            actions: &failed,
-            brakes: &[],
-            effectiveness: std::slice::from_ref(&poor),
-            n_components: 1,
-            in_maintenance: false,
-        };
-        let due = limits().due_brakes(&facts, &vec![now(); 10], now());
-        let names: Vec<_> = due.iter().map(|it| it.name.as_str()).collect();
-        assert_eq!(names, ["suspended:worker_dead:call_http", "breaker", "storm"]);
-        let again = limits().due_brakes(&Facts { brakes: &due, ..facts }, &vec![now(); 10], now());
-        assert_eq!(again, [], "once is enough");
-        assert!(
-            limits()
-                .suspended("worker_dead", "call_http", &Facts { brakes: &due, ..facts })
-                .is_some()
-        );
-        // Released by hand ten minutes ago: an attempt before that counts no more, one after it does.
-        let released = [Brake { name: suspension("worker_dead", "call_http"), ..brake("", -10) }];
-        let tried =
-            |ago| Action { action: "call_http".into(), ..action("a", ago, Some("no_effect")) };
-        for (ago, n) in [(11, 0), (9, 1)] {
-            let tried = [tried(ago)];
-            let facts = Facts { actions: &tried, brakes: &released, ..facts };
-            assert_eq!(limits().due_brakes(&facts, &[], now()).len(), n, "{ago} minutes ago");
-        }
-        // After the breaker closed, what failed before counts no more.
-        let closed = [brake("breaker", -5)];
-        let due = limits().due_brakes(
-            &Facts { brakes: &closed, effectiveness: &[], ..facts },
-            &[],
-            now(),
-        );
-        assert_eq!(due, []);
-    }
-}
+pub(crate) mod tests;

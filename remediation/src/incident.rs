@@ -118,6 +118,7 @@ pub(crate) mod tests {
             escalation: None,
             notified_at: None,
             notices: 0,
+            told_to: vec![],
             version: 1,
         }
     }

@@ -2,7 +2,9 @@
 //!
 //! People are told when they are needed: at once if nothing can be done without them, else when what
 //! could be done was done in vain, and in any case after a while. One message holds everything that is
-//! due. Whoever was told of a trouble is told of its end.
+//! due in its [`group`]. Whoever was told of a trouble is told of its end.
+
+pub mod group;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use data::ledger::{Incident, Silence};
@@ -25,8 +27,6 @@ pub struct Policy {
     pub repeat: TimeDelta,
     /// Less bad ones are not told.
     pub least: Severity,
-    /// In a storm there is one message per this.
-    pub storm_every: TimeDelta,
 }
 
 /// One condition of a silence.
@@ -42,8 +42,20 @@ pub struct Matcher {
     pub equal: bool,
 }
 
-/// The names that a matcher knows.
+/// What silences, routes and groups know an incident by.
 pub const NAMES: [&str; 5] = ["component", "kind", "severity", "title", "id"];
+
+/// What an incident has under one of [`NAMES`].
+fn value<'a>(it: &'a Incident, name: &str) -> Option<&'a str> {
+    Some(match name {
+        "component" => &it.component,
+        "kind" => &it.kind,
+        "severity" => &it.severity,
+        "title" => &it.title,
+        "id" => &it.id,
+        _ => return None,
+    })
+}
 
 /// Whether a silence covers an incident now.
 pub fn covers(silence: &Silence, it: &Incident, now: DateTime<Utc>) -> bool {
@@ -53,15 +65,7 @@ pub fn covers(silence: &Silence, it: &Incident, now: DateTime<Utc>) -> bool {
     // One that cannot be read covers nothing: better told than lost.
     let matchers: Vec<Matcher> = serde_json::from_str(&silence.matchers).unwrap_or_default();
     let fits = |matcher: &Matcher| {
-        let value = match matcher.name.as_str() {
-            "component" => &it.component,
-            "kind" => &it.kind,
-            "severity" => &it.severity,
-            "title" => &it.title,
-            "id" => &it.id,
-            _ => return false,
-        };
-        glob(&matcher.value, value) == matcher.equal
+        value(it, &matcher.name).is_some_and(|value| glob(&matcher.value, value) == matcher.equal)
     };
     !matchers.is_empty() && matchers.iter().all(fits)
 }
@@ -113,9 +117,14 @@ pub fn due(
     (!is_taken && now - told >= policy.repeat).then_some(Why::Repeated)
 }
 
-/// Marks an incident as told.
-pub fn told(it: &Incident, now: DateTime<Utc>) -> Incident {
-    Incident { notified_at: Some(now), notices: it.notices + 1, ..it.clone() }
+/// Marks an incident as told to these.
+pub fn told(it: &Incident, why: Why, to: &[String], now: DateTime<Utc>) -> Incident {
+    let mut told_to = it.told_to.clone();
+    told_to.extend(to.iter().filter(|name| !it.told_to.contains(name)).cloned());
+    if why == Why::Resolved {
+        told_to.clear();
+    }
+    Incident { notified_at: Some(now), notices: it.notices + 1, told_to, ..it.clone() }
 }
 
 /// One message to one destination.
@@ -274,7 +283,6 @@ mod tests {
         patience: TimeDelta::minutes(5),
         repeat: TimeDelta::hours(4),
         least: Severity::Warning,
-        storm_every: TimeDelta::minutes(1),
     };
 
     #[track_caller]
@@ -291,14 +299,15 @@ mod tests {
         check(&open, true, 5, Some(Why::New));
         let escalated = Incident { escalated_at: Some(now()), ..open.clone() };
         check(&escalated, true, 0, Some(Why::Escalated));
-        let known = told(&escalated, now());
+        let known = told(&escalated, Why::Escalated, &[], now());
         check(&known, true, 60, None);
         check(&known, true, 240, Some(Why::Repeated));
         check(&Incident { state: "acknowledged".into(), ..known.clone() }, true, 240, None);
         let later = Some(now() + TimeDelta::minutes(1));
         let over = Incident { state: "resolved".into(), resolved_at: later, ..known };
         check(&over, false, 1, Some(Why::Resolved));
-        check(&told(&over, now() + TimeDelta::minutes(2)), false, 3, None);
+        let later_on = now() + TimeDelta::minutes(2);
+        check(&told(&over, Why::Resolved, &[], later_on), false, 3, None);
         let unheard = Incident { state: "resolved".into(), resolved_at: later, ..open.clone() };
         check(&unheard, false, 1, None);
         check(&Incident { snoozed_until: later, ..open.clone() }, false, 0, None);

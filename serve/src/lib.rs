@@ -7,6 +7,7 @@ pub mod delivery;
 pub mod faults;
 pub mod forecast;
 pub mod foresight;
+mod forget;
 pub mod healing;
 pub mod health;
 pub mod http;
@@ -77,6 +78,7 @@ pub async fn run(
     keep_the_lake(&tasks, &lake, &ingest, &config.ingest);
     healing::start(&state);
     watch_health(&tasks, &state);
+    forget::start(&tasks, &state.config, &state.ledger);
     foresight::start(&tasks, &state);
     look_ahead(&tasks, &state);
     collect::start(&config.collect, &ingest, &outbox, &tasks)?;
@@ -344,14 +346,6 @@ fn watch_health(tasks: &Tasks, state: &State) {
             let (said, all) = health::check(&state.engine, &state.ledger, components, now).await?;
             healing::observe(&state, &all, now).await?;
             Ok(said)
-        }
-    });
-    let (ledger, after) = (Arc::clone(&state.ledger), state.config.incident.forget_after);
-    tasks.every("forget symptoms", Duration::from_secs(3_600), move |now| {
-        let ledger = Arc::clone(&ledger);
-        async move {
-            let n = ledger.forget_symptoms(now - healing::delta(after)).await?;
-            Ok(format!("{n} good symptoms that nobody looks at any more are forgotten"))
         }
     });
     let kept = state.clone();

@@ -4,9 +4,11 @@
 mod api;
 mod attack;
 mod command_line;
+mod groups;
 mod kill;
 mod mail;
 mod nobody;
+mod outage;
 mod services;
 mod ways_out;
 

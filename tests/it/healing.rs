@@ -59,6 +59,30 @@ allow_commands = ["/bin/true"]
 command_user = [0, 0]
 "#;
 
+/// A queue with one check, and commands that may be run.
+const QUEUE: &str = r#"
+[health]
+every = "300ms"
+[[health.component]]
+name = "queue"
+kind = "queue"
+[[health.component.check]]
+metric = "queue.waiting"
+aggregation = "last"
+window = "1h"
+warning = 5
+critical = 1000
+[delivery]
+failing_after = "1h"
+[notify]
+to = ["chat"]
+[healing]
+every = "200ms"
+lease = "2s"
+allow_commands = ["/bin/true", "/usr/bin/touch"]
+command_user = [0, 0]
+"#;
+
 const NO_EFFECT: &str = r#"
 [[playbook]]
 name = "does nothing"
@@ -140,6 +164,18 @@ async fn actions(ledger: &Ledger) -> Vec<Action> {
         all.extend(ledger.actions_of(&incident.id).await.unwrap());
     }
     all
+}
+
+async fn write(home: &Home, metric: &str, value: f64) {
+    let sample = serde_json::json!({"metric": metric, "value": value, "ts": Utc::now()});
+    let samples = serde_json::json!({"samples": [sample]});
+    home.client().write_json(&samples).await.unwrap().success().unwrap();
+}
+
+/// The first action, once `is` holds of it.
+async fn first(home: &Home, ledger: &Ledger, what: &str, is: impl Fn(&Action) -> bool) -> Action {
+    until(home, what, || async { actions(ledger).await.first().is_some_and(&is) }).await;
+    actions(ledger).await.remove(0)
 }
 
 /// Waits until `is` holds, and tells how long that took.

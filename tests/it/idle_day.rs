@@ -121,11 +121,10 @@ impl Simulation {
             patience: TimeDelta::minutes(5),
             repeat: TimeDelta::hours(4),
             least: Severity::Warning,
-            storm_every: TimeDelta::minutes(1),
         };
         for it in self.incidents.values_mut() {
-            if notice::due(it, false, &[], &policy, now).is_some() {
-                *it = notice::told(it, now);
+            if let Some(why) = notice::due(it, false, &[], &policy, now) {
+                *it = notice::told(it, why, &[], now);
                 self.day.n_notices += 1;
             }
         }

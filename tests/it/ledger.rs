@@ -7,6 +7,9 @@ use data::ledger::{
 };
 use tests::postgres::Postgres;
 
+mod lines;
+mod retain;
+
 fn now() -> DateTime<Utc> {
     Utc.with_ymd_and_hms(2026, 3, 1, 12, 0, 0).unwrap()
 }
@@ -50,6 +53,8 @@ async fn promises(one: &Ledger, other: &Ledger) {
     assert!(other.components().await.unwrap().iter().all(|it| it.score == Some(100.0)));
     one.audit("root", "create key", now(), "a").await.unwrap();
     assert_eq!(other.audited(10).await.unwrap().len(), 1);
+    lines::redriven(one, other).await;
+    retain::all(one, other).await;
 }
 
 async fn keys(one: &Ledger, other: &Ledger) {
@@ -228,6 +233,7 @@ fn incident() -> Incident {
         escalation: None,
         notified_at: None,
         notices: 0,
+        told_to: vec![],
         version: 0,
     }
 }

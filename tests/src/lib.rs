@@ -5,6 +5,7 @@ pub mod amqp;
 pub mod chaos;
 pub mod client;
 pub mod delta;
+pub mod faketime;
 pub mod flaky_store;
 pub mod in_process;
 pub mod load;

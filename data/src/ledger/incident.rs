@@ -54,6 +54,8 @@ pub struct Incident {
     pub notified_at: Option<DateTime<Utc>>,
     /// How often somebody was told.
     pub notices: i64,
+    /// The destinations that were told that it is wrong, and not yet that it is over.
+    pub told_to: Vec<String>,
     /// Counts changes; 0 for one that is not kept yet.
     pub version: i64,
 }
@@ -84,7 +86,8 @@ pub struct IncidentFilter {
 
 const COLUMNS: &str = "incident_id, dedupe_key, component, kind, title, severity, state, owner, \
     started_at, opened_at, acknowledged_at, updated_at, resolved_at, resolved_by, merged_into, \
-    snoozed_until, reopened, flapping, escalated_at, escalation, notified_at, notices, version";
+    snoozed_until, reopened, flapping, escalated_at, escalation, notified_at, notices, told_to, \
+    version";
 
 impl Ledger {
     /// The incident with this identifier.
@@ -156,9 +159,10 @@ pub(super) async fn write(change: &mut Transaction<'_, Any>, it: &Incident) -> R
             "insert into incident
              (incident_id, dedupe_key, component, kind, title, severity, state, owner, started_at,
               opened_at, acknowledged_at, updated_at, resolved_at, resolved_by, merged_into,
-              snoozed_until, reopened, flapping, escalated_at, escalation, notified_at, notices, version)
+              snoozed_until, reopened, flapping, escalated_at, escalation, notified_at, notices, version,
+              told_to)
              values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
-                     $19, $20, $21, $22, $23 + 1)"
+                     $19, $20, $21, $22, $23 + 1, $24)"
         }
         _ => {
             "update incident
@@ -166,7 +170,8 @@ pub(super) async fn write(change: &mut Transaction<'_, Any>, it: &Incident) -> R
                     owner = $8, started_at = $9, opened_at = $10, acknowledged_at = $11,
                     updated_at = $12, resolved_at = $13, resolved_by = $14, merged_into = $15,
                     snoozed_until = $16, reopened = $17, flapping = $18, escalated_at = $19,
-                    escalation = $20, notified_at = $21, notices = $22, version = $23 + 1
+                    escalation = $20, notified_at = $21, notices = $22, version = $23 + 1,
+                    told_to = $24
              where  incident_id = $1 and version = $23"
         }
     };
@@ -194,6 +199,7 @@ pub(super) async fn write(change: &mut Transaction<'_, Any>, it: &Incident) -> R
         .bind(it.notified_at.map(micros))
         .bind(it.notices)
         .bind(it.version)
+        .bind((!it.told_to.is_empty()).then(|| serde_json::json!(it.told_to).to_string()))
         .execute(&mut **change)
         .await
         .map_err(failed(DOING))?;
@@ -225,6 +231,12 @@ pub(super) async fn tell(
     .map_err(failed("keeping a timeline"))
 }
 
+/// A JSON list of names, or none.
+fn names(row: &AnyRow, column: &'static str) -> Result<Vec<String>> {
+    let Some(text) = get::<Option<String>>(row, column)? else { return Ok(vec![]) };
+    serde_json::from_str(&text).map_err(|error| Error::corrupt("ledger", error))
+}
+
 fn incident(row: &AnyRow) -> Result<Incident> {
     Ok(Incident {
         id: get(row, "incident_id")?,
@@ -249,6 +261,7 @@ fn incident(row: &AnyRow) -> Result<Incident> {
         escalation: get(row, "escalation")?,
         notified_at: get_time_if_any(row, "notified_at")?,
         notices: get(row, "notices")?,
+        told_to: names(row, "told_to")?,
         version: get(row, "version")?,
     })
 }

@@ -51,6 +51,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "business",
         sql: include_str!("../../../migrations/021_business.sql"),
     },
+    Migration {
+        number: 22,
+        name: "order_and_notices",
+        sql: include_str!("../../../migrations/022_order_and_notices.sql"),
+    },
 ];
 
 struct Migration {

@@ -1,7 +1,12 @@
+use data::ledger::Brake;
+
 use super::*;
 use crate::{
     action::Allowed,
-    guard::tests::{action, limits},
+    guard::{
+        suspension,
+        tests::{action, brake, limits},
+    },
     incident::tests::incident,
     playbook::load,
     symptom::{
@@ -198,6 +203,14 @@ fn high_risk_waits_for_an_approval() {
     let approved = past(0, "approved");
     let id = approved.id.clone();
     check("risk = 'high'", &both(), &[approved], Step::Act(0, Some(id)));
+    // What was asked for because of another number that shows the trouble is not asked for again.
+    let of_another = |it: Action| Action { symptom_id: "other".into(), ..it };
+    let asked = [of_another(past(0, "proposed"))];
+    let wait = Step::Wait("`restart_process` waits for an approval".into());
+    check("risk = 'high'", &both(), &asked, wait);
+    let approved = of_another(past(0, "approved"));
+    let id = approved.id.clone();
+    check("risk = 'high'", &both(), &[approved], Step::Act(0, Some(id)));
     check("risk = 'high'", &both(), &[past(0, "rejected"), past(0, "expired")], Step::Propose(1));
     check("dry_run = true", &both(), &[], Step::DryRun(0));
 }
@@ -324,4 +337,108 @@ fn a_refusal_tells_what_was_tried() {
     let past = [begun("dropped"), begun("dropped"), begun("worse")];
     let same = vec![Ok("t".into()), Ok("t".into())];
     check("", &same, &past, Step::Escalate(why.into()));
+}
+
+/// What has happened before the guards are asked.
+#[derive(Clone, Default)]
+struct Before {
+    more: &'static str,
+    actions: Vec<Action>,
+    brakes: Vec<Brake>,
+    n_components: usize,
+    in_maintenance: bool,
+    probability: Option<f64>,
+    later: TimeDelta,
+}
+
+impl Before {
+    fn objections(&self) -> Vec<&'static str> {
+        let (incident, playbook) = (incident("web", Kind::ServiceDown), playbook(self.more));
+        let mut symptom = symptom();
+        if self.probability.is_some() {
+            (symptom.rule, symptom.score) = ("forecast".into(), self.probability);
+        }
+        let case = Case {
+            incident: &incident,
+            symptom: &symptom,
+            playbook: &playbook,
+            rungs: &both(),
+            past: &[],
+            dry_run: false,
+            probability: 0.9,
+            relapse: TimeDelta::minutes(10),
+        };
+        let facts = Facts {
+            actions: &self.actions,
+            brakes: &self.brakes,
+            effectiveness: &[],
+            n_components: self.n_components.max(1),
+            in_maintenance: self.in_maintenance,
+        };
+        let weighed = climb(&[case], &limits(), &facts, now() + self.later).unwrap().1;
+        weighed.objections.iter().map(|it| it.guard.as_str()).collect()
+    }
+}
+
+#[test]
+fn every_guard_that_objects_is_named() {
+    fn done(target: &str, minutes_ago: i64) -> Action {
+        action(target, minutes_ago, Some("effective"))
+    }
+    let none = || Before { n_components: 10, ..Before::default() };
+    let after = |actions: Vec<Action>| Before { actions, ..none() };
+    let under = |name: &str| Before { brakes: vec![brake(name, 5)], ..none() };
+    let same =
+        |minutes_ago| Action { incident_kind: "service_down".into(), ..done("t", minutes_ago) };
+    let spread = |n: i64, minutes_ago: i64| -> Vec<Action> {
+        (0..n).map(|n| done(&format!("{n}"), minutes_ago + n)).collect()
+    };
+    let forgotten = || {
+        let name = suspension("service_down", "call_http");
+        vec![Brake { ends_at: None, name, ..brake("", 0) }]
+    };
+    for (expected, before) in [
+        ("", none()),
+        ("kill", under("kill")),
+        ("pause", under("pause")),
+        ("breaker", under("breaker")),
+        ("storm", under("storm")),
+        ("stale", Before { later: TimeDelta::minutes(6), ..under("breaker") }),
+        ("maintenance", Before { in_maintenance: true, ..none() }),
+        ("busy", after(vec![action("t", 20, None)])),
+        ("attempts", after(vec![done("t", 50), done("t", 30), done("t", 11)])),
+        ("per_hour", after(spread(5, 20))),
+        ("per_day", after(spread(8, 100))),
+        ("cool_down", after(vec![same(3)])),
+        ("blast_radius", after(vec![done("b", 8), done("c", 7)])),
+        ("blast_share", Before { n_components: 2, ..after(vec![done("b", 8)]) }),
+        ("suspended", Before { brakes: forgotten(), ..none() }),
+        ("approval", Before { more: "risk = 'high'", ..none() }),
+        ("dry_run", Before { more: "dry_run = true", ..none() }),
+        ("probability", Before { probability: Some(0.5), ..none() }),
+        ("", Before { probability: Some(0.95), ..none() }),
+    ] {
+        assert_eq!(before.objections().join(" "), expected, "{:?}", before.actions);
+    }
+    let everything = Before {
+        more: "risk = 'high'",
+        brakes: vec![brake("kill", 5), brake("storm", 5), forgotten().remove(0)],
+        actions: [vec![action("u", 1, None)], spread(8, 2)].concat(),
+        n_components: 2,
+        in_maintenance: true,
+        ..none()
+    };
+    let all = [
+        "suspended",
+        "kill",
+        "storm",
+        "maintenance",
+        "busy",
+        "per_hour",
+        "per_day",
+        "blast_radius",
+        "blast_share",
+        "approval",
+    ];
+    assert_eq!(everything.objections(), all);
 }

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use analytics::{Engine, Limits};
-use data::recent::Nothing;
+use data::{ledger::Ledger, recent::Nothing};
 use serve::{
     clock,
     config::{Config, Period},
-    healing::{backtest, playbooks},
+    healing::{
+        backtest::{self, Recorded},
+        playbooks,
+    },
 };
 
 use super::print;
@@ -18,7 +21,7 @@ pub(crate) enum Command {
     List,
     /// Names those that cannot, with file, line and reason.
     Check,
-    /// Replays stored history, and lists what would have been done and what would have stopped it.
+    /// Replays stored history, and lists what would have been done, and every guard that objects.
     Test {
         /// How far back, such as 24h or 7d.
         #[arg(long, default_value = "24h")]
@@ -47,8 +50,12 @@ pub(super) async fn run(config: &Config, command: Command) -> anyhow::Result<()>
         Command::Test { past } => {
             let lake = serve::open_lake(config).await?;
             let engine = Engine::new(Arc::new(lake), Arc::new(Nothing), Limits::default())?;
-            let report = backtest::run(config, &engine, &playbooks, past, clock::now());
-            print(report.await?.as_bytes())
+            let now = clock::now();
+            // Beside a running process, too.
+            let ledger = Ledger::open(&config.ledger_url(), now).await?;
+            let recorded = Recorded::read(&ledger, now - past.0).await?;
+            let report = backtest::run(config, &engine, &playbooks, recorded, past, now).await?;
+            print(report.as_bytes())
         }
     }
 }

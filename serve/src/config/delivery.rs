@@ -46,6 +46,8 @@ pub struct Delivery {
     pub keep_delivered: Period,
     /// How long what was given up is kept.
     pub keep_dead: Period,
+    /// How long what nobody may be sent is kept.
+    pub keep_quarantined: Period,
     /// A destination that keeps failing and has taken nothing for so long is an incident.
     pub failing_after: Period,
     /// A destination that has been paused for so long is an incident.
@@ -104,6 +106,7 @@ impl Default for Delivery {
             tenants: vec![],
             keep_delivered: Period::days(7),
             keep_dead: Period::days(90),
+            keep_quarantined: Period::days(30),
             failing_after: Period::seconds(60),
             paused_max: Period::days(1),
             probe_every: Period::days(1),

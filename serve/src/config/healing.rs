@@ -1,4 +1,4 @@
-//! `[incident]`, `[notify]`, `[healing]`: when trouble is believed, who hears of it, what may be done.
+//! `[incident]`, `[healing]`: when trouble is believed, and what may be done about it.
 //!
 //! A test or a demonstration shortens all of it: `health.every = "1s"`, checks with a window of a few
 //! seconds, `healing.every = "200ms"`, `healing.cool_down = "5s"`, and `verify` of a few seconds in its
@@ -6,7 +6,6 @@
 
 use std::path::PathBuf;
 
-use remediation::kind::Severity;
 use serde::{Deserialize, Serialize};
 
 use super::{Believe, Period};
@@ -45,44 +44,6 @@ impl Default for Incident {
 impl Incident {
     pub(super) fn check(&self) -> Result<(), String> {
         self.believe.check("incident")
-    }
-}
-
-/// Who is told of incidents.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Notify {
-    /// Destinations of guaranteed delivery; nobody is told when empty.
-    pub to: Vec<String>,
-    /// Destinations that are told instead, the first that takes it, when one of `to` fails for good, for long
-    /// or does not exist; what makes for long, `delivery.fallback_failures` and `delivery.fallback_after` say. What people read suits best: a
-    /// service that keeps alerts gets those of another kind under a name of their own.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub fallback: Vec<String>,
-    /// Less bad ones are not told.
-    pub least: Severity,
-    /// The longest that a fix may take before people hear of the trouble anyway.
-    pub patience: Period,
-    /// How often they hear of it again while nobody takes it on.
-    pub repeat: Period,
-    /// In a storm there is one message per this.
-    pub storm_every: Period,
-    /// How links in messages begin; the address of this process by default.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub base_url: Option<String>,
-}
-
-impl Default for Notify {
-    fn default() -> Self {
-        Self {
-            to: vec![],
-            fallback: vec![],
-            least: Severity::Warning,
-            patience: Period::seconds(300),
-            repeat: Period::seconds(4 * 3600),
-            storm_every: Period::seconds(60),
-            base_url: None,
-        }
     }
 }
 

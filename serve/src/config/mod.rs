@@ -12,6 +12,7 @@ mod forecast;
 mod foresight;
 mod healing;
 mod health;
+mod notify;
 mod overlay;
 mod period;
 mod redact;
@@ -31,8 +32,9 @@ pub use delivery::{Delivery, Destination};
 pub use error::Error;
 pub use forecast::Forecast;
 pub use foresight::{Events, Foresight, Indicator, Slo};
-pub use healing::{Healing, Incident, Notify};
+pub use healing::{Healing, Incident};
 pub use health::{Aggregation, Believe, Check, Component, Health};
+pub use notify::{Notify, Route};
 pub use overlay::Flags;
 pub use period::{Keep, Period};
 pub use section::{Http, Ingest, Lake, Ledger, Limits, Listen, Query, Retention};
@@ -152,6 +154,7 @@ impl Config {
         }
         self.incident.check().map_err(Error::Invalid)?;
         self.healing.check().map_err(Error::Invalid)?;
+        self.notify.check().map_err(Error::Invalid)?;
         let checks = self.health.component.iter().flat_map(|component| &component.check);
         for check in checks {
             check.check().map_err(Error::Invalid)?;

@@ -179,7 +179,7 @@ impl Default for Limits {
     }
 }
 
-/// `[retention]`: how long each table is kept.
+/// `[retention]`: how long each table is kept. Deliveries have settings of their own in `[delivery]`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Retention {
@@ -211,6 +211,10 @@ pub struct Retention {
     pub risks: Keep,
     /// How objectives stood.
     pub objectives: Keep,
+    /// Incidents that are over, with their timelines and actions. What is not over is never removed.
+    pub incidents: Keep,
+    /// Who changed what.
+    pub audit: Keep,
 }
 
 impl Retention {
@@ -253,6 +257,8 @@ impl Default for Retention {
             baselines: days(400),
             risks: days(400),
             objectives: Keep::Forever,
+            incidents: days(400),
+            audit: days(400),
         }
     }
 }

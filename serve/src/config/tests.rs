@@ -175,3 +175,74 @@ fn a_period_is_shown_in_its_largest_whole_unit() {
         text.parse::<Period>().unwrap_err();
     }
 }
+
+#[test]
+fn a_route_says_what_is_different_and_the_last_takes_the_rest() {
+    let file = "
+[notify]
+to = ['chat']
+fallback = ['mail']
+group_by = ['kind']
+group_wait = '30s'
+[[notify.route]]
+match = { component = ['db-*'], severity = ['critical'] }
+to = ['dba', 'chat']
+group_interval = '5m'
+[[notify.route]]
+match = { kind = ['disk_filling'] }
+to = ['ops']
+fallback = []
+group_by = []
+repeat = '1d'
+";
+    let config = load(file, &[], Flags::default()).unwrap();
+    let routes = config.notify.routes();
+    let said = |n: usize| {
+        let it = &routes[n];
+        let seconds = [it.grouping.wait, it.grouping.interval, it.policy.repeat];
+        let seconds = seconds.map(|it| it.num_seconds());
+        (it.to.join(" "), it.fallback.join(" "), it.grouping.by.join(" "), seconds)
+    };
+    let expected = |to: &str, fallback: &str, by: &str, seconds| {
+        (to.to_owned(), fallback.to_owned(), by.to_owned(), seconds)
+    };
+    assert_eq!(said(0), expected("dba chat", "mail", "kind", [30, 300, 14_400]));
+    assert_eq!(said(1), expected("ops", "", "", [30, 10, 86_400]));
+    assert_eq!(said(2), expected("chat", "mail", "kind", [30, 10, 14_400]));
+    assert_eq!(routes.len(), 3);
+    let named: Vec<_> = config.notify.named().into_iter().collect();
+    assert_eq!(named, ["chat", "dba", "mail", "ops"]);
+    let none = Config::load(None, std::iter::empty(), &Flags::default()).unwrap();
+    assert_eq!(none.notify.routes()[0].grouping.wait.num_seconds(), 0, "at once by default");
+}
+
+#[test]
+fn a_route_that_could_never_do_what_it_says_is_refused() {
+    let refuses = |file: &str, expected: Expect| refuses(file, &[], expected);
+    refuses(
+        "[notify]\ngroup_by = ['host']\n",
+        expect![
+            "notify: `group_by` names `host`; an incident is known by component, kind, severity, title, id"
+        ],
+    );
+    refuses(
+        "[[notify.route]]\nto = ['a']\n",
+        expect![
+            "notify.route 1 has no `match`, so those behind it would never be taken; what is for everything stands in [notify]"
+        ],
+    );
+    refuses(
+        "[[notify.route]]\nmatch = { kind = [] }\nto = ['a']\n",
+        expect!["notify.route 1: `match.kind` is empty and fits nothing"],
+    );
+    refuses(
+        "[[notify.route]]\nmatch = { team = ['x'] }\n",
+        expect![
+            "notify.route 1: `match` names `team`; an incident is known by component, kind, severity, title, id"
+        ],
+    );
+    refuses(
+        "[notify]\ngroup_interval = '2d'\n",
+        expect!["notify: `group_interval` is longer than 1d"],
+    );
+}

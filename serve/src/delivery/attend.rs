@@ -10,12 +10,10 @@ use data::ledger::{Promise, new_id};
 use serde_json::json;
 
 use super::{Known, Outbox};
-use crate::{clock, tasks::Tasks};
+use crate::{clock, config::Period, forget::in_batches, healing, tasks::Tasks};
 
 /// Rows that one removal takes at most, so that nobody waits long for the ledger.
 const REMOVE_MAX: u32 = 1_000;
-/// Removals in one step.
-const REMOVALS_MAX: usize = 50;
 
 /// Starts the tasks.
 pub(super) fn start(outbox: &Outbox, tasks: &Tasks) {
@@ -50,17 +48,14 @@ async fn tidy(outbox: &Outbox, now: DateTime<Utc>) -> anyhow::Result<String> {
     if ledger.mend_lines().await? > 0 {
         outbox.wake();
     }
-    let mut n_removed = 0;
-    for (state, keep) in [("delivered", config.keep_delivered), ("dead", config.keep_dead)] {
-        let before = now - TimeDelta::from_std(keep.0)?;
-        for _ in 0..REMOVALS_MAX {
-            let n = ledger.expire_deliveries(state, before, REMOVE_MAX).await?;
-            n_removed += n;
-            if n < u64::from(REMOVE_MAX) {
-                break;
-            }
-        }
-    }
+    let since = |keep: Period| now - healing::delta(keep);
+    let delivered = since(config.keep_delivered);
+    let dead = since(config.keep_dead);
+    let quarantined = since(config.keep_quarantined);
+    let n_removed = in_batches(REMOVE_MAX, |n| ledger.expire_deliveries("delivered", delivered, n))
+        .await?
+        + in_batches(REMOVE_MAX, |n| ledger.expire_deliveries("dead", dead, n)).await?
+        + in_batches(REMOVE_MAX, |n| ledger.expire_quarantined(quarantined, n)).await?;
     Ok(format!("{n_removed} old deliveries removed"))
 }
 

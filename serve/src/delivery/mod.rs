@@ -139,14 +139,13 @@ pub(crate) async fn start(
     if n_freed > 0 {
         tracing::info!(n_freed, "deliveries that the last process held are free again");
     }
-    let notify = &config.notify;
     let shared = Arc::new(Shared {
         ledger: Arc::clone(ledger),
         registry,
         sender,
         policy: policy(&delivery),
         config: delivery,
-        told: notify.to.iter().chain(&notify.fallback).cloned().collect(),
+        told: config.notify.named().into_iter().map(str::to_owned).collect(),
         worker,
         metrics: Metrics::default(),
         hint: Notify::new(),

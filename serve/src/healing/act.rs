@@ -69,7 +69,7 @@ async fn brakes(state: &State, known: &mut Known, now: DateTime<Utc>) -> anyhow:
     for brake in &due {
         tracing::warn!("`{}` holds actions back: {}", brake.name, brake.reason);
         let text = format!("`{}` holds actions back: {}", brake.name, brake.reason);
-        changes.promises.extend(notify::plain(state, "healing.brake", &text, now));
+        changes.promises.extend(notify::plain(state, None, "healing.brake", &text, now));
     }
     state.healing.keep(&changes, now).await?;
     for brake in due {
@@ -201,10 +201,10 @@ async fn consider(
         })
         .collect();
     let limits = facts::limits(&state.config);
-    let Some((n, step)) = fix::climb(&cases, &limits, &so_far, now) else { return Ok(None) };
+    let Some((n, weighed)) = fix::climb(&cases, &limits, &so_far, now) else { return Ok(None) };
     let (playbook, rungs) = (cases[n].playbook, cases[n].rungs);
     let target = |rung: usize| rungs[rung].clone().unwrap_or_default();
-    Ok(Some(match step {
+    Ok(Some(match weighed.step {
         Step::Wait(why) => {
             tracing::debug!(incident.id = incident.id, "waits: {why}");
             Considered::Waits
@@ -331,7 +331,8 @@ async fn propose(
     );
     let said = format!("`{}` on `{}` waits for an approval", it.action, it.target);
     let mut changes = with(it.clone(), &said, now);
-    changes.promises = notify::plain(state, "action.approval", &text, now);
+    let about = known.incidents.iter().find(|incident| incident.id == it.incident_id);
+    changes.promises = notify::plain(state, about, "action.approval", &text, now);
     state.healing.keep(&changes, now).await?;
     known.actions.push(Action { version: 1, ..it });
     Ok(())
@@ -354,6 +355,9 @@ async fn begin(
     };
     let timeout = settings.timeout.0;
     let it = Action {
+        // It may have been approved because of another number that shows the same trouble.
+        symptom_id: symptom.id.clone(),
+        incident_kind: symptom.kind.clone(),
         state: "acting".to_owned(),
         before: look::before(state, symptom, playbook, now).await?,
         started_at: Some(now),

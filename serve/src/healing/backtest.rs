@@ -2,18 +2,21 @@
 //!
 //! The same checks, hysteresis, incidents, playbooks and guards as in the running process, step by step
 //! over the past; only nothing is done. An action of which the history shows no recovery in time counts
-//! as without effect, so that the ladder is climbed as it would have been. Preconditions (`when`) are
-//! taken as met.
+//! as without effect, so that the ladder is climbed as it would have been, the circuit breaker opens and
+//! what does not help suspends itself. Storms follow from the incidents; when people have stopped actions,
+//! and what was in maintenance, the ledger says. What waits for an approval counts as approved, and
+//! preconditions (`when`) as met.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use analytics::Engine;
 use chrono::{DateTime, TimeDelta, Utc};
-use data::ledger::{Action, Incident, Symptom};
+use data::ledger::{Action, Brake, Effectiveness, Incident, Ledger, Silence, Symptom};
 use remediation::{
     desk::{Desk, Policy},
-    fix::{self, Case, Step},
-    guard::Facts,
+    fix::{self, Case, Step, Weighed},
+    guard::{Facts, Guard, Limits, Objection},
+    notice,
     playbook::Playbook,
 };
 
@@ -26,6 +29,32 @@ use crate::{
 /// Looks that one replay takes at most; over a longer past they lie further apart.
 const STEPS_MAX: i32 = 2_000;
 
+/// What people did meanwhile, as the ledger knows it: of each brake when it last held.
+#[derive(Clone, Debug, Default)]
+pub struct Recorded {
+    /// Brakes.
+    pub brakes: Vec<Brake>,
+    /// Silences and maintenance windows.
+    pub silences: Vec<Silence>,
+}
+
+impl Recorded {
+    /// What has held or covered anything since then.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub async fn read(ledger: &Ledger, since: DateTime<Utc>) -> data::Result<Self> {
+        Ok(Self { brakes: ledger.brakes().await?, silences: ledger.silences(since).await? })
+    }
+
+    /// Brakes that were pulled by people, or by what happened before: the breaker and storms follow from
+    /// what is replayed.
+    fn brakes_at(&self, at: DateTime<Utc>) -> impl Iterator<Item = &Brake> {
+        let is_derived = |it: &Brake| ["breaker", "storm"].contains(&it.name.as_str());
+        self.brakes.iter().filter(move |it| it.begun_at <= at && !is_derived(it))
+    }
+}
+
 /// Replays the past up to `now` and says what would have happened, a line each.
 ///
 /// # Errors
@@ -34,11 +63,12 @@ pub async fn run(
     config: &Config,
     engine: &Engine,
     playbooks: &[Playbook],
+    recorded: Recorded,
     past: Period,
     now: DateTime<Utc>,
 ) -> anyhow::Result<String> {
     let step = delta(config.health.every).max(delta(past) / STEPS_MAX);
-    let mut replay = Replay::new(config, playbooks);
+    let mut replay = Replay::new(config, playbooks, recorded);
     let mut at = now - delta(past);
     while at <= now {
         let all = health::examine(engine, &config.health.component, at).await?;
@@ -55,15 +85,20 @@ struct Replay<'a> {
     incidents: BTreeMap<String, Incident>,
     symptoms: BTreeMap<String, Symptom>,
     actions: Vec<Action>,
+    recorded: Recorded,
+    /// Brakes that what was replayed has pulled.
+    pulled: Vec<Brake>,
     lines: Vec<String>,
-    /// What was last said of each incident, so that it is said once.
+    /// What was last said of each symptom of an incident, so that it is said once.
     said: BTreeMap<String, String>,
     n_incidents: usize,
     n_held: usize,
+    /// How often each guard objected.
+    n_objections: BTreeMap<Guard, usize>,
 }
 
 impl<'a> Replay<'a> {
-    fn new(config: &'a Config, playbooks: &'a [Playbook]) -> Self {
+    fn new(config: &'a Config, playbooks: &'a [Playbook], recorded: Recorded) -> Self {
         let depends_on = config.health.component.iter();
         Self {
             config,
@@ -72,10 +107,13 @@ impl<'a> Replay<'a> {
             incidents: BTreeMap::new(),
             symptoms: BTreeMap::new(),
             actions: vec![],
+            recorded,
+            pulled: vec![],
             lines: vec![],
             said: BTreeMap::new(),
             n_incidents: 0,
             n_held: 0,
+            n_objections: BTreeMap::new(),
         }
     }
 
@@ -111,6 +149,7 @@ impl<'a> Replay<'a> {
         self.incidents.extend(changes.incidents.into_iter().map(|it| (it.id.clone(), it)));
         self.symptoms.extend(changes.symptoms.into_iter().map(|it| (it.id.clone(), it)));
         self.judge(at);
+        self.brake(at);
         self.decide(at);
     }
 
@@ -123,6 +162,58 @@ impl<'a> Replay<'a> {
                 (it.state, it.outcome) = ("ended".to_owned(), Some(outcome.to_owned()));
                 it.ended_at = Some(at);
             }
+        }
+    }
+
+    /// Pulls the brakes that would have been due.
+    fn brake(&mut self, at: DateTime<Utc>) {
+        let opened: Vec<_> = self.incidents.values().map(|it| it.opened_at).collect();
+        let (brakes, effectiveness) = (self.brakes(at), effectiveness(&self.actions));
+        let due =
+            self.limits().due_brakes(&self.facts(&brakes, &effectiveness, None, at), &opened, at);
+        for brake in due {
+            self.lines.push(format!(
+                "{}  `{}` would hold actions back: {}",
+                stamp(at),
+                brake.name,
+                brake.reason
+            ));
+            self.pulled.retain(|it| it.name != brake.name);
+            self.pulled.push(brake);
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        facts::limits(self.config)
+    }
+
+    fn brakes(&self, at: DateTime<Utc>) -> Vec<Brake> {
+        let is_pulled = |it: &&Brake| self.pulled.iter().any(|other| other.name == it.name);
+        let recorded = self.recorded.brakes_at(at).filter(|it| !is_pulled(it));
+        recorded.chain(&self.pulled).cloned().collect()
+    }
+
+    /// What would have been known.
+    fn facts<'b>(
+        &'b self,
+        brakes: &'b [Brake],
+        effectiveness: &'b [Effectiveness],
+        incident: Option<&Incident>,
+        at: DateTime<Utc>,
+    ) -> Facts<'b> {
+        // They lie in the order of time.
+        let is_old =
+            |it: &Action| it.started_at.is_none_or(|begun| begun <= at - TimeDelta::days(1));
+        let actions = &self.actions[self.actions.partition_point(is_old)..];
+        let covers = |it: &Silence| {
+            it.maintenance && incident.is_some_and(|incident| notice::covers(it, incident, at))
+        };
+        Facts {
+            actions,
+            brakes,
+            effectiveness,
+            n_components: facts::n_actionable(self.config, self.playbooks),
+            in_maintenance: self.recorded.silences.iter().any(covers),
         }
     }
 
@@ -158,44 +249,56 @@ impl<'a> Replay<'a> {
                 playbook,
                 rungs,
                 past: &past,
+                // What would be done without it is the question.
                 dry_run: false,
                 probability: self.config.healing.probability,
                 relapse: delta(self.config.incident.reopen_within),
             })
             .collect();
-        let so_far = Facts {
-            actions: &self.actions,
-            brakes: &[],
-            effectiveness: &[],
-            n_components: facts::n_actionable(self.config, self.playbooks),
-            in_maintenance: false,
-        };
-        let limits = facts::limits(self.config);
-        let Some((n, step)) = fix::climb(&cases, &limits, &so_far, at) else { return };
+        let (brakes, effectiveness) = (self.brakes(at), effectiveness(&self.actions));
+        let so_far = self.facts(&brakes, &effectiveness, Some(incident), at);
+        let weighed = fix::climb(&cases, &self.limits(), &so_far, at);
+        let Some((n, Weighed { step, objections })) = weighed else { return };
         let (playbook, rungs) = (cases[n].playbook, cases[n].rungs);
-        let line = match &step {
-            Step::Act(rung, _) => format!("would do {}", what(playbook, *rung, rungs)),
-            Step::DryRun(rung) => format!("would say {}", what(playbook, *rung, rungs)),
-            Step::Propose(rung) => format!("would ask for {}", what(playbook, *rung, rungs)),
-            Step::Wait(why) => format!("held back: {why}"),
-            Step::Escalate(why) => format!("would hand over to people: {why}"),
-        };
+        let does = said(&step, &objections, playbook, rungs);
         if let Step::Act(rung, _) | Step::DryRun(rung) | Step::Propose(rung) = step {
             let target = rungs[rung].clone().unwrap_or_default();
-            let it = act::row(incident, symptom, playbook, rung, target, at);
-            let verify = &playbook.verify;
-            self.actions.push(Action {
-                id: format!("{}", self.actions.len()),
-                state: "verifying".to_owned(),
-                started_at: Some(at),
-                verify_until: Some(at + verify.wait.delta() + verify.within.delta()),
-                ..it
-            });
+            self.begin(act::row(incident, symptom, playbook, rung, target, at), playbook, at);
         }
-        let is_new = self.said.insert(incident.id.clone(), line.clone()).as_ref() != Some(&line);
-        if is_new {
-            self.n_held += usize::from(matches!(step, Step::Wait(_) | Step::Escalate(_)));
-            self.lines.push(format!("{}  incident {}  {line}", stamp(at), incident.id));
+        let is_held = matches!(step, Step::Wait(_) | Step::Escalate(_));
+        let key = if is_held { held_by(&does, &objections) } else { String::new() };
+        let about = format!("{} {}", incident.id, symptom.id);
+        if self.said.insert(about, key.clone()) == Some(key) && is_held {
+            return;
+        }
+        self.n_held += usize::from(is_held);
+        self.say(incident, &does, &objections, at);
+    }
+
+    /// An action that would be done now; what came of it, the history says.
+    fn begin(&mut self, it: Action, playbook: &Playbook, at: DateTime<Utc>) {
+        let verify = &playbook.verify;
+        self.actions.push(Action {
+            id: format!("{}", self.actions.len()),
+            state: "verifying".to_owned(),
+            started_at: Some(at),
+            verify_until: Some(at + verify.wait.delta() + verify.within.delta()),
+            ..it
+        });
+    }
+
+    /// Adds a line, and one for each guard that objects.
+    fn say(&mut self, of: &Incident, does: &str, objections: &[Objection], at: DateTime<Utc>) {
+        self.lines.push(format!("{}  incident {}  {does}", stamp(at), of.id));
+        for it in objections {
+            *self.n_objections.entry(it.guard).or_default() += 1;
+            let guard = it.guard.as_str();
+            self.lines.push(format!(
+                "{}  incident {}  guard {guard}: {}",
+                stamp(at),
+                of.id,
+                it.why
+            ));
         }
     }
 
@@ -212,8 +315,64 @@ impl<'a> Replay<'a> {
             self.n_held,
             past.num_hours(),
             step.num_seconds()
-        )
+        ) + &self.objections()
     }
+
+    /// How often each guard objected, in a line.
+    fn objections(&self) -> String {
+        let said = |(guard, n): (&Guard, &usize)| format!("{} {n}", guard.as_str());
+        let all: Vec<String> = self.n_objections.iter().map(said).collect();
+        match all.is_empty() {
+            true => "no guard would have objected\n".to_owned(),
+            false => {
+                format!("guards that would have objected, and how often: {}\n", all.join(", "))
+            }
+        }
+    }
+}
+
+/// What would happen, in words.
+fn said(
+    step: &Step,
+    objections: &[Objection],
+    playbook: &Playbook,
+    rungs: &[fix::Ready],
+) -> String {
+    match step {
+        Step::Act(rung, _) => format!("would do {}", what(playbook, *rung, rungs)),
+        Step::DryRun(rung) => format!("would say {}", what(playbook, *rung, rungs)),
+        Step::Propose(rung) => format!("would ask for {}", what(playbook, *rung, rungs)),
+        Step::Wait(why) if objections.is_empty() => format!("held back: {why}"),
+        Step::Wait(_) => "held back".to_owned(),
+        Step::Escalate(why) => format!("would hand over to people: {why}"),
+    }
+}
+
+/// What is said once for as long as it lasts: until when a guard objects changes from look to look, that it
+/// does, does not.
+fn held_by(does: &str, objections: &[Objection]) -> String {
+    let guards: Vec<&str> = objections.iter().map(|it| it.guard.as_str()).collect();
+    if guards.is_empty() { does.to_owned() } else { guards.join(" ") }
+}
+
+/// How often each action would have helped.
+fn effectiveness(actions: &[Action]) -> Vec<Effectiveness> {
+    let mut of: BTreeMap<(&str, &str), (i64, i64)> = BTreeMap::new();
+    for it in actions {
+        let Some(outcome) = it.outcome.as_deref() else { continue };
+        let (attempts, effective) = of.entry((&it.incident_kind, &it.action)).or_default();
+        *attempts += 1;
+        *effective += i64::from(outcome == "effective");
+    }
+    of.into_iter()
+        .map(|((kind, action), (attempts, effective))| Effectiveness {
+            incident_kind: kind.to_owned(),
+            action: action.to_owned(),
+            attempts,
+            effective,
+            share: effective as f64 / attempts as f64,
+        })
+        .collect()
 }
 
 fn what(playbook: &Playbook, rung: usize, rungs: &[fix::Ready]) -> String {

@@ -86,8 +86,7 @@ async fn look(state: &State, started: DateTime<Utc>, now: DateTime<Utc>) -> anyh
 
 /// Destinations that `[notify]` names and that there are none of, each once.
 fn missing(notify: &Notify, is_there: impl Fn(&str) -> bool) -> BTreeSet<&str> {
-    let named = notify.to.iter().chain(&notify.fallback).map(String::as_str);
-    named.filter(|name| !is_there(name)).collect()
+    notify.named().into_iter().filter(|name| !is_there(name)).collect()
 }
 
 /// One that is paused is neither well nor ill: somebody said stop. But a pause may be forgotten.

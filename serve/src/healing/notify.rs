@@ -1,6 +1,6 @@
-//! Tells people what is due, in one message per turn.
+//! Tells people what is due, in one message per group.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use data::ledger::{Action, Changes, Incident, NewDelivery, Symptom};
@@ -8,7 +8,10 @@ use remediation::{
     fix,
     incident::event,
     kind::Severity,
-    notice::{self, Policy, Why},
+    notice::{
+        self, Why,
+        group::{self, Group, Grouping, Route},
+    },
 };
 use uuid::Uuid;
 
@@ -30,43 +33,15 @@ pub(super) async fn run(
     now: DateTime<Utc>,
 ) -> anyhow::Result<usize> {
     let known = Known::read(&state.healing, now).await?;
-    let policy = policy(state);
-    let storm = known.brakes.iter().any(|it| it.name == "storm" && it.holds(now));
-    let own = known.own_symptoms();
-    // While nothing may be done, nothing is on its way.
-    let holds = |name: &str| known.brakes.iter().any(|it| it.name == name && it.holds(now));
-    let is_held = ["storm", "pause", "kill", "breaker"].into_iter().any(holds);
-    let last = known.incidents.iter().filter_map(|it| it.notified_at).max();
-    if storm && last.is_some_and(|last| now - last < policy.storm_every) {
-        return Ok(0);
+    let routes = routes(state, &known, now);
+    let news = news(state, &known, &routes, decided, now);
+    let groups = group::leaving(&routes, news, &known.incidents, now);
+    let mut changes = Changes::default();
+    for group in &groups {
+        tell(state, group, &mut changes, now);
     }
-    let due = known.incidents.iter().filter_map(|it| {
-        let symptoms = own.get(it.id.as_str()).map(Vec::as_slice).unwrap_or_default();
-        let is_handled = !is_held && is_handled(state, &known, it, symptoms);
-        let why = notice::due(it, is_handled, &known.silences, &policy, now)?;
-        Some((why, it))
-    });
-    // What something else may be the cause of is not told before that is known: people hear of the cause,
-    // once. And whoever is needed hears of it with the reason why.
-    let may_be_told = |(why, it): &(Why, &Incident)| {
-        *why != Why::New || decided.contains(&it.id) || now - it.opened_at >= policy.patience
-    };
-    let due: Vec<(Why, &Incident)> = due.filter(may_be_told).collect();
-    if due.is_empty() || state.config.notify.to.is_empty() {
+    if changes.promises.is_empty() {
         return Ok(0);
-    }
-    let base = base(state);
-    let promises = state.config.notify.to.iter().flat_map(|destination| {
-        let way = way(state, destination);
-        let told = notice::messages(&kind_of(state, &way[0]), &due, &base, now);
-        told.into_iter().map(move |it| promise(&way, it.payload, it.ordering_key))
-    });
-    let mut changes = Changes { promises: promises.collect(), ..Changes::default() };
-    for (why, it) in &due {
-        changes.incidents.push(notice::told(it, now));
-        let to = state.config.notify.to.join(", ");
-        let line = event("notified", "pipenotify", format!("{why:?}, to {to}").to_lowercase(), now);
-        changes.events.push((it.id.clone(), line));
     }
     match state.healing.keep(&changes, now).await {
         // Something has changed since it was read; the next turn tells it as it then is.
@@ -75,6 +50,67 @@ pub(super) async fn run(
         Ok(()) => {
             state.outbox.wake();
             Ok(changes.promises.len())
+        }
+    }
+}
+
+/// The ways that news take now.
+fn routes(state: &State, known: &Known, now: DateTime<Utc>) -> Vec<Route> {
+    let mut routes = state.config.notify.routes();
+    if known.brakes.iter().any(|it| it.name == "storm" && it.holds(now)) {
+        let every = delta(state.config.notify.storm_every);
+        routes.iter_mut().for_each(|it| it.grouping = Grouping::in_storm(every));
+    }
+    routes
+}
+
+/// What there is to tell.
+fn news<'a>(
+    state: &State,
+    known: &'a Known,
+    routes: &[Route],
+    decided: &HashSet<String>,
+    now: DateTime<Utc>,
+) -> Vec<(Why, &'a Incident)> {
+    let own = known.own_symptoms();
+    // While nothing may be done, nothing is on its way.
+    let holds = |name: &str| known.brakes.iter().any(|it| it.name == name && it.holds(now));
+    let is_held = ["storm", "pause", "kill", "breaker"].into_iter().any(holds);
+    let due = known.incidents.iter().filter_map(|it| {
+        let symptoms = own.get(it.id.as_str()).map(Vec::as_slice).unwrap_or_default();
+        let is_handled = !is_held && is_handled(state, known, it, symptoms);
+        let policy = &group::way_of(routes, it)?.policy;
+        let why = notice::due(it, is_handled, &known.silences, policy, now)?;
+        // What something else may be the cause of is not told before that is known: people hear of the
+        // cause, once. And whoever is needed hears of it with the reason why.
+        let may_be_told =
+            why != Why::New || decided.contains(&it.id) || now - it.opened_at >= policy.patience;
+        may_be_told.then_some((why, it))
+    });
+    due.collect()
+}
+
+/// Promises the messages about a group, and marks its incidents as told. Where nobody is to be told,
+/// nothing is.
+fn tell(state: &State, group: &Group<'_>, changes: &mut Changes, now: DateTime<Utc>) {
+    let base = base(state);
+    let mut of: BTreeMap<String, Vec<(Why, &Incident)>> = BTreeMap::new();
+    for (why, it) in &group.news {
+        let to = group.route.recipients(*why, it, |name| is_there(state, name));
+        if to.is_empty() {
+            continue;
+        }
+        changes.incidents.push(notice::told(it, *why, &to, now));
+        let line = format!("{why:?}, to {}", to.join(", ")).to_lowercase();
+        changes.events.push((it.id.clone(), event("notified", "pipenotify", line, now)));
+        for name in to {
+            of.entry(name).or_default().push((*why, it));
+        }
+    }
+    for (destination, news) in &of {
+        let way = way(state, destination, &group.route.fallback);
+        for told in notice::messages(&kind_of(state, &way[0]), news, &base, now) {
+            changes.promises.push(promise(&way, told.payload, told.ordering_key));
         }
     }
 }
@@ -104,22 +140,34 @@ fn is_handled(state: &State, known: &Known, it: &Incident, symptoms: &[&Symptom]
     of.any(is_on_its_way) || causes.iter().any(fits)
 }
 
-/// A message that is about no incident.
-pub(super) fn plain(state: &State, kind: &str, text: &str, now: DateTime<Utc>) -> Vec<NewDelivery> {
+/// A message about no incident, or about more than its state: to whom news of `about` go.
+pub(super) fn plain(
+    state: &State,
+    about: Option<&Incident>,
+    kind: &str,
+    text: &str,
+    now: DateTime<Utc>,
+) -> Vec<NewDelivery> {
     let title: String = text.chars().take(TITLE_MAX).collect();
     let body = serde_json::json!({
         "type": kind, "timestamp": now, "severity": "warning", "title": title, "text": text,
     });
-    let to = state.config.notify.to.iter();
-    to.map(|it| promise(&way(state, it), body.to_string(), None)).collect()
+    let routes = state.config.notify.routes();
+    let Some(route) = about.and_then(|it| group::way_of(&routes, it)).or(routes.last()) else {
+        return vec![];
+    };
+    let way = |it| way(state, it, &route.fallback);
+    route.to.iter().map(|it| promise(&way(it), body.to_string(), None)).collect()
 }
 
 /// A destination and those that are told instead. It begins with the first of them that there is, so that what
 /// is meant for one that is missing does not wait for it; if there is none, it waits.
-fn way(state: &State, destination: &str) -> Vec<String> {
-    let fallback = &state.config.notify.fallback;
-    let is_there = |name: &str| state.outbox.registry().get(name).is_some();
-    route(destination, fallback, is_there)
+fn way(state: &State, destination: &str, fallback: &[String]) -> Vec<String> {
+    route(destination, fallback, |name| is_there(state, name))
+}
+
+fn is_there(state: &State, name: &str) -> bool {
+    state.outbox.registry().get(name).is_some()
 }
 
 fn route(destination: &str, fallback: &[String], is_there: impl Fn(&str) -> bool) -> Vec<String> {
@@ -149,16 +197,6 @@ fn kind_of(state: &State, destination: &str) -> String {
 pub(super) fn base(state: &State) -> String {
     let default = || format!("http://{}", state.config.http.listen);
     state.config.notify.base_url.clone().unwrap_or_else(default)
-}
-
-fn policy(state: &State) -> Policy {
-    let it = &state.config.notify;
-    Policy {
-        patience: delta(it.patience),
-        repeat: delta(it.repeat),
-        least: it.least,
-        storm_every: delta(it.storm_every),
-    }
 }
 
 #[cfg(test)]

@@ -39,6 +39,46 @@ async fn the_published_library_accepts_our_signatures_also_while_keys_are_rotate
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn ed25519_signatures_fit_the_public_key_also_while_keys_are_rotated() {
+    let room = Receiver::start(Mood::Well).await.unwrap();
+    let home = Home::new().unwrap().with_settings(QUICK);
+    let process = home.start().await.unwrap();
+    let client = home.client();
+    let asked =
+        json!({"name": "chat", "kind": "webhook", "url": room.url(), "signature": "ed25519"});
+    let made = post(&client, "/api/v1/destinations", &asked).await.success().unwrap();
+    let made = made.json().unwrap();
+    let verify = async |public: &serde_json::Value, n: usize| {
+        let seen = room.seen().remove(n);
+        let arguments = [
+            public.as_str().unwrap(),
+            seen.id(),
+            &seen.headers["webhook-timestamp"],
+            &seen.headers["webhook-signature"],
+            &seen.body,
+        ];
+        python::run("ed25519_webhooks.py", &arguments).await
+    };
+    let told = deliver(&client, "one", &json!({"text": "grüße", "n": 1.0})).await;
+    wait_for(&client, &told, "delivered").await.unwrap();
+    verify(&made["public_key"], 0).await.unwrap();
+    let rotated = post(&client, "/api/v1/destinations/chat/rotate", &json!({})).await;
+    let rotated = rotated.success().unwrap().json().unwrap();
+    assert_ne!(made["public_key"], rotated["public_key"]);
+    verify(&rotated["public_key"], 0).await.unwrap_err();
+    // A restart in between changes nothing: keys are kept with the destination.
+    process.kill().unwrap();
+    let _process = home.start().await.unwrap();
+    let told = deliver(&client, "two", &json!({"text": "naïve"})).await;
+    wait_for(&client, &told, "delivered").await.unwrap();
+    for public in [&made["public_key"], &rotated["public_key"]] {
+        verify(public, 1).await.unwrap();
+    }
+    let shown = made.to_string() + &rotated.to_string() + &home.log();
+    assert!(!shown.contains("whsk_"), "the private half stays here: {shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_sent_where_only_we_can_reach_or_where_a_redirect_leads() {
     let inner = Receiver::start(Mood::Well).await.unwrap();
     let home = Home::new().unwrap();

@@ -1,5 +1,7 @@
 //! Playbooks tried on the past, and a fix that made things worse.
 
+use data::ledger::{Brake, Silence};
+
 use super::*;
 
 /// Runs the program on the home's lake and gives what it prints.
@@ -9,7 +11,8 @@ fn pipenotify(home: &Home, words: &[&str]) -> (bool, String) {
         .args(words)
         .arg("--config")
         .arg(home.path().join("pipenotify.toml"))
-        .args(["--lake", home.lake()])
+        .args(["--lake", home.lake(), "--ledger"])
+        .arg(home.path().join("ledger.db"))
         .current_dir(home.path())
         .output()
         .unwrap();
@@ -72,32 +75,94 @@ critical = 0.5
     assert!(!fine && said.contains("pipenotify.toml:17: playbook `x`: action 1"), "{said}");
 }
 
+/// A shop that was down for an hour, five hours ago; its playbook may be tried twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_guard_that_would_have_objected_is_named() {
+    let settings = r#"
+[collect]
+host = []
+[health]
+every = "5m"
+[[health.component]]
+name = "shop"
+kind = "service"
+[[health.component.check]]
+metric = "shop.up"
+aggregation = "last"
+warning = 0.9
+critical = 0.5
+[healing]
+built_in = false
+cool_down = "12m"
+breaker_failures = 2
+breaker_open = "10m"
+attempts = 3
+[[playbook]]
+name = "calls"
+risk = "high"
+verify = { wait = "1s", within = "1m" }
+[[playbook.action]]
+do = "call_http"
+times = 9
+url = "http://127.0.0.1:9/restart"
+"#;
+    let home = Home::new().unwrap().with_settings(settings);
+    let process = home.start().await.unwrap();
+    let now = Utc::now();
+    let ago = |minutes: i64| now - chrono::TimeDelta::minutes(minutes);
+    let sample = |minutes: i64| {
+        let value = f64::from(u8::from(!(300..360).contains(&minutes)));
+        serde_json::json!({"metric": "shop.up", "ts": ago(minutes), "value": value})
+    };
+    let samples = serde_json::json!({"samples": (0..600).map(sample).collect::<Vec<_>>()});
+    home.client().write_json(&samples).await.unwrap().success().unwrap();
+    assert!(process.stop().await.unwrap().success());
+    let ledger = ledger(&home).await;
+    // Nobody was to touch anything until a while after it began, and somebody worked on it after that.
+    let pause = Brake {
+        name: "pause".to_owned(),
+        reason: "we are deploying".to_owned(),
+        who: "ann".to_owned(),
+        begun_at: ago(500),
+        ends_at: Some(ago(338)),
+    };
+    ledger.pull(&pause).await.unwrap();
+    let window = Silence {
+        id: "w".to_owned(),
+        matchers: r#"[{"name": "component", "value": "shop"}]"#.to_owned(),
+        comment: "new disk".to_owned(),
+        who: "ann".to_owned(),
+        maintenance: true,
+        created_at: ago(500),
+        starts_at: ago(338),
+        ends_at: ago(327),
+    };
+    ledger.add_silence(&window).await.unwrap();
+    ledger.close().await;
+    let (fine, said) = pipenotify(&home, &["playbook", "test", "--past", "9h"]);
+    assert!(fine, "{said}");
+    for expected in [
+        "would hand over to people: actions are held back by `pause`",
+        "guard pause: actions are held back by `pause`",
+        "guard approval: a person has to agree: its risk is high",
+        "guard maintenance: a maintenance window covers the component",
+        "would ask for `call_http` on `http:127.0.0.1:9/restart` by playbook `calls`",
+        "guard cool_down: `http:127.0.0.1:9/restart` cools down until",
+        "`breaker` would hold actions back: 2 actions in a row did not help",
+        "guard breaker: actions are held back by `breaker`",
+        "guards that would have objected, and how often: ",
+    ] {
+        assert!(said.contains(expected), "{expected}: {said}");
+    }
+    assert!(!said.contains("guard storm"), "{said}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_made_it_worse_is_undone() {
     let folder = tempfile::tempdir().unwrap();
     let mark = folder.path().join("undone");
     let settings = format!(
-        r#"
-[health]
-every = "300ms"
-[[health.component]]
-name = "queue"
-kind = "queue"
-[[health.component.check]]
-metric = "queue.waiting"
-aggregation = "last"
-window = "1h"
-warning = 5
-critical = 1000
-[delivery]
-failing_after = "1h"
-[notify]
-to = ["chat"]
-[healing]
-every = "200ms"
-lease = "2s"
-allow_commands = ["/bin/true", "/usr/bin/touch"]
-command_user = [0, 0]
+        r#"{QUEUE}
 [[playbook]]
 name = "makes it worse"
 verify = {{ wait = "300ms", within = "2s" }}
@@ -113,22 +178,11 @@ arguments = ["{}"]
     );
     let home = Home::new().unwrap().with_settings(settings);
     let _process = home.start().await.unwrap();
-    let (ledger, client) = (&ledger(&home).await, home.client());
-    let write = async |value: f64| {
-        let sample =
-            serde_json::json!({"metric": "queue.waiting", "value": value, "ts": Utc::now()});
-        client
-            .write_json(&serde_json::json!({"samples": [sample]}))
-            .await
-            .unwrap()
-            .success()
-            .unwrap();
-    };
-    write(10.0).await;
+    let ledger = &ledger(&home).await;
+    write(&home, "queue.waiting", 10.0).await;
     // What is written before it was done says nothing of its effect.
-    let acted = async || actions(ledger).await.first().is_some_and(|it| it.acted_at.is_some());
-    until(&home, "acted", || acted()).await;
-    write(50.0).await;
+    first(&home, ledger, "acted", |it| it.acted_at.is_some()).await;
+    write(&home, "queue.waiting", 50.0).await;
     let undone = async || mark.exists() && incidents(ledger).await[0].escalated_at.is_some();
     until(&home, "undone and handed to people", || undone()).await;
     let done = actions(ledger).await.remove(0);

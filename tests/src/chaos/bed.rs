@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     client::Client,
-    postgres,
+    faketime, postgres,
     process::{ADMIN_KEY, Home, Process, free_address},
     rabbitmq::RabbitMq,
     receiver::{Mood, Receiver},
@@ -85,7 +85,7 @@ pub fn impossible(scenario: &Scenario) -> Option<String> {
     if scenario.has(Kind::Disk) && !is_root() {
         return Some("a small disk is mounted for it, which only root may do".to_owned());
     }
-    if scenario.pipenotify.own_clock && faketime().is_none() {
+    if scenario.pipenotify.own_clock && faketime::library().is_none() {
         return Some("libfaketime is not installed; run .ci/install once".to_owned());
     }
     None
@@ -373,7 +373,7 @@ impl Bed {
         };
         let mut homes = homes.into_iter().map(|home| {
             let home = home.with_settings(text.clone()).with_ledger(&ledger);
-            match (scenario.pipenotify.own_clock, faketime()) {
+            match (scenario.pipenotify.own_clock, faketime::library()) {
                 (true, Some(library)) => home
                     .with_env("LD_PRELOAD", library.display().to_string())
                     .with_env("FAKETIME_TIMESTAMP_FILE", folder.join("clock").display().to_string())
@@ -560,12 +560,6 @@ fn program() -> Result<PathBuf> {
     found.into_iter().find(|path| path.is_file()).with_context(|| {
         format!("no `testbed` beside {}; build it: cargo build -p tests --bins", this.display())
     })
-}
-
-fn faketime() -> Option<PathBuf> {
-    let folders = fs::read_dir("/usr/lib").ok()?.flatten();
-    let mut paths = folders.map(|it| it.path().join("faketime/libfaketimeMT.so.1"));
-    paths.find(|path| path.is_file())
 }
 
 fn is_root() -> bool {

@@ -83,7 +83,8 @@ async fn one(bed: &mut Bed, verb: &Verb) -> Result<()> {
         Verb::StepClock { by_s } => set_clock(bed.path(), *by_s),
         Verb::Alerts { n, within } => alerts(bed, *n, *within).await,
         Verb::Person { path, body } => {
-            bed.client().post(path, &[], body.to_string()).await?.success().map(drop)
+            let path = path_of(bed, path).await?;
+            bed.client().post(&path, &[], body.to_string()).await?.success().map(drop)
         }
         Verb::Samples { values } => {
             let one = |(metric, value): (&String, &f64)| json!({"metric": metric, "value": value, "ts": Utc::now()});
@@ -137,19 +138,39 @@ async fn wait_for(bed: &Bed, when: Moment) -> Result<()> {
 }
 
 async fn is_now(bed: &Bed, when: Moment) -> Result<bool> {
-    let state = match when {
-        Moment::Now => return Ok(true),
-        Moment::Acted => return Ok(bed.path().join("acted").exists()),
-        Moment::Incident => {
-            let open = bed.client().get("/api/v1/incidents?state=unresolved").await?.json()?;
-            return Ok(open["incidents"].as_array().is_some_and(|it| !it.is_empty()));
-        }
-        Moment::Acting => "acting",
-        Moment::Verifying => "verifying",
-    };
+    Ok(match when {
+        Moment::Now => true,
+        Moment::Acted => bed.path().join("acted").exists(),
+        Moment::Undoing => bed.path().join("undoing").exists(),
+        Moment::Incident => !unresolved(bed).await?.is_empty(),
+        Moment::Escalated => unresolved(bed).await?.iter().any(|it| !it["escalated_at"].is_null()),
+        Moment::Proposed => action_in(bed, "proposed").await?.is_some(),
+        Moment::Acting => action_in(bed, "acting").await?.is_some(),
+        Moment::Verifying => action_in(bed, "verifying").await?.is_some(),
+    })
+}
+
+async fn unresolved(bed: &Bed) -> Result<Vec<Value>> {
+    let open = bed.client().get("/api/v1/incidents?state=unresolved").await?.json()?;
+    Ok(open["incidents"].as_array().cloned().unwrap_or_default())
+}
+
+/// The identifier of an action in this state.
+async fn action_in(bed: &Bed, state: &str) -> Result<Option<String>> {
     let all = bed.client().get("/api/v1/actions").await?.json()?;
     let all = all["actions"].as_array().cloned().unwrap_or_default();
-    Ok(all.iter().any(|it| it["state"] == state))
+    let found = all.iter().find(|it| it["state"] == state);
+    Ok(found.and_then(|it| it["id"].as_str()).map(str::to_owned))
+}
+
+/// A path in which `{proposed}` is the action that waits for an approval.
+async fn path_of(bed: &Bed, path: &str) -> Result<String> {
+    if !path.contains("{proposed}") {
+        return Ok(path.to_owned());
+    }
+    wait_for(bed, Moment::Proposed).await?;
+    let id = action_in(bed, "proposed").await?.context("no action waits for an approval")?;
+    Ok(path.replace("{proposed}", &id))
 }
 
 async fn alerts(bed: &Bed, n: u32, within: Duration) -> Result<()> {

@@ -221,7 +221,7 @@ pub enum Verb {
     },
     /// A person does something: `POST` to a path of Pipenotify.
     Person {
-        /// The path.
+        /// The path; `{proposed}` in it is the action that waits for an approval.
         path: String,
         /// The body.
         #[serde(default)]
@@ -244,12 +244,18 @@ pub enum Moment {
     Now,
     /// An incident is open.
     Incident,
+    /// An action waits for an approval.
+    Proposed,
     /// An action is written down and being done.
     Acting,
     /// What was done shows, and is not written down yet; seen by the file `acted` that the action made.
     Acted,
     /// What was done is written down, and its effect is looked for.
     Verifying,
+    /// It is being taken back; seen by the file `undoing` that the undo made.
+    Undoing,
+    /// An incident is left to people.
+    Escalated,
 }
 
 /// What is expected.

@@ -117,7 +117,8 @@ async fn insert_attempts(
     insert.execute(&mut **change).await.map(drop).map_err(failed(DOING))
 }
 
-/// The next in a line may go.
+/// The next in a line may go, the oldest that waits, unless one is on its way. That need not be the oldest:
+/// what is redriven stands before those that were made later, and does not overtake the one that is tried.
 pub(super) async fn call_next(
     change: &mut Transaction<'_, Any>,
     destination: &str,
@@ -129,7 +130,11 @@ pub(super) async fn call_next(
                select delivery_id from delivery
                where  destination = $1 and ordering_key = $2
                  and  state in ('pending', 'waiting')
-               order by created_at, delivery_id limit 1)";
+               order by created_at, delivery_id limit 1)
+          and  not exists (
+               select 1 from delivery ahead
+               where  ahead.destination = $1 and ahead.ordering_key = $2
+                 and  ahead.state = 'pending' and ahead.ordering_key is not null)";
     let update = sqlx::query(CALL).bind(destination.to_owned()).bind(key.to_owned());
     update.execute(&mut **change).await.map(drop).map_err(failed(DOING))
 }

@@ -1,6 +1,6 @@
 //! Looking after the outbox: redriving, lines that stand still, removing what is old.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 
@@ -30,11 +30,14 @@ pub struct Redrive {
 
 impl Ledger {
     /// Makes dead or quarantined deliveries due again, with a fresh schedule. Gives their number.
+    ///
+    /// Those with an ordering key stand in line again, at the place of their age: behind the one that is
+    /// on its way, before all that were made later and wait, and one after the other.
     pub async fn redrive(&self, which: &Redrive, now: DateTime<Utc>) -> Result<u64> {
         const DOING: &str = "redriving deliveries";
         let limit = which.limit.min(REDRIVE_MAX);
         let mut change = self.begin(DOING).await?;
-        let mut n_redriven = 0;
+        let (mut n_redriven, mut lines) = (0, BTreeSet::new());
         let all = [vec![]];
         let parts: Vec<Vec<String>> = match which.ids.is_empty() {
             true => all.to_vec(),
@@ -57,10 +60,12 @@ impl Ledger {
             }
             let mut update = statement(format!(
                 "update delivery
-                 set    state = 'pending', reason = null, failures = 0, begun_at = $1, due_at = $1,
+                 set    state = case when ordering_key is null then 'pending' else 'waiting' end,
+                        reason = null, failures = 0, begun_at = $1, due_at = $1,
                         expires_at = null, finished_at = null
                  where  delivery_id in (select delivery_id from delivery where {}
-                                        order by delivery_id limit $2)",
+                                        order by delivery_id limit $2)
+                 returning destination, ordering_key",
                 wanted.join(" and ")
             ));
             update = update.bind(micros(now)).bind(i64::from(limit));
@@ -70,8 +75,16 @@ impl Ledger {
             for id in ids {
                 update = update.bind(id);
             }
-            let done = update.execute(&mut *change).await.map_err(failed(DOING))?;
-            n_redriven += done.rows_affected();
+            let redriven = update.fetch_all(&mut *change).await.map_err(failed(DOING))?;
+            n_redriven += redriven.len() as u64;
+            for row in &redriven {
+                let (to, key): (String, Option<String>) =
+                    (get(row, "destination")?, get(row, "ordering_key")?);
+                lines.extend(key.map(|key| (to, key)));
+            }
+        }
+        for (destination, key) in &lines {
+            end::call_next(&mut change, destination, key).await?;
         }
         change.commit().await.map_err(failed(DOING))?;
         Ok(n_redriven)

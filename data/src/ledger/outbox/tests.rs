@@ -157,6 +157,46 @@ async fn a_dead_letter_can_be_redriven_and_another_destination_tried() {
 }
 
 #[tokio::test]
+async fn what_is_redriven_stands_in_line_at_the_place_of_its_age() {
+    let outbox = Outbox::new().await;
+    let line = ["a", "b", "c", "d", "e"].into_iter().zip(0..);
+    outbox.keep(line.map(|(id, s)| promise(id, Some("k"), s)).collect()).await;
+    let next = async || {
+        let claimed = outbox.claim("one", "chat", 9).await;
+        assert_eq!(claimed.len(), 1, "one of a line at a time: {claimed:?}");
+        claimed.into_iter().next().unwrap()
+    };
+    let dead = || Finished::Dead("refused".into());
+    for _ in ["a", "b"] {
+        outbox.end("one", vec![ended(&next().await, dead())]).await;
+    }
+    // `c` is being sent when both dead letters are redriven.
+    let c = next().await;
+    let all = Redrive { limit: 9, ..Redrive::default() };
+    assert_eq!(outbox.ledger.redrive(&all, at(9)).await.unwrap(), 2);
+    outbox.ledger.mend_lines().await.unwrap();
+    assert_eq!(outbox.claim("one", "chat", 9).await, [], "nobody overtakes what is on its way");
+    // It is tried again, and is still the one.
+    outbox.end("one", vec![ended(&c, Finished::Again(at(9)))]).await;
+    let mut order = vec![];
+    for _ in 0..3 {
+        let it = next().await;
+        order.push(it.id.clone());
+        outbox.end("one", vec![ended(&it, Finished::Delivered)]).await;
+    }
+    assert_eq!(order, ["c", "a", "b"], "the older ones before those that were made later");
+    // One that is refused again lets the line go on, and alone in its line it goes at once.
+    for id in ["d", "e"] {
+        let it = next().await;
+        assert_eq!(it.id, id);
+        outbox.end("one", vec![ended(&it, dead())]).await;
+    }
+    let one = Redrive { ids: vec!["e".into()], limit: 9, ..Redrive::default() };
+    assert_eq!(outbox.ledger.redrive(&one, at(9)).await.unwrap(), 1);
+    assert_eq!(next().await.id, "e");
+}
+
+#[tokio::test]
 async fn what_is_quarantined_waits_for_a_person() {
     let outbox = Outbox::new().await;
     let tenant = || "nobody".to_owned();
