@@ -380,9 +380,6 @@ fn look_ahead(tasks: &Tasks, state: &State) {
 }
 
 async fn serve_grpc(config: &Config, state: &State, tasks: &Tasks) -> anyhow::Result<()> {
-    if let Listen::At(address) = config.http.pgwire {
-        tracing::debug!("the Postgres wire protocol is not served yet; {address} stays closed");
-    }
     let Listen::At(address) = config.http.otlp_grpc else { return Ok(()) };
     let incoming = TcpIncoming::bind(address).with_context(|| {
         format!("listening on {address} for OTLP; `--otlp-grpc off` goes without")

@@ -22,7 +22,6 @@ fn refuses(file: &str, env: &[(&str, &str)], expected: Expect) {
 fn nothing_is_enough() {
     let config = Config::load(None, std::iter::empty(), &Flags::default()).unwrap();
     assert_eq!(config.http.listen.to_string(), "127.0.0.1:8780");
-    assert_eq!(config.http.pgwire.to_string(), "127.0.0.1:8781");
     assert_eq!(config.http.otlp_grpc.to_string(), "127.0.0.1:4317");
     assert_eq!(config.ledger_url(), "./lake/ledger.db");
     assert_eq!(config.wal_dir(), Path::new("./lake/wal"));
