@@ -9,6 +9,7 @@ mod date_trunc;
 mod edge;
 mod forecast;
 mod gap;
+mod gapfill;
 mod outliers;
 mod series;
 mod time_bucket;
@@ -44,6 +45,7 @@ pub(crate) fn register(context: &SessionContext) {
         context.register_udaf(AggregateUDF::from(function));
     }
     context.register_udaf(AggregateUDF::from(outliers::Outliers::new()));
+    context.register_udaf(AggregateUDF::from(gapfill::Gapfill::new()));
     context.register_udaf(forecast::udaf());
     context.register_udwf(WindowUDF::from(gap::Locf::new()));
     context.register_udwf(WindowUDF::from(gap::Interpolate::new()));

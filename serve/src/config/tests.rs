@@ -55,6 +55,13 @@ fn an_unknown_key_is_refused_and_the_nearest_named() {
         &[],
         expect!["FILE:5: unknown key `bufer_rows`; did you mean `buffer_rows`?"],
     );
+    refuses(
+        "[http]\npgwire = 'off'",
+        &[],
+        expect![
+            "FILE:2: unknown key `pgwire`; known are listen, otlp_grpc, admin_key, body_bytes_max, requests_max, bodies_bytes_max, body_timeout"
+        ],
+    );
     refuses("[lak]", &[], expect!["FILE:1: unknown key `lak`; did you mean `lake`?"]);
     refuses(
         "",
