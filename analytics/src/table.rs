@@ -99,6 +99,7 @@ impl LakeTable {
         }
         let source = ParquetSource::new(columns)
             .with_table_parquet_options(state.table_options().parquet.clone())
+            .with_bloom_filter_on_read(!self.table.looked_up_by().is_empty())
             .with_parquet_file_reader_factory(Arc::new(readers));
         let config =
             FileScanConfigBuilder::new(ObjectStoreUrl::parse(store_url())?, Arc::new(source))
@@ -247,3 +248,6 @@ fn partitioned(table: Table, file: &DataFile) -> PartitionedFile {
 
 /// 1970-01-01, counted as chrono does.
 pub(crate) const UNIX_EPOCH_DAY: i32 = 719_163;
+
+#[cfg(test)]
+mod tests;
