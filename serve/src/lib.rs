@@ -128,14 +128,15 @@ pub async fn open(config: Config, tasks: &Tasks) -> anyhow::Result<State> {
     let ingest = open_ingest(&config, &lake).await?;
     let beside = LedgerTable::all(&config.ledger_url()).await.context("reading the ledger")?;
     let engine = Engine::new(Arc::clone(&lake), ingest.recent(), limits(&config))?;
-    let engine = engine.with_ledger(beside)?;
+    let catalog = Arc::new(config.catalog());
+    let engine = engine.with_ledger(beside)?.with_metrics(&catalog)?;
     let decoders = Arc::new(Decoders::new(config.http.body_bytes_max));
     let outbox = delivery::start(&config, &ledger, tasks).await?;
     let gate = Arc::new(http::gate::Gate::new(&config.http));
     let config = Arc::new(config);
     Ok(State {
         healing: Arc::new(healing::Healing::new(&config, &ledger, &ingest)),
-        catalog: Arc::new(config.catalog()),
+        catalog,
         config,
         lake,
         ledger,

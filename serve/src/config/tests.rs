@@ -137,6 +137,11 @@ fn metrics_of_others_join_the_catalog() {
         expect!["metric `a`: lower must be a number below upper"],
     );
     refuses(
+        "[[metric]]\nname = 'a'\ncapacity = 'a'",
+        &[],
+        expect!["metric `a`: its capacity is another metric, not itself"],
+    );
+    refuses(
         "[[metric]]\nname = 'a'\n[[metric]]\nname = 'a'",
         &[],
         expect!["metric `a` occurs twice"],

@@ -103,7 +103,9 @@ async fn show_trends(
         let mut checks = vec![];
         for check in &component.check {
             let counter = catalog.is_counter(&check.metric);
-            let mut trend = of_check(&engine, &ingest, (check, counter), window).await?;
+            let capacity = capacity(&engine, &catalog, check, window).await?;
+            let of = (check, counter, capacity);
+            let mut trend = of_check(&engine, &ingest, of, window).await?;
             trend["unit"] = catalog.find(&check.metric).map(|known| &*known.unit).into();
             checks.push(trend);
         }
@@ -137,11 +139,42 @@ async fn scores(
     Ok(points(&rows(engine, &query).await?))
 }
 
+/// How large what a check looks at can become: what its capacity was last measured to be, the mean of all
+/// series that fit the check, or the largest value that is possible where that is the bad end.
+async fn capacity(
+    engine: &Engine,
+    catalog: &Catalog,
+    check: &Check,
+    window: Window,
+) -> Result<Option<f64>, Problem> {
+    let Some(known) = catalog.find(&check.metric) else { return Ok(None) };
+    let Some(metric) = &known.capacity else {
+        return Ok(known.upper.filter(|_| known.polarity == Polarity::LowerIsBetter));
+    };
+    // A label that the capacity does not have is one by which its use is told apart.
+    let conditions = check.labels.iter().map(|(label, value)| match label.as_str() {
+        "host" | "service" => format!(" and {label} = {}", quoted(value)),
+        _ => format!(" and coalesce(labels[{}], {1}) = {1}", quoted(label), quoted(value)),
+    });
+    let query = format!(
+        "select avg(latest) as value from (select last(value, ts) as latest from samples \
+         where metric = {} and ts >= {} and ts <= {} and date between date '{}' and date '{}'{} \
+         group by series)",
+        quoted(metric),
+        literal(window.from),
+        literal(window.to),
+        window.from.date_naive(),
+        window.to.date_naive(),
+        conditions.collect::<String>()
+    );
+    Ok(rows(engine, &query).await?.first().and_then(|row| row["value"].as_f64()))
+}
+
 /// The mean of all series that a check looks at; of a counter, what it grew by per second.
 async fn of_check(
     engine: &Engine,
     ingest: &Ingest,
-    (check, counter): (&Check, bool),
+    (check, counter, capacity): (&Check, bool, Option<f64>),
     window: Window,
 ) -> Result<Value, Problem> {
     let points = Points {
@@ -153,6 +186,8 @@ async fn of_check(
         false => Polarity::HigherIsBetter,
     };
     let limits = [("warning", check.warning), ("critical", check.critical)];
+    let capacity = capacity.map(|capacity| ("capacity", capacity));
+    let limits: Vec<_> = limits.into_iter().chain(capacity).collect();
     let mut described = described(&points, by_limits, window, &limits);
     described["metric"] = check.metric.clone().into();
     described["per_second"] = counter.into();
@@ -210,11 +245,7 @@ fn described(points: &Points, polarity: Polarity, window: Window, limits: &[(&st
     let then = &points.last_week[points.last_week.partition_point(|(ts, _)| *ts < since)..];
     let mut value = json!({
         "trend": "unknown",
-        "polarity": match polarity {
-            Polarity::HigherIsBetter => "higher_is_better",
-            Polarity::LowerIsBetter => "lower_is_better",
-            Polarity::Neutral => "neutral",
-        },
+        "polarity": polarity.as_str(),
         "n_points": within.len(),
         "median": median(within),
         "baseline": compared(before, within, window.baseline(), window.from),

@@ -57,6 +57,7 @@ async fn an_answer_is_timed_and_searched() {
     let shown = show(&request);
     assert!(shown.contains("http.probe.status_code probe=p 200\n"), "{shown}");
     assert!(shown.contains("http.probe.body.size probe=p 5\n"), "{shown}");
+    assert!(shown.contains("http.probe.body_match probe=p 1\n"), "{shown}");
     for phase in ["dns", "connect", "first_byte", "total"] {
         assert!(shown.contains(&format!("phase={phase} ")), "{phase} in {shown}");
     }
