@@ -200,16 +200,30 @@ pub async fn open_lake(config: &Config) -> anyhow::Result<Lake> {
 /// # Errors
 /// When the URL means nothing, or the lake cannot be reached.
 pub async fn check_lake(config: &Config) -> anyhow::Result<(Vec<Fault>, u64)> {
-    let url = match config.lake.folder() {
-        Some(folder) if !folder.is_dir() => return Ok((vec![], 0)),
-        Some(folder) => {
-            let folder = folder.canonicalize()?;
-            Url::from_directory_path(&folder)
-                .map_err(|()| anyhow::anyhow!("{} is no folder", folder.display()))?
-        }
-        None => config.lake.url.parse().context("`lake.url` is no URL")?,
-    };
+    let Some(url) = existing_lake(config)? else { return Ok((vec![], 0)) };
     Lake::check(&url, &store_options()).await.context("reading the lake")
+}
+
+/// What was found damaged before and set aside, without opening the lake; the earliest first.
+///
+/// # Errors
+/// When the URL means nothing, or the lake cannot be reached.
+pub async fn set_aside(config: &Config) -> anyhow::Result<Vec<Damage>> {
+    let Some(url) = existing_lake(config)? else { return Ok(vec![]) };
+    Lake::damage_at(&url, &store_options()).await.context("reading what was set aside")
+}
+
+/// Where the lake is; nothing for a folder that is not there yet.
+fn existing_lake(config: &Config) -> anyhow::Result<Option<Url>> {
+    let Some(folder) = config.lake.folder() else {
+        return config.lake.url.parse().map(Some).context("`lake.url` is no URL");
+    };
+    if !folder.is_dir() {
+        return Ok(None);
+    }
+    let folder = folder.canonicalize()?;
+    let url = Url::from_directory_path(&folder);
+    url.map(Some).map_err(|()| anyhow::anyhow!("{} is no folder", folder.display()))
 }
 
 /// Credentials and endpoints of object stores, under the names that their own tools use.
