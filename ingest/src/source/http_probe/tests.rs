@@ -81,6 +81,23 @@ async fn what_is_not_as_expected_is_down_and_says_why() {
 }
 
 #[tokio::test]
+async fn whether_the_body_matched_is_told_apart_from_the_status() {
+    let error = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 5\r\n\r\nhello";
+    for (answer, settings, matched) in [
+        (error, json!({"contains": "ell"}), Some(1)),
+        (HELLO, json!({"contains": "ell", "matches": "^e"}), Some(0)),
+        (HELLO, json!({}), None),
+        ("nonsense\r\n\r\n", json!({"contains": "ell"}), None),
+    ] {
+        let url = serve(&[answer]).await;
+        let shown = show(&probe(&url, settings).await);
+        let line = shown.lines().find(|line| line.starts_with("http.probe.body_match"));
+        let expected = matched.map(|matched| format!("http.probe.body_match probe=p {matched}"));
+        assert_eq!(line, expected.as_deref(), "{shown}");
+    }
+}
+
+#[tokio::test]
 async fn an_answer_that_never_comes_is_waited_for_no_longer_than_allowed() {
     let url = serve(&[""]).await;
     let request = probe(&url, json!({"timeout_ms": 100})).await;
