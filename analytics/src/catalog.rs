@@ -1,10 +1,12 @@
-//! Tables that are no tables of the lake: the ledger's, and those that describe the lake itself.
+//! Tables that are no tables of the lake: the ledger's, those that describe the lake itself, and what is known
+//! of metrics.
 
 use std::sync::Arc;
 
 use arrow::{
     array::{
-        ArrayRef, Date32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+        ArrayRef, Date32Array, Float64Array, Int64Array, RecordBatch, StringArray,
+        TimestampMicrosecondArray,
     },
     datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit},
 };
@@ -14,10 +16,11 @@ use data::{
     Table,
     lake::{DataFile, Lake},
     ledger::LedgerTable,
+    metric::{self, Metric},
 };
 use datafusion::{
     catalog::{Session, TableProvider},
-    datasource::memory::MemorySourceConfig,
+    datasource::{MemTable, memory::MemorySourceConfig},
     error::{DataFusionError, Result},
     execution::{SendableRecordBatchStream, TaskContext},
     logical_expr::{Expr, TableType},
@@ -41,6 +44,31 @@ pub(crate) fn register_lake(context: &SessionContext, lake: &Arc<Lake>) -> Resul
         context.register_table(name, Arc::new(table))?;
     }
     Ok(())
+}
+
+/// Makes the table `metrics` known: a row for each metric of which something is known.
+pub(crate) fn register_metrics(context: &SessionContext, known: &metric::Catalog) -> Result<()> {
+    let all: Vec<_> = known.all().collect();
+    let text = |of: fn(&Metric) -> Option<&str>| -> ArrayRef {
+        Arc::new(all.iter().map(|metric| of(metric)).collect::<StringArray>())
+    };
+    let number = |of: fn(&Metric) -> Option<f64>| -> ArrayRef {
+        Arc::new(all.iter().map(|metric| of(metric)).collect::<Float64Array>())
+    };
+    let columns = [
+        ("name", text(|it| Some(&it.name))),
+        ("kind", text(|it| Some(it.kind.as_str()))),
+        ("unit", text(|it| Some(&it.unit))),
+        ("polarity", text(|it| Some(it.polarity.as_str()))),
+        ("lower", number(|it| it.lower)),
+        ("upper", number(|it| it.upper)),
+        ("capacity", text(|it| it.capacity.as_deref())),
+        ("about", text(|it| Some(&it.about))),
+    ];
+    let rows =
+        RecordBatch::try_from_iter_with_nullable(columns.map(|(name, it)| (name, it, true)))?;
+    let table = MemTable::try_new(rows.schema(), vec![vec![rows]])?;
+    context.register_table("metrics", Arc::new(table)).map(drop)
 }
 
 /// Makes a table of the ledger known. Every query reads it anew.

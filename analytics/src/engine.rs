@@ -3,7 +3,7 @@
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
-use data::{Recent, Table, lake::Lake, ledger::LedgerTable};
+use data::{Recent, Table, lake::Lake, ledger::LedgerTable, metric::Catalog};
 use datafusion::{
     execution::{SessionStateBuilder, memory_pool::FairSpillPool, runtime_env::RuntimeEnvBuilder},
     physical_plan::{SendableRecordBatchStream, execute_stream},
@@ -131,7 +131,7 @@ impl Engine {
         config.options_mut().optimizer.max_passes = 1;
         let parquet = &mut config.options_mut().execution.parquet;
         parquet.reorder_filters = true;
-        parquet.bloom_filter_on_read = false; // there are none
+        parquet.bloom_filter_on_read = false; // a table that has some asks for them
         let state = SessionStateBuilder::new()
             .with_config(config)
             .with_runtime_env(runtime)
@@ -165,6 +165,15 @@ impl Engine {
         if has_any {
             view::register_with_ledger(&self.context);
         }
+        Ok(self)
+    }
+
+    /// The same engine, with a table of what is known of metrics.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if there is such a table already.
+    pub fn with_metrics(self, known: &Catalog) -> Result<Self> {
+        catalog::register_metrics(&self.context, known)?;
         Ok(self)
     }
 

@@ -133,6 +133,18 @@ fn within(group: &RowGroupMetaData, filter: &Filter) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray};
+    use bytes::Bytes;
+    use parquet::{
+        arrow::ArrowWriter,
+        file::{
+            metadata::{OffsetIndexBuilder, PageIndexPolicy, ParquetMetaDataReader},
+            properties::{EnabledStatistics, WriterProperties},
+        },
+    };
+
     use super::*;
 
     const GROUP: usize = ROWS_MIN;
@@ -146,6 +158,97 @@ mod tests {
         let group = |start: &i64| Wanted { start: *start, n_rows: rows };
         let files = files.iter().map(|(starts, end)| (starts.iter().map(group).collect(), *end));
         assert_eq!(deal(&files.collect::<Vec<_>>(), n_parts), expected);
+    }
+
+    /// Rows of a page of [`file`].
+    const PAGE: usize = 10;
+
+    /// A row group of four pages, one for each of the metrics `a` to `d`, the first two of them of
+    /// host `x` and the others of `y`, at the times 0 to 39; `unindexed` columns say nothing of their pages.
+    fn file(statistics: EnabledStatistics, unindexed: &[&str]) -> ParquetMetaData {
+        let texts = |names: [&str; 4]| -> ArrayRef {
+            let rows = names.into_iter().flat_map(|name| [name; PAGE]);
+            Arc::new(rows.map(Some).collect::<StringArray>())
+        };
+        let times = TimestampMicrosecondArray::from_iter_values(0..4 * PAGE as i64);
+        let columns = [
+            ("metric", texts(["a", "b", "c", "d"])),
+            ("host", texts(["x", "x", "y", "y"])),
+            ("ts", Arc::new(times) as ArrayRef),
+        ];
+        let rows = RecordBatch::try_from_iter(columns).unwrap();
+        let properties = WriterProperties::builder()
+            .set_data_page_row_count_limit(PAGE)
+            .set_write_batch_size(PAGE)
+            .set_statistics_enabled(statistics)
+            .set_offset_index_disabled(true) // page statistics bring one all the same
+            .build();
+        let mut bytes = vec![];
+        let mut writer = ArrowWriter::try_new(&mut bytes, rows.schema(), Some(properties)).unwrap();
+        writer.write(&rows).unwrap();
+        writer.close().unwrap();
+        let mut reader =
+            ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Optional);
+        reader.try_parse(&Bytes::from(bytes)).unwrap();
+        without_pages(reader.finish().unwrap(), unindexed)
+    }
+
+    /// Our writer gives all columns page locations or none; others need not.
+    fn without_pages(metadata: ParquetMetaData, columns: &[&str]) -> ParquetMetaData {
+        let place = |column: &&str| {
+            let all = metadata.row_group(0).columns();
+            all.iter().position(|it| it.column_path().string() == *column).unwrap()
+        };
+        let places: Vec<_> = columns.iter().map(place).collect();
+        let mut builder = metadata.into_builder();
+        let mut offsets = builder.take_offset_index();
+        for place in places {
+            offsets.as_mut().unwrap()[0][place] = OffsetIndexBuilder::new().build();
+        }
+        builder.set_offset_index(offsets).build()
+    }
+
+    #[track_caller]
+    fn check_rows(metadata: &ParquetMetaData, filter: &Filter, expected: usize) {
+        let found: usize = wanted(metadata, filter).iter().map(|group| group.n_rows).sum();
+        assert_eq!(found, expected, "{filter:?}");
+    }
+
+    fn of_metric(name: &str) -> Filter {
+        Filter { metrics: Some(vec![name.into()]), ..Filter::default() }
+    }
+
+    #[test]
+    fn pages_say_how_many_rows_may_pass() {
+        let metadata = file(EnabledStatistics::Page, &[]);
+        check_rows(&metadata, &Filter::default(), 4 * PAGE);
+        check_rows(&metadata, &of_metric("b"), PAGE);
+        check_rows(&metadata, &of_metric("bb"), 0);
+        let host = Filter { hosts: Some(vec!["y".into()]), ..Filter::default() };
+        check_rows(&metadata, &host, 2 * PAGE);
+        let times = Filter { from: Some(15), to: Some(24), ..Filter::default() };
+        check_rows(&metadata, &times, 2 * PAGE);
+        check_rows(&metadata, &Filter { from: Some(40), ..Filter::default() }, 0);
+    }
+
+    #[test]
+    fn a_column_without_page_locations_hides_no_rows() {
+        let metadata = file(EnabledStatistics::Page, &["metric"]);
+        check_rows(&metadata, &of_metric("b"), 4 * PAGE);
+        let times = Filter { from: Some(15), to: Some(24), ..of_metric("b") };
+        check_rows(&metadata, &times, 2 * PAGE);
+        let metadata = file(EnabledStatistics::Page, &["metric", "host", "ts"]);
+        check_rows(&metadata, &times, 4 * PAGE);
+    }
+
+    #[test]
+    fn a_file_without_a_page_index_is_as_large_as_its_row_groups_that_may_match() {
+        let metadata = file(EnabledStatistics::Chunk, &[]);
+        assert!(metadata.offset_index().is_none() && metadata.column_index().is_none());
+        check_rows(&metadata, &of_metric("b"), 4 * PAGE);
+        check_rows(&metadata, &of_metric("e"), 0);
+        let metadata = file(EnabledStatistics::None, &[]);
+        check_rows(&metadata, &of_metric("e"), 4 * PAGE);
     }
 
     #[test]

@@ -104,6 +104,7 @@ impl LakeTable {
         let source = ParquetSource::new(columns)
             .with_table_parquet_options(state.table_options().parquet.clone())
             .with_pushdown_filters(n_rows > FEW_ROWS)
+            .with_bloom_filter_on_read(!self.table.looked_up_by().is_empty())
             .with_parquet_file_reader_factory(Arc::new(readers));
         let config =
             FileScanConfigBuilder::new(ObjectStoreUrl::parse(store_url())?, Arc::new(source))
@@ -252,3 +253,6 @@ fn partitioned(table: Table, file: &DataFile) -> PartitionedFile {
 
 /// 1970-01-01, counted as chrono does.
 pub(crate) const UNIX_EPOCH_DAY: i32 = 719_163;
+
+#[cfg(test)]
+mod tests;

@@ -2,8 +2,8 @@
 //!
 //! Every column takes an encoding that suits sorted samples: time steps are
 //! `DELTA_BINARY_PACKED`, repeated text and series ids a dictionary, values a dictionary while it
-//! fits and `BYTE_STREAM_SPLIT` beyond. There are no bloom filters: files are sorted by what
-//! people ask for, so the page index already finds it.
+//! fits and `BYTE_STREAM_SPLIT` beyond. Files are sorted by what people ask for, so the page index
+//! finds it; only what they look up besides ([`Table::looked_up_by`]) has bloom filters.
 
 use std::sync::Arc;
 
@@ -40,6 +40,9 @@ const PAGE_ROWS: usize = 8 * 1024;
 /// Beyond so many bytes of different values, a dictionary of numbers costs more than it saves: each
 /// reader of a page has to decode all of it.
 const VALUE_DICTIONARY_BYTES: usize = 64 * 1024;
+
+/// How often a bloom filter says of a value that is not there that it may be: about a byte per value.
+const LOOK_UP_FPP: f64 = 0.01;
 
 /// Level 3 is where zstd's curve bends: higher ones cost more time than they save bytes.
 const ZSTD_LEVEL: i32 = 3;
@@ -234,6 +237,10 @@ fn properties(table: Table) -> Result<WriterProperties, ParquetError> {
                 .set_column_encoding(column.clone(), Encoding::BYTE_STREAM_SPLIT)
                 .set_column_dictionary_page_size_limit(column, VALUE_DICTIONARY_BYTES),
             DataType::Map(..) => without_statistics(properties, field.name()),
+            // Made for a row group in which every value differs, and folded to what there was.
+            _ if table.looked_up_by().contains(&field.name().as_str()) => {
+                properties.set_column_bloom_filter_fpp(column, LOOK_UP_FPP)
+            }
             _ => properties,
         };
     }

@@ -199,6 +199,15 @@ impl Table {
         }
     }
 
+    /// Columns of which single values are looked for, wherever they lie in the order: a file says by a
+    /// bloom filter which ones it does not have.
+    pub fn looked_up_by(self) -> &'static [&'static str] {
+        match self {
+            Self::Events | Self::Spans => &["trace_id"],
+            _ => &[],
+        }
+    }
+
     /// For a rollup: the width of its buckets in microseconds.
     pub fn bucket(self) -> Option<i64> {
         const MINUTE: i64 = 60_000_000;
@@ -380,9 +389,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_table_has_the_columns_that_it_is_sorted_by() {
+    fn every_table_has_the_columns_that_it_is_sorted_and_looked_up_by() {
         for table in Table::ALL {
             for column in table.sort_order() {
+                assert!(table.file_schema().field_with_name(column).is_ok(), "{table}.{column}");
+            }
+            for column in table.looked_up_by() {
                 assert!(table.file_schema().field_with_name(column).is_ok(), "{table}.{column}");
             }
         }

@@ -3,10 +3,10 @@
 //! A collector has its own interval and time limit, and a loop of its own, so a slow, failing or
 //! panicking one never delays another. Every round also reports how the collector itself did:
 //!
-//! | metric | unit | labels | meaning |
+//! | metric | unit | labels | kind |
 //! |---|---|---|---|
-//! | `pipenotify.collector.up` | 1 | `collector` | 1 when the round succeeded, else 0 |
-//! | `pipenotify.collector.duration` | s | `collector` | how long the round took |
+//! | `pipenotify.collector.up` | 1 | `collector` | gauge, 1 when the round succeeded, else 0 |
+//! | `pipenotify.collector.duration` | s | `collector` | gauge, how long the round took |
 //!
 //! A slow round in which this process got too little time is dropped: what it found may be about us.
 

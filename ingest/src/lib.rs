@@ -20,6 +20,8 @@
 pub mod admit;
 pub mod apart;
 mod buffer;
+#[cfg(test)]
+mod catalog;
 pub mod collector;
 mod columns;
 mod compact;

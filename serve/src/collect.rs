@@ -143,6 +143,7 @@ fn readings(stats: &ingest::Stats) -> Vec<source::self_metrics::Reading> {
 
 #[cfg(test)]
 mod tests {
+    use data::metric::CATALOG;
     use tokio::net::TcpListener;
 
     use super::*;
@@ -171,6 +172,18 @@ mod tests {
             let up = request.points.iter().find(|it| it.series.metric() == metric).expect(metric);
             assert_eq!(up.value, 0.0, "{metric}");
             assert_eq!(request.events.len(), 1, "{metric}");
+        }
+    }
+
+    #[test]
+    fn what_the_process_measures_of_itself_is_in_the_catalog() {
+        let metrics = crate::delivery::Metrics::default();
+        let mut all = readings(&ingest::Stats::default());
+        all.extend(metrics.readings(&[], clock::now()));
+        all.extend(metrics.failing_for(["chat".to_owned()], clock::now()));
+        assert!(all.len() > 20, "{all:?}");
+        for (name, ..) in all {
+            assert!(CATALOG.iter().any(|it| it.name == name), "{name}");
         }
     }
 

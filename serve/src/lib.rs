@@ -130,14 +130,15 @@ pub async fn open(config: Config, tasks: &Tasks) -> anyhow::Result<State> {
     let ingest = open_ingest(&config, &lake).await?;
     let beside = LedgerTable::all(&config.ledger_url()).await.context("reading the ledger")?;
     let engine = Engine::new(Arc::clone(&lake), ingest.recent(), limits(&config))?;
-    let engine = engine.with_ledger(beside)?;
+    let catalog = Arc::new(config.catalog());
+    let engine = engine.with_ledger(beside)?.with_metrics(&catalog)?;
     let decoders = Arc::new(Decoders::new(config.http.body_bytes_max));
     let outbox = delivery::start(&config, &ledger, tasks).await?;
     let gate = Arc::new(http::gate::Gate::new(&config.http));
     let config = Arc::new(config);
     Ok(State {
         healing: Arc::new(healing::Healing::new(&config, &ledger, &ingest)),
-        catalog: Arc::new(config.catalog()),
+        catalog,
         config,
         lake,
         ledger,
@@ -201,16 +202,30 @@ pub async fn open_lake(config: &Config) -> anyhow::Result<Lake> {
 /// # Errors
 /// When the URL means nothing, or the lake cannot be reached.
 pub async fn check_lake(config: &Config) -> anyhow::Result<(Vec<Fault>, u64)> {
-    let url = match config.lake.folder() {
-        Some(folder) if !folder.is_dir() => return Ok((vec![], 0)),
-        Some(folder) => {
-            let folder = folder.canonicalize()?;
-            Url::from_directory_path(&folder)
-                .map_err(|()| anyhow::anyhow!("{} is no folder", folder.display()))?
-        }
-        None => config.lake.url.parse().context("`lake.url` is no URL")?,
-    };
+    let Some(url) = existing_lake(config)? else { return Ok((vec![], 0)) };
     Lake::check(&url, &store_options()).await.context("reading the lake")
+}
+
+/// What was found damaged before and set aside, without opening the lake; the earliest first.
+///
+/// # Errors
+/// When the URL means nothing, or the lake cannot be reached.
+pub async fn set_aside(config: &Config) -> anyhow::Result<Vec<Damage>> {
+    let Some(url) = existing_lake(config)? else { return Ok(vec![]) };
+    Lake::damage_at(&url, &store_options()).await.context("reading what was set aside")
+}
+
+/// Where the lake is; nothing for a folder that is not there yet.
+fn existing_lake(config: &Config) -> anyhow::Result<Option<Url>> {
+    let Some(folder) = config.lake.folder() else {
+        return config.lake.url.parse().map(Some).context("`lake.url` is no URL");
+    };
+    if !folder.is_dir() {
+        return Ok(None);
+    }
+    let folder = folder.canonicalize()?;
+    let url = Url::from_directory_path(&folder);
+    url.map(Some).map_err(|()| anyhow::anyhow!("{} is no folder", folder.display()))
 }
 
 /// Credentials and endpoints of object stores, under the names that their own tools use.
@@ -374,9 +389,6 @@ fn look_ahead(tasks: &Tasks, state: &State) {
 }
 
 async fn serve_grpc(config: &Config, state: &State, tasks: &Tasks) -> anyhow::Result<()> {
-    if let Listen::At(address) = config.http.pgwire {
-        tracing::debug!("the Postgres wire protocol is not served yet; {address} stays closed");
-    }
     let Listen::At(address) = config.http.otlp_grpc else { return Ok(()) };
     let incoming = TcpIncoming::bind(address).with_context(|| {
         format!("listening on {address} for OTLP; `--otlp-grpc off` goes without")

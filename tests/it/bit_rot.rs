@@ -151,7 +151,7 @@ const COUNT: &str = "select count(*) from samples where metric = 'rot'";
 async fn spoiled(whole: &Home, target: &Target, rot: Rot, context: &str) -> Duration {
     let home = Home::new().unwrap();
     copy(whole.path(), home.path());
-    assert_eq!(check(&home), Ok(()), "before; {context}");
+    assert_eq!(check(&home).map(|said| said.contains(ASIDE)), Ok(false), "before; {context}");
     rot.spoil(&(target.find)(&home));
     let said = check(&home);
     assert!(said.is_err() || !target.is_seen, "`check` sees nothing; {context}");
@@ -169,12 +169,16 @@ async fn spoiled(whole: &Home, target: &Target, rot: Rot, context: &str) -> Dura
     assert!(there == SENT || !damage.is_empty(), "{there} of {SENT}, and nothing told; {context}");
     assert!(!damage.is_empty() || !target.is_seen, "nothing told; {context}");
     assert!(process.stop().await.unwrap().success(), "{context}");
-    assert_eq!(check(&home), Ok(()), "afterwards; {context}");
+    let said = check(&home).unwrap_or_else(|said| panic!("afterwards: {said}; {context}"));
+    assert_eq!(said.contains(ASIDE), !damage.is_empty(), "{said}; {context}");
     waited
 }
 
-/// What `pipenotify check` says: nothing, or its output.
-fn check(home: &Home) -> Result<(), String> {
+/// How `pipenotify check` begins to tell what is damaged and out of the way.
+const ASIDE: &str = "set aside earlier: ";
+
+/// What `pipenotify check` says, as an error if it finds something wrong.
+fn check(home: &Home) -> Result<String, String> {
     let mut command = program().unwrap();
     let output = command
         .args(["check", "--lake", home.lake(), "--ledger"])
@@ -184,7 +188,7 @@ fn check(home: &Home) -> Result<(), String> {
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-    if output.status.success() { Ok(()) } else { Err(format!("{said}{errors}")) }
+    if output.status.success() { Ok(said) } else { Err(format!("{said}{errors}")) }
 }
 
 fn commit(home: &Home, version: i64) -> PathBuf {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chrono::Utc;
+use chrono::{TimeDelta, Utc};
 use serde_json::json;
 use tests::{
     client::Client,
@@ -92,4 +92,58 @@ async fn everything_but_secrets_is_shown_and_nothing_can_be_changed() {
         .output()
         .unwrap();
     assert_eq!(String::from_utf8_lossy(&command.stdout), "n\n1\n", "{command:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_known_of_metrics_is_shown_and_says_when_a_capacity_is_reached() {
+    let settings = "[collect]\nhost = []\n[[health.component]]\nname = \"shop\"\n\
+                    [[health.component.check]]\nmetric = \"process.open_file_descriptor.count\"\n\
+                    labels = { process = \"shop\", kind = \"socket\" }\nwarning = 90000\n\
+                    critical = 99000\n[[metric]]\nname = \"orders.open\"\n\
+                    polarity = \"lower_is_better\"\ncapacity = \"orders.open_max\"\n";
+    let home = Home::new().unwrap().with_settings(settings);
+    let process = home.start().await.unwrap();
+    let client = home.client();
+    let known = "select name, kind, unit, polarity, capacity from metrics \
+                 where capacity is not null and name not like 'r%' and name not like 's%'";
+    let expected = [
+        ["process.open_file_descriptor.count", "gauge", "{file}", "lower_is_better"],
+        ["postgresql.connection.count", "gauge", "{connection}", "lower_is_better"],
+        ["orders.open", "gauge", "1", "lower_is_better"],
+    ];
+    let rows = client.rows(known).await.unwrap();
+    assert_eq!(rows.iter().map(|row| &row[..4]).collect::<Vec<_>>(), expected);
+    let limits = ["process.open_file_descriptor.limit", "postgresql.connection.limit"];
+    assert_eq!(rows.iter().map(|row| &row[4]).take(2).collect::<Vec<_>>(), limits);
+    let shown = client.get("/api/v1/metrics").await.unwrap().json().unwrap();
+    let shown = shown["metrics"].as_array().unwrap();
+    let orders = shown.iter().find(|it| it["name"] == "orders.open").unwrap();
+    assert_eq!(orders["capacity"], "orders.open_max");
+
+    // An hour in which open sockets grow by five a minute, of a limit for all files.
+    let sample = |minute: i64, name: &str, kind: Option<&str>, value: i64| {
+        let ts = (Utc::now() - TimeDelta::minutes(60 - minute)).to_rfc3339();
+        let mut labels = json!({ "process": "shop" });
+        if let Some(kind) = kind {
+            labels["kind"] = kind.into();
+        }
+        json!({ "metric": format!("process.open_file_descriptor.{name}"), "ts": ts, "value": value, "labels": labels })
+    };
+    let samples = (0..60).flat_map(|minute| {
+        [
+            sample(minute, "count", Some("socket"), 100 + 5 * minute),
+            sample(minute, "limit", None, 1_024),
+        ]
+    });
+    let samples = json!({ "samples": samples.collect::<Vec<_>>() });
+    client.write_json(&samples).await.unwrap().success().unwrap();
+    let trends = client.get("/api/v1/health/trends?from=-70m").await.unwrap().json().unwrap();
+    let check = &trends["components"][0]["checks"][0];
+    let capacity = &check["limits"][2];
+    assert_eq!(
+        (&capacity["name"], capacity["limit"].as_f64()),
+        (&json!("capacity"), Some(1_024.0))
+    );
+    assert!(capacity["reached_at"]["expected"].is_string(), "{check:#}");
+    assert!(process.stop().await.unwrap().success());
 }

@@ -114,7 +114,7 @@ impl Home {
             .args(["--lake", &self.lake, "--ledger"])
             .arg(self.ledger.clone().map_or_else(|| self.path().join("ledger.db"), Into::into))
             .args(["--listen", &self.http.to_string()])
-            .args(["--otlp-grpc", &self.grpc.to_string(), "--pgwire", "off"])
+            .args(["--otlp-grpc", &self.grpc.to_string()])
             .env("PIPENOTIFY_ADMIN_KEY", ADMIN_KEY)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .current_dir(self.path())

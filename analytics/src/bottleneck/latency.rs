@@ -10,7 +10,6 @@ pub(super) const METRICS: &[Shown] = &[(
     "latency",
     &[
         "http.probe.duration",
-        "http.probe.phase.duration",
         "tcp.probe.duration",
         "redis.probe.duration",
         "rabbitmq.probe.duration",

@@ -13,6 +13,8 @@ mod resource;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use data::metric;
+
 use crate::{explain, observed::Observed};
 
 /// How far back a rule looks for a state that lasts, in µs.
@@ -239,6 +241,17 @@ impl<'a> Facts<'a> {
                 && it.service == like.service
                 && labels.iter().all(|label| it.label(label) == like.label(label))
         })
+    }
+
+    /// How large the value of `used` can become: what the catalog says is its capacity, of the same
+    /// place, with the same labels or fewer.
+    fn capacity(&self, used: &Observed) -> Option<f64> {
+        let limits = self.fresh(metric::capacity(&used.metric)?);
+        let mut limits = limits.filter(|it| it.host == used.host && it.service == used.service);
+        let fits = |it: &&Observed| {
+            it.labels.iter().all(|(label, value)| used.labels.get(label) == Some(value))
+        };
+        limits.find(fits)?.last().filter(|limit| *limit > 0.0)
     }
 
     /// The mean of a series over the window.

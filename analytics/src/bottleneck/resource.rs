@@ -30,7 +30,15 @@ pub(super) const METRICS: &[Shown] = &[
     ("disk space", &["system.filesystem.utilization", "system.filesystem.limit"]),
     ("disk", &["system.disk.utilization", "system.disk.pending_operations"]),
     ("network", &["system.network.errors", "system.network.dropped", "system.network.packets"]),
-    ("files", &["process.open_file_descriptor.count", "process.open_file_descriptor.limit"]),
+    (
+        "files",
+        &[
+            "process.open_file_descriptor.count",
+            "process.open_file_descriptor.limit",
+            "rabbitmq.node.files.used",
+            "rabbitmq.node.files.limit",
+        ],
+    ),
 ];
 
 /// Something with a ceiling.
@@ -85,15 +93,32 @@ const CEILINGS: [Ceiling; 4] = [
     },
 ];
 
+/// Something of which there may be so many, and no more: the catalog says by which metric.
+struct Counted {
+    kind: &'static str,
+    metric: &'static str,
+    /// What is counted.
+    what: &'static str,
+}
+
+/// The shares of what there may be from which that is a warning, and critical.
+const FULL: (f64, f64) = (0.85, 0.95);
+
+const COUNTED: [Counted; 3] = [
+    Counted { kind: "files", metric: "process.open_file_descriptor.count", what: "open files" },
+    Counted { kind: "files", metric: "rabbitmq.node.files.used", what: "open files" },
+    Counted { kind: "pool", metric: "redis.clients.connected", what: "clients" },
+];
+
 pub(super) fn find(facts: &Facts<'_>) -> Vec<Bottleneck> {
     let mut found = vec![];
     for ceiling in &CEILINGS {
         let series = facts.fresh(ceiling.metric);
         found.extend(series.filter_map(|it| ceiling.check(facts, it)));
     }
-    found.extend(
-        facts.fresh("process.open_file_descriptor.count").filter_map(|it| files(facts, it)),
-    );
+    for counted in &COUNTED {
+        found.extend(facts.fresh(counted.metric).filter_map(|it| counted.check(facts, it)));
+    }
     for metric in ["system.network.errors", "system.network.dropped"] {
         found.extend(facts.fresh(metric).filter_map(|it| network(facts, it)));
     }
@@ -258,39 +283,42 @@ fn advise_disk(facts: &Facts<'_>, used: &Observed, state: Sustained) -> Option<A
     })
 }
 
-fn files(facts: &Facts<'_>, open: &Observed) -> Option<Bottleneck> {
-    let limit = facts.beside("process.open_file_descriptor.limit", open, &["process"])?;
-    let limit = limit.last().filter(|limit| *limit > 0.0)?;
-    let state = facts.sustained(open, 0.85 * limit)?;
-    let process = name(open);
-    Some(Bottleneck {
-        key: format!("files:{}:{process}", open.component().unwrap_or("?")),
-        kind: "files",
-        signal: "utilisation",
-        component: open.component().map(str::to_owned),
-        resource: process.to_owned(),
-        title: format!("`{process}` has {} of {} files open", number(state.mean), number(limit)),
-        severity: Severity::of(state.mean / limit, 0.95),
-        confidence: confidence(state, true),
-        since: state.since,
-        first_moved: None,
-        evidence: vec![evidence(open, state.mean, Some(limit))],
-        advice: vec![Advice {
-            action: format!(
-                "Raise the limit of open files of `{process}` to {}, and look for a leak",
-                number(2.0 * limit)
-            ),
-            expected: format!(
-                "use falls from {} to {} of the limit",
-                percent(state.mean / limit),
-                percent(state.mean / limit / 2.0)
-            ),
-            gain: 0.6,
-            effort: Degree::Low,
-            risk: Degree::Low,
-            measure: evidence(open, state.mean, None),
-        }],
-    })
+impl Counted {
+    fn check(&self, facts: &Facts<'_>, used: &Observed) -> Option<Bottleneck> {
+        let limit = facts.capacity(used)?;
+        let state = facts.sustained(used, FULL.0 * limit)?;
+        let whose = ["process", "redis", "node"].into_iter().find_map(|label| used.label(label));
+        let whose = whose.or(used.component()).unwrap_or("?");
+        let what = self.what;
+        Some(Bottleneck {
+            key: format!("{}:{}:{whose}", self.kind, used.component().unwrap_or("?")),
+            kind: self.kind,
+            signal: "utilisation",
+            component: used.component().map(str::to_owned),
+            resource: whose.to_owned(),
+            title: format!("`{whose}` has {} of {} {what}", number(state.mean), number(limit)),
+            severity: Severity::of(state.mean / limit, FULL.1),
+            confidence: confidence(state, true),
+            since: state.since,
+            first_moved: None,
+            evidence: vec![evidence(used, state.mean, Some(limit))],
+            advice: vec![Advice {
+                action: format!(
+                    "Raise the limit of {what} of `{whose}` to {}, and look for a leak",
+                    number(2.0 * limit)
+                ),
+                expected: format!(
+                    "use falls from {} to {} of the limit",
+                    percent(state.mean / limit),
+                    percent(state.mean / limit / 2.0)
+                ),
+                gain: 0.6,
+                effort: Degree::Low,
+                risk: Degree::Low,
+                measure: evidence(used, state.mean, None),
+            }],
+        })
+    }
 }
 
 /// Damaged or dropped packets, from one in a thousand on.

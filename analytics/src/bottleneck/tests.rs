@@ -324,6 +324,24 @@ fn a_process_that_runs_out_of_files_is_named_with_its_limit() {
 }
 
 #[test]
+fn what_fills_up_is_held_against_the_capacity_of_the_same_place() {
+    let redis = [("service", "cache"), ("redis", "cache")];
+    let other = [("service", "cache"), ("redis", "other")];
+    let clients = || series("redis.clients.connected", &redis, |_| 900.0);
+    let found = find(&[clients(), series("redis.clients.limit", &redis, |_| 1_000.0)], NOW);
+    let it = found.iter().find(|it| it.kind == "pool").unwrap();
+    assert!(it.title.starts_with("`cache` has 900 of 1000 clients"), "{it:?}");
+    for limit in [
+        series("redis.clients.limit", &other, |_| 1_000.0),
+        series("redis.clients.limit", &redis, |_| 10_000.0),
+        series("redis.clients.limit", &redis, |_| 0.0),
+    ] {
+        assert!(find(&[clients(), limit], NOW).is_empty());
+    }
+    assert!(find(&[clients()], NOW).is_empty(), "without its capacity nothing is known");
+}
+
+#[test]
 fn a_table_full_of_dead_rows_is_named() {
     let table = [("service", "db"), ("postgresql", "db"), ("schema", "public"), ("table", "jobs")];
     let all = [

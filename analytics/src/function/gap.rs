@@ -25,8 +25,8 @@ use datafusion::{
 
 use super::{INTERVAL, fixed, float, floor, micros, two, utc};
 
-/// Rows that one `time_series` may have.
-const MAX_BUCKETS: i64 = 100_000;
+/// Rows that one `time_series`, or one group of `gapfill`, may have.
+pub(super) const MAX_BUCKETS: i64 = 100_000;
 
 /// Starts of the buckets from that of `from` up to, not including, `to`: column `ts`.
 #[derive(Debug)]

@@ -9,6 +9,7 @@ mod date_trunc;
 mod edge;
 mod forecast;
 mod gap;
+mod gapfill;
 mod members;
 mod risk;
 mod series;
@@ -53,6 +54,7 @@ pub(crate) fn register(context: &SessionContext) {
     }
     context.register_udaf(risk::udaf());
     context.register_udaf(slo::udaf());
+    context.register_udaf(AggregateUDF::from(gapfill::Gapfill::new()));
     context.register_udaf(forecast::udaf());
     context.register_udwf(WindowUDF::from(gap::Locf::new()));
     context.register_udwf(WindowUDF::from(gap::Interpolate::new()));

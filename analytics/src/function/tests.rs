@@ -9,6 +9,7 @@ use arrow::{
 };
 use datafusion::{
     datasource::MemTable,
+    execution::{memory_pool::FairSpillPool, runtime_env::RuntimeEnvBuilder},
     prelude::{SessionConfig, SessionContext},
 };
 
@@ -209,6 +210,135 @@ async fn the_example_of_filling_gaps_fills_them() {
     ];
     assert_eq!(answer(&context, &sql).await, expected);
     assert_eq!(answer(&context, include_str!("../../../sql/gapfill.sql")).await, [""; 0]);
+}
+
+/// Rows of `gapfill` over `points`, with the arguments after the value.
+fn filled(arguments: &str, points: &str) -> String {
+    format!(
+        "select series, p['ts'], p['value'], p['measured'] from
+         (select series, unnest(gapfill(ts, value, {arguments})) as p from {points} group by series)
+         order by 1, 2"
+    )
+}
+
+#[tokio::test]
+async fn a_filled_series_has_every_step_and_says_which_were_measured() {
+    let gauge = "points where series = 'g'";
+    // its rows come out of order; minutes 0 and 6 have a value, 1 and 3 a null
+    let rows = |values: [&str; 4]| {
+        let row = |(n, value)| format!("g 1970-01-01T00:0{}:00Z {value}", 2 * n);
+        values.into_iter().enumerate().map(row).collect::<Vec<_>>()
+    };
+    for (arguments, values) in [
+        ("'2 minutes'", ["2.0 true", "false", "false", "8.0 true"]),
+        ("'2 minutes', 'null'", ["2.0 true", "false", "false", "8.0 true"]),
+        ("'2 minutes', null", ["2.0 true", "false", "false", "8.0 true"]),
+        ("interval '2 minutes', 'locf'", ["2.0 true", "2.0 false", "2.0 false", "8.0 true"]),
+        ("'2 minutes', 'linear'", ["2.0 true", "4.0 false", "6.0 false", "8.0 true"]),
+    ] {
+        let expected = rows(values);
+        let expected: Vec<_> = expected.iter().map(String::as_str).collect();
+        check(&filled(arguments, gauge), &expected).await;
+    }
+}
+
+#[tokio::test]
+async fn a_step_is_the_mean_of_its_times_and_a_duplicate_counts_once() {
+    // minute 2 came twice, 5 is not a number, and one row has no time
+    check(
+        &filled("'3 minutes', 'linear'", "points where series = 'c'"),
+        &["c 1970-01-01T00:00:00Z 20.0 true", "c 1970-01-01T00:03:00Z 10.0 true"],
+    )
+    .await;
+    check(
+        &filled("'1 day'", "points where series in ('c', 'o')"),
+        &["c 1970-01-01T00:00:00Z 16.0 true", "o 1970-01-01T00:00:00Z 1.0 true"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn nothing_is_made_up_before_the_first_value_nor_drawn_beyond_the_last() {
+    let around = "(select 'g' as series, ts, case when value = 8 then null else value end as value
+                   from points where series = 'g' union all
+                   select 'g', timestamp '1969-12-31T23:58:00Z', null) as p";
+    let rows = |filled: &str| {
+        let row = |(ts, value): (&str, &str)| format!("g {ts}:00Z {value}").replace("  ", " ");
+        [
+            ("1969-12-31T23:58", "false"),
+            ("1970-01-01T00:00", "2.0 true"),
+            ("1970-01-01T00:02", filled),
+            ("1970-01-01T00:04", filled),
+            ("1970-01-01T00:06", filled),
+        ]
+        .map(row)
+    };
+    for (method, later) in [("locf", "2.0 false"), ("linear", "false"), ("null", "false")] {
+        let expected = rows(later);
+        let expected: Vec<_> = expected.iter().map(String::as_str).collect();
+        check(&filled(&format!("'2 minutes', '{method}'"), around), &expected).await;
+    }
+}
+
+#[tokio::test]
+async fn a_group_without_a_value_or_a_time_is_not_filled() {
+    check(
+        &filled("'1 minute', 'locf'", "points where series = 'n'"),
+        &["n 1970-01-01T00:01:00Z false"],
+    )
+    .await;
+    check(
+        "select gapfill(ts, value, '1 minute') is null as n from points where ts is null",
+        &["true"],
+    )
+    .await;
+    check("select gapfill(ts, value, null) is null as n from points", &["true"]).await;
+    let none = "select unnest(gapfill(ts, value, '1 minute')) from points where series = 'none'";
+    check(none, &[]).await;
+}
+
+#[tokio::test]
+async fn filling_is_refused_where_the_question_is_wrong_or_the_answer_too_long() {
+    for (sql, why) in [
+        ("gapfill(ts, value)", "takes a time, a value and a step such as '5 minutes'"),
+        ("gapfill(ts, series, '1 minute')", "needs a number"),
+        ("gapfill(value, value, '1 minute')", "needs a timestamp"),
+        ("gapfill(ts, value, '1 month')", "months differ in length"),
+        ("gapfill(ts, value, '0 seconds')", "longer than zero"),
+        ("gapfill(ts, value, '1 minute', 'spline')", "'null', 'locf' or 'linear', not `spline`"),
+        ("gapfill(ts, value, '1 minute', 3)", "nothing but 'null', 'locf' or 'linear'"),
+        (
+            "gapfill(ts, value, '1 minute', case when series = 'g' then 'locf' else 'linear' end)",
+            "one method for all rows of a group",
+        ),
+        (
+            "gapfill(ts, value, case when series = 'g' then interval '1 minute' else interval '2 minutes' end)",
+            "one step for all rows of a group",
+        ),
+        (
+            "gapfill(ts, value, '1 millisecond')",
+            "more than 100000 rows for a group: use a longer step or a shorter time",
+        ),
+    ] {
+        check_error(&format!("select {sql} from points"), why).await;
+    }
+}
+
+#[tokio::test]
+async fn many_filled_groups_end_in_the_memory_limit() {
+    let pool = Arc::new(FairSpillPool::new(16 << 20));
+    let runtime = RuntimeEnvBuilder::new().with_memory_pool(pool).build_arc().unwrap();
+    let context =
+        SessionContext::new_with_config_rt(SessionConfig::new().with_target_partitions(1), runtime);
+    register(&context);
+    // 90,000 steps each, of two points
+    let question = "select count(*) as n from (select g, gapfill(arrow_cast(v * 89999 * 1000000, \
+                    'Timestamp(Microsecond, None)'), v, '1 second') as f from \
+                    generate_series(0, 1) as t(v) cross join generate_series(1, GROUPS) as u(g) \
+                    group by g) where array_length(f) = 90000";
+    assert_eq!(answer(&context, &question.replace("GROUPS", "2")).await, ["2"]);
+    let said = answer(&context, &question.replace("GROUPS", "1000")).await.join("");
+    assert!(said.contains("Resources exhausted"), "{said}");
 }
 
 /// How long others waited at most while a query worked out many groups on their only thread.

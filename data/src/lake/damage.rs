@@ -1,11 +1,12 @@
 //! What was found damaged. It is written down beside the bytes that were set aside, so that it is
 //! still known after a restart.
 
-use std::sync::PoisonError;
+use std::{collections::HashMap, sync::PoisonError};
 
 use chrono::{DateTime, Utc};
 use futures::{StreamExt, TryStreamExt};
-use object_store::{ObjectStoreExt, path::Path};
+use object_store::{ObjectStore, ObjectStoreExt, path::Path};
+use url::Url;
 use uuid::Uuid;
 
 use super::{
@@ -65,24 +66,17 @@ impl Lake {
 
     /// Reads what was written down by earlier processes.
     pub(super) async fn recall(&self) -> Result<()> {
-        let folder = Path::from(format!("{QUARANTINE}/{NOTES}"));
-        let notes: Vec<_> =
-            self.store.list(Some(&folder)).try_collect().await.map_err(unreachable)?;
-        let latest = notes[notes.len().saturating_sub(NOTES_MAX)..].iter();
-        let paths: Vec<_> = latest.map(|note| note.location.clone()).collect();
-        let reads = futures::stream::iter(paths).map(async |path| {
-            let bytes = log::get(&*self.store, &path).await.ok().flatten().unwrap_or_default();
-            serde_json::from_slice(&bytes).unwrap_or_else(|_| Damage {
-                path: path.to_string(),
-                why: "a note about damage cannot be read".into(),
-                n_rows: None,
-                at: noticed(),
-            })
-        });
-        let mut known: Vec<Damage> = reads.buffered(READS).collect().await;
-        known.sort_by_key(|damage| damage.at);
+        let known = written_down(&*self.store).await?;
         *self.damage.lock().unwrap_or_else(PoisonError::into_inner) = known;
         Ok(())
+    }
+
+    /// As [`Lake::damage`], of the lake at `url` without opening it.
+    ///
+    /// [`crate::Error::Invalid`] for a URL or an option that means nothing,
+    /// [`crate::Error::Unavailable`] when the store cannot be reached.
+    pub async fn damage_at(url: &Url, options: &HashMap<String, String>) -> Result<Vec<Damage>> {
+        written_down(&*Self::store_at(url, options)?).await
     }
 
     /// Takes the files out of their tables that reading has found missing or damaged since the last
@@ -144,6 +138,27 @@ impl Lake {
         let n_damaged = self.quarantine_suspects().await?;
         Ok(format!("{n_files} files of {n_bytes} bytes read, {n_damaged} damaged"))
     }
+}
+
+/// The latest notes, the earliest first.
+async fn written_down(store: &dyn ObjectStore) -> Result<Vec<Damage>> {
+    let folder = Path::from(format!("{QUARANTINE}/{NOTES}"));
+    let notes: Vec<_> = store.list(Some(&folder)).try_collect().await.map_err(unreachable)?;
+    let mut paths: Vec<_> = notes.into_iter().map(|note| note.location).collect();
+    paths.sort();
+    let latest = paths.split_off(paths.len().saturating_sub(NOTES_MAX));
+    let reads = futures::stream::iter(latest).map(async |path| {
+        let bytes = log::get(store, &path).await.ok().flatten().unwrap_or_default();
+        serde_json::from_slice(&bytes).unwrap_or_else(|_| Damage {
+            path: path.to_string(),
+            why: "a note about damage cannot be read".into(),
+            n_rows: None,
+            at: noticed(),
+        })
+    });
+    let mut known: Vec<Damage> = reads.buffered(READS).collect().await;
+    known.sort_by_key(|damage| damage.at);
+    Ok(known)
 }
 
 /// The folder of the notes, within [`QUARANTINE`].

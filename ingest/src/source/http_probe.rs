@@ -7,6 +7,7 @@
 //! | `http.probe.up` | 1 | | gauge, 1 when status and body are as expected |
 //! | `http.probe.status_code` | 1 | | gauge; absent without an answer |
 //! | `http.probe.duration` | s | `phase`: dns, connect, tls, first_byte, total | gauge, of the last request in a chain of redirects; phases not reached are absent |
+//! | `http.probe.body_match` | 1 | | gauge, 1 when the body holds what it should; absent when nothing is expected of it, or without an answer |
 //! | `http.probe.body.size` | By | | gauge, as far as it was read |
 //! | `http.probe.redirects` | {redirect} | | gauge |
 //! | `http.probe.certificate.days_left` | d | | gauge, below 0 once expired; also of untrusted certificates |
@@ -154,6 +155,9 @@ impl Collector for HttpProbe {
         }
         if let Ok(answer) = &outcome.answer {
             batch.add("http.probe.status_code", &labels, f64::from(answer.status.as_u16()));
+            let matched = self.expects_body().then(|| self.judge_body(&answer.body).is_ok());
+            let matched = matched.map(|it| f64::from(u8::from(it)));
+            batch.add_some("http.probe.body_match", &labels, matched);
             batch.add("http.probe.body.size", &labels, answer.body.len() as f64);
             batch.add("http.probe.redirects", &labels, redirects as f64);
         }
@@ -196,7 +200,14 @@ impl HttpProbe {
         if !is_good {
             return Err(format!("the status is {status}"));
         }
-        let body = &answer.body[..];
+        self.judge_body(&answer.body)
+    }
+
+    fn expects_body(&self) -> bool {
+        self.settings.contains.is_some() || self.expression.is_some()
+    }
+
+    fn judge_body(&self, body: &[u8]) -> Result<(), String> {
         if let Some(text) = &self.settings.contains
             && !text.is_empty()
             && !body.windows(text.len()).any(|part| part == text.as_bytes())

@@ -26,12 +26,12 @@
 //! | `postgresql.replication.lag`, `.lag_bytes` | s, By | `standby`, `state` | gauge, as the primary sees it |
 //! | `postgresql.replication.delay` | s | | gauge, on a standby |
 //! | `postgresql.replication.slot.retained` | By | `slot`, `active` | gauge |
-//! | `postgresql.statement.calls`, `.rows` | 1 | `query_id`, `statement` | counter; with `pg_stat_statements` 1.8 (13) and later |
+//! | `postgresql.statement.calls`, `.rows` | {call}, {row} | `query_id`, `statement` | counter; with `pg_stat_statements` 1.8 (13) and later |
 //! | `postgresql.statement.time` | s | `query_id`, `statement` | counter |
 //! | `postgresql.statement.mean_time` | s | `query_id`, `statement` | gauge |
-//! | `postgresql.table.size`, `.rows.live`, `.rows.dead` | By, {row} | `schema`, `table` | gauge |
+//! | `postgresql.table.size`, `.rows.live`, `.rows.dead` | By, {row}, {row} | `schema`, `table` | gauge |
 //! | `postgresql.table.dead_ratio` | 1 | `schema`, `table` | gauge, a hint at bloat |
-//! | `postgresql.table.sequential_scans`, `.index_scans`, `.sequential_rows` | 1 | `schema`, `table` | counter, together a hint at a missing index |
+//! | `postgresql.table.sequential_scans`, `.index_scans`, `.sequential_rows` | {scan}, {scan}, {row} | `schema`, `table` | counter, together a hint at a missing index |
 //! | `postgresql.table.sequential_share` | 1 | `schema`, `table` | gauge, of all scans |
 //!
 //! Statements and tables are limited to the heaviest [`Settings::rows`], and tables are those of the

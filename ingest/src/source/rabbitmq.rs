@@ -6,7 +6,7 @@
 //! |---|---|---|---|
 //! | `rabbitmq.up` | 1 | | gauge |
 //! | `rabbitmq.probe.duration` | s | | gauge, of `/api/overview` |
-//! | `rabbitmq.connections`, `rabbitmq.channels` | 1 | | gauge |
+//! | `rabbitmq.connections`, `rabbitmq.channels` | {connection}, {channel} | | gauge |
 //! | `rabbitmq.queue.ready` | {message} | `vhost`, `queue` | gauge |
 //! | `rabbitmq.queue.unacknowledged` | {message} | `vhost`, `queue` | gauge |
 //! | `rabbitmq.queue.consumers` | {consumer} | `vhost`, `queue` | gauge |

@@ -12,7 +12,7 @@
 //! | `redis.memory.utilization` | 1 | | gauge; absent when there is no limit |
 //! | `redis.clients.connected`, `redis.clients.blocked`, `redis.clients.limit` | {client} | | gauge |
 //! | `redis.commands` | {command} | | counter |
-//! | `redis.keyspace.hits`, `redis.keyspace.misses` | {event} | | counter |
+//! | `redis.keyspace.hits`, `redis.keyspace.misses` | {key} | | counter |
 //! | `redis.keyspace.hit_ratio` | 1 | | gauge, since the last round; absent without look-ups |
 //! | `redis.keys.evicted`, `redis.keys.expired` | {key} | | counter |
 //! | `redis.connections.rejected` | {connection} | | counter |

@@ -20,9 +20,6 @@ pub(crate) struct Common {
     /// Address for HTTP; port 0 picks a free one.
     #[arg(long, global = true)]
     listen: Option<String>,
-    /// Address for the Postgres wire protocol, or off.
-    #[arg(long, global = true)]
-    pgwire: Option<String>,
     /// Address for OTLP over gRPC, or off.
     #[arg(long, global = true)]
     otlp_grpc: Option<String>,
@@ -38,7 +35,6 @@ impl Common {
             lake: self.lake.clone(),
             ledger: self.ledger.clone(),
             listen: self.listen.clone(),
-            pgwire: self.pgwire.clone(),
             otlp_grpc: self.otlp_grpc.clone(),
         };
         Ok(Config::load(self.config.as_deref(), std::env::vars(), &flags)?)

@@ -76,7 +76,7 @@ async fn from_lake(config: &Config, query: &str) -> anyhow::Result<Rows> {
         vec![]
     });
     let engine = Engine::new(Arc::new(lake), Arc::new(Nothing), Limits::default())?;
-    let engine = engine.with_ledger(beside)?;
+    let engine = engine.with_ledger(beside)?.with_metrics(&config.catalog())?;
     Ok(ask(&engine, query).await?)
 }
 

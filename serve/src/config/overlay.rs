@@ -7,11 +7,10 @@ use super::{Config, Error, error::unknown};
 const PREFIX: &str = "PIPENOTIFY_";
 
 /// Short names for what people set most.
-const SHORT: [(&str, &str); 8] = [
+const SHORT: [(&str, &str); 7] = [
     ("LAKE", "lake.url"),
     ("LEDGER", "ledger.url"),
     ("LISTEN", "http.listen"),
-    ("PGWIRE", "http.pgwire"),
     ("OTLP_GRPC", "http.otlp_grpc"),
     ("ADMIN_KEY", "http.admin_key"),
     ("DELIVERY_ALLOW_PRIVATE", "delivery.allow_private"),
@@ -31,8 +30,6 @@ pub struct Flags {
     pub ledger: Option<String>,
     /// `--listen`.
     pub listen: Option<String>,
-    /// `--pgwire`.
-    pub pgwire: Option<String>,
     /// `--otlp-grpc`.
     pub otlp_grpc: Option<String>,
 }
@@ -61,7 +58,6 @@ pub(super) fn flags(table: &mut Table, flags: &Flags) -> Result<(), Error> {
         ("--lake", "lake.url", &flags.lake),
         ("--ledger", "ledger.url", &flags.ledger),
         ("--listen", "http.listen", &flags.listen),
-        ("--pgwire", "http.pgwire", &flags.pgwire),
         ("--otlp-grpc", "http.otlp_grpc", &flags.otlp_grpc),
     ];
     for (flag, path, text) in given {

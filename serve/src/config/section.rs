@@ -79,8 +79,6 @@ impl fmt::Display for Listen {
 pub struct Http {
     /// HTTP.
     pub listen: SocketAddr,
-    /// The Postgres wire protocol.
-    pub pgwire: Listen,
     /// OTLP over gRPC.
     pub otlp_grpc: Listen,
     /// The administrator's key, for automation; without it a key is made from a link.
@@ -101,7 +99,6 @@ impl Default for Http {
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         Self {
             listen: local(8780),
-            pgwire: Listen::At(local(8781)),
             otlp_grpc: Listen::At(local(4317)),
             admin_key: None,
             body_bytes_max: 32 * 1024 * 1024,

@@ -22,7 +22,6 @@ fn refuses(file: &str, env: &[(&str, &str)], expected: Expect) {
 fn nothing_is_enough() {
     let config = Config::load(None, std::iter::empty(), &Flags::default()).unwrap();
     assert_eq!(config.http.listen.to_string(), "127.0.0.1:8780");
-    assert_eq!(config.http.pgwire.to_string(), "127.0.0.1:8781");
     assert_eq!(config.http.otlp_grpc.to_string(), "127.0.0.1:4317");
     assert_eq!(config.ledger_url(), "./lake/ledger.db");
     assert_eq!(config.wal_dir(), Path::new("./lake/wal"));
@@ -55,6 +54,13 @@ fn an_unknown_key_is_refused_and_the_nearest_named() {
         "[lake]\nurl = 'x'\n\n[ingest]\nbufer_rows = 5\n",
         &[],
         expect!["FILE:5: unknown key `bufer_rows`; did you mean `buffer_rows`?"],
+    );
+    refuses(
+        "[http]\npgwire = 'off'",
+        &[],
+        expect![
+            "FILE:2: unknown key `pgwire`; known are listen, otlp_grpc, admin_key, body_bytes_max, requests_max, bodies_bytes_max, body_timeout"
+        ],
     );
     refuses("[lak]", &[], expect!["FILE:1: unknown key `lak`; did you mean `lake`?"]);
     refuses(
@@ -129,6 +135,11 @@ fn metrics_of_others_join_the_catalog() {
         "[[metric]]\nname = 'a'\nlower = 2.0\nupper = 1.0",
         &[],
         expect!["metric `a`: lower must be a number below upper"],
+    );
+    refuses(
+        "[[metric]]\nname = 'a'\ncapacity = 'a'",
+        &[],
+        expect!["metric `a`: its capacity is another metric, not itself"],
     );
     refuses(
         "[[metric]]\nname = 'a'\n[[metric]]\nname = 'a'",

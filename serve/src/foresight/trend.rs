@@ -89,7 +89,7 @@ pub struct Heading {
 /// When a trend reaches a limit; nothing where it does not lead there, or is no more than chance.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Reached {
-    /// `warning` or `critical`.
+    /// `warning`, `critical` or `capacity`.
     pub name: &'static str,
     /// The limit.
     pub limit: f64,
@@ -161,7 +161,12 @@ pub async fn of_course(
         now: course.points(state, window.baseline(), window.to, window.step).await?,
         last_week: course.points(state, last_week.baseline(), last_week.to, window.step).await?,
     };
-    Ok(of(&points, course.polarity(), window, &course.limits()))
+    let mut limits = course.limits();
+    if let Course::Check(check) = course {
+        let capacity = capacity(state, check, window).await?;
+        limits.extend(capacity.map(|capacity| ("capacity", capacity)));
+    }
+    Ok(of(&points, course.polarity(), window, &limits))
 }
 
 /// Something that is followed.
@@ -205,6 +210,32 @@ impl Course<'_> {
             Self::Check(check) => means(state, check, from, to, step).await,
         }
     }
+}
+
+/// How large what a check looks at can become: what its capacity was last measured to be, the mean of all
+/// series that fit the check, or the largest value that is possible where that is the bad end.
+async fn capacity(state: &State, check: &Check, window: Window) -> anyhow::Result<Option<f64>> {
+    let Some(known) = state.catalog.find(&check.metric) else { return Ok(None) };
+    let Some(metric) = &known.capacity else {
+        return Ok(known.upper.filter(|_| known.polarity == Polarity::LowerIsBetter));
+    };
+    // A label that the capacity does not have is one by which its use is told apart.
+    let conditions = check.labels.iter().map(|(label, value)| match label.as_str() {
+        "host" | "service" => format!(" and {label} = {}", quoted(value)),
+        _ => format!(" and coalesce(labels[{}], {1}) = {1}", quoted(label), quoted(value)),
+    });
+    let query = format!(
+        "select 0 as seconds, avg(latest) as value from (select last(value, ts) as latest from samples \
+         where metric = {} and ts >= {} and ts <= {} and date between date '{}' and date '{}'{} \
+         group by series)",
+        quoted(metric),
+        literal(window.from),
+        literal(window.to),
+        window.from.date_naive(),
+        window.to.date_naive(),
+        conditions.collect::<String>()
+    );
+    Ok(points(state, &query).await?.first().map(|(_, value)| *value))
 }
 
 async fn scores(

@@ -22,6 +22,7 @@ async fn list_metrics(_: Viewer, State(catalog): State<Arc<Catalog>>) -> Json<Va
             "polarity": metric.polarity,
             "lower": metric.lower,
             "upper": metric.upper,
+            "capacity": metric.capacity,
             "about": metric.about,
         })
     });

@@ -371,7 +371,7 @@ mod tests {
         assert!(Own::score("shop").has(&score) && !Own::score("mail").has(&score));
         let none = part(&[], &[], &Own::check(&mail, None), "6h").remove(0);
         let none = [meant(none, &Catalog::default())];
-        assert_eq!((&none[0]["unit"], &none[0]["per_second"]), (&Value::Null, &json!(false)));
+        assert_eq!((&none[0]["unit"], &none[0]["per_second"]), (&json!("1"), &json!(false)));
         assert!(none[0]["reason"].as_str().unwrap().contains("next round"), "{none:?}");
     }
 }

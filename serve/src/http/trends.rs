@@ -8,7 +8,6 @@ use axum::{
     routing::get,
 };
 use chrono::{DateTime, TimeDelta, Utc};
-use data::metric::Polarity;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -98,11 +97,7 @@ fn shown(heading: &Heading, window: Window) -> Value {
     let week_ago = window.last_week();
     let mut value = json!({
         "trend": "unknown",
-        "polarity": match heading.polarity {
-            Polarity::HigherIsBetter => "higher_is_better",
-            Polarity::LowerIsBetter => "lower_is_better",
-            Polarity::Neutral => "neutral",
-        },
+        "polarity": heading.polarity.as_str(),
         "n_points": heading.n_points,
         "median": heading.median,
         "baseline": compared(heading.baseline, heading.median, window.baseline(), window.from),

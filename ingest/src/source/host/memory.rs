@@ -9,7 +9,7 @@
 //! | `system.paging.usage` | By | `system.paging.state`: used, free | gauge; absent without swap |
 //! | `system.paging.utilization` | 1 | | gauge; absent without swap |
 //! | `system.paging.operations` | {operation} | `system.paging.direction`: in, out | counter |
-//! | `system.memory.oom_kills` | {process} | | counter |
+//! | `system.memory.oom_kills` | {kill} | | counter |
 
 use super::Batch;
 

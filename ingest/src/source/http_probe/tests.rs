@@ -57,6 +57,7 @@ async fn an_answer_is_timed_and_searched() {
     let shown = show(&request);
     assert!(shown.contains("http.probe.status_code probe=p 200\n"), "{shown}");
     assert!(shown.contains("http.probe.body.size probe=p 5\n"), "{shown}");
+    assert!(shown.contains("http.probe.body_match probe=p 1\n"), "{shown}");
     for phase in ["dns", "connect", "first_byte", "total"] {
         assert!(shown.contains(&format!("phase={phase} ")), "{phase} in {shown}");
     }
@@ -76,6 +77,23 @@ async fn what_is_not_as_expected_is_down_and_says_why() {
     ] {
         let url = serve(&[answer]).await;
         check(&probe(&url, settings).await, 0, reason);
+    }
+}
+
+#[tokio::test]
+async fn whether_the_body_matched_is_told_apart_from_the_status() {
+    let error = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 5\r\n\r\nhello";
+    for (answer, settings, matched) in [
+        (error, json!({"contains": "ell"}), Some(1)),
+        (HELLO, json!({"contains": "ell", "matches": "^e"}), Some(0)),
+        (HELLO, json!({}), None),
+        ("nonsense\r\n\r\n", json!({"contains": "ell"}), None),
+    ] {
+        let url = serve(&[answer]).await;
+        let shown = show(&probe(&url, settings).await);
+        let line = shown.lines().find(|line| line.starts_with("http.probe.body_match"));
+        let expected = matched.map(|matched| format!("http.probe.body_match probe=p {matched}"));
+        assert_eq!(line, expected.as_deref(), "{shown}");
     }
 }
 
