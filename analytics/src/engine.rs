@@ -129,6 +129,8 @@ impl Engine {
             .with_repartition_file_scans(false);
         // A second pass would only see that the first one was enough.
         config.options_mut().optimizer.max_passes = 1;
+        // A few pages stay with one thread to the end.
+        config.options_mut().execution.use_row_number_estimates_to_optimize_partitioning = true;
         let parquet = &mut config.options_mut().execution.parquet;
         parquet.reorder_filters = true;
         parquet.bloom_filter_on_read = false; // a table that has some asks for them
