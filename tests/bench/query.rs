@@ -14,7 +14,7 @@ use tests::{
     client::{Client, REMOTE_WRITE, rows},
     delta,
     load::{self, Load},
-    process::Home,
+    process::{Home, Process},
     python,
     sender::{SAMPLES_PER_REQUEST, Target, send},
 };
@@ -30,8 +30,13 @@ const RUNS: usize = 31;
 /// Largest relative difference between two equal results; sums differ in the order of addition.
 const TOLERANCE: f64 = 1e-9;
 
-/// How long nobody asks after the last row has come, so that neither is asked while files are merged.
-const REST: Duration = Duration::from_secs(15);
+/// Nobody is asked before our process has taken next to nothing for so long, so that neither is asked while
+/// files are merged and rolled up.
+const REST: Duration = Duration::from_secs(5);
+/// Next to nothing: ticks of which there are 100 a second.
+const REST_TICKS: u64 = 10;
+/// How often it is looked whether it rests.
+const REST_LOOKS: usize = 60;
 
 /// Requests that are prepared and sent at a time.
 const CHUNK: usize = 200;
@@ -60,7 +65,7 @@ pub(crate) async fn run() -> Result<()> {
         folder.join("job.json"),
         serde_json::json!({ "files": files, "queries": queries }).to_string(),
     )?;
-    tokio::time::sleep(REST).await;
+    rested(&process).await?;
     let mut ours = Vec::new();
     for (name, question) in &questions {
         ours.push(median(&home.client(), question).await.with_context(|| (*name).to_owned())?);
@@ -88,6 +93,17 @@ pub(crate) async fn run() -> Result<()> {
     println!("geometric mean of the ratios {:.2}", product.powf(1.0 / questions.len() as f64));
     process.stop().await?;
     Ok(())
+}
+
+async fn rested(process: &Process) -> Result<()> {
+    for _ in 0..REST_LOOKS {
+        let before = process.ticks()?;
+        tokio::time::sleep(REST).await;
+        if process.ticks()? - before <= REST_TICKS {
+            return Ok(());
+        }
+    }
+    anyhow::bail!("the process has not come to rest")
 }
 
 async fn fill(home: &Home, samples: usize, start: i64) -> Result<()> {

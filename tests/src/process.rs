@@ -190,6 +190,14 @@ impl Process {
     pub fn memory(&self) -> Result<Memory> {
         memory_of(self.id())
     }
+
+    /// Ticks of a processor it has taken since its start, of which the system counts 100 a second.
+    pub fn ticks(&self) -> Result<u64> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.id()))?;
+        let fields = stat.rsplit_once(") ").context("a stat of a process")?.1;
+        let taken = fields.split(' ').skip(11).take(2).map(str::parse::<u64>);
+        Ok(taken.collect::<Result<Vec<_>, _>>()?.iter().sum())
+    }
 }
 
 impl Drop for Process {
