@@ -79,11 +79,18 @@ async fn one_request_too_many_is_told_to_come_again_over_http_and_grpc() {
         .with_settings("[http]\nrequests_max = 1\nbody_timeout = \"30s\"\n[collect]\nhost = []\n");
     let _process = home.start().await.unwrap();
     let client = home.client();
-    let holder = tokio::spawn(slow_sender(home.http));
+    let address = home.http;
+    // Who meets one of the samples below is turned away, too, and tries again.
+    let holder = tokio::spawn(async move {
+        loop {
+            slow_sender(address).await;
+        }
+    });
     let sample = json!({"samples": [{"metric": "m", "value": 1}]}).to_string();
     let headers = [("content-type", "application/json")];
     let begun = Instant::now();
     loop {
+        tokio::time::sleep(Duration::from_millis(20)).await;
         let (reply, headers) =
             client.post_with_headers("/api/v1/samples", &headers, sample.clone()).await.unwrap();
         if reply.status == StatusCode::TOO_MANY_REQUESTS {
