@@ -10,34 +10,27 @@ use std::{mem::size_of_val, sync::Arc};
 
 use arrow::{
     array::{
-        ArrayRef, AsArray, Float64Array, Int64Array, ListArray, StringArray, StructArray,
+        ArrayRef, Float64Array, Int64Array, ListArray, StringArray, StructArray,
         TimestampMicrosecondArray, new_null_array,
     },
     buffer::OffsetBuffer,
-    datatypes::{
-        DataType, Field, FieldRef, Fields, Float64Type, Int64Type, TimeUnit,
-        TimestampMicrosecondType,
-    },
+    datatypes::{DataType, Field, FieldRef, Fields, TimeUnit},
 };
 use datafusion::{
-    common::{
-        Result, ScalarValue, exec_datafusion_err, exec_err, plan_err,
-        utils::SingleRowListArrayBuilder,
-    },
+    common::{Result, ScalarValue, exec_datafusion_err, plan_err},
     logical_expr::{
         Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility,
         function::{AccumulatorArgs, StateFieldsArgs},
     },
 };
 
-use super::{at_length, first_number, first_text, micros, zone};
+use super::{at_length, first_number, first_text, micros, points::Points, zone};
 use crate::forecast::{self, Bounds, ENSEMBLE, Forecast, Method, Options, Refusal, Series, Tz};
+
+const NAME: &str = "forecast";
 
 /// The levels of the intervals in the answer.
 const LEVELS: [f64; 2] = [0.8, 0.95];
-
-/// Points of one group; beyond them the question is to be narrowed.
-const MAX_POINTS: usize = 5_000_000;
 
 /// The function, for registration.
 pub(crate) fn udaf() -> AggregateUDF {
@@ -53,7 +46,7 @@ struct Function {
 
 impl AggregateUDFImpl for Function {
     fn name(&self) -> &str {
-        "forecast"
+        NAME
     }
 
     fn signature(&self) -> &Signature {
@@ -88,50 +81,31 @@ impl AggregateUDFImpl for Function {
 
     fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
         let zone = zone("forecast", args.expr_fields[0].data_type())?;
-        Ok(Box::new(Points { zone, ..Points::default() }))
+        Ok(Box::new(Group { zone, ..Group::default() }))
     }
 
     fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
-        let list = |name, of| {
-            let item = Field::new_list_field(of, true);
-            Arc::new(Field::new_list(format!("{}[{name}]", args.name), item, true))
-        };
         let text =
             |name| Arc::new(Field::new(format!("{}[{name}]", args.name), DataType::Utf8, true));
         let number =
             |name| Arc::new(Field::new(format!("{}[{name}]", args.name), DataType::Float64, true));
-        Ok(vec![
-            list("ts", DataType::Int64),
-            list("value", DataType::Float64),
-            text("horizon"),
-            text("method"),
-            number("lower"),
-            number("upper"),
-        ])
+        let points = Points::state_fields(&args);
+        let others = [text("horizon"), text("method"), number("lower"), number("upper")];
+        Ok(points.into_iter().chain(others).collect())
     }
 }
 
-/// The points of one group.
+/// The points of one group, and what is asked of them.
 #[derive(Debug, Default)]
-struct Points {
-    points: Vec<(i64, f64)>,
+struct Group {
+    points: Points,
     horizon: Option<String>,
     method: Option<String>,
     bounds: Bounds,
     zone: Option<Tz>,
 }
 
-impl Points {
-    fn extend(&mut self, points: impl Iterator<Item = (Option<i64>, Option<f64>)>) -> Result<()> {
-        self.points.extend(points.filter_map(|(ts, value)| ts.zip(value)));
-        if self.points.len() > MAX_POINTS {
-            return exec_err!(
-                "forecast takes at most {MAX_POINTS} points of a group: group by series"
-            );
-        }
-        Ok(())
-    }
-
+impl Group {
     /// The group's forecast, or why there is none; an error says that the question is wrong.
     fn run(&mut self, horizon: &str) -> Result<Result<(Series, Forecast), Refusal>> {
         let wrong = |why: &dyn std::fmt::Display| exec_datafusion_err!("{why}");
@@ -140,9 +114,7 @@ impl Points {
         let method = method.map(str::parse::<Method>).transpose().map_err(|why| wrong(&why))?;
         // Groups are spread over threads already.
         let options = Options { method, zone: self.zone, threads: 1, ..Options::default() };
-        // Threads read in any order; of two values for one time always the same one counts.
-        self.points.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
-        Ok(Series::for_horizon(&self.points, horizon).and_then(|series| {
+        Ok(Series::for_horizon(self.points.sorted(), horizon).and_then(|series| {
             let steps = series.steps_to(horizon);
             let forecast =
                 forecast::run_with(&series, steps, &LEVELS, Some(self.bounds), &options)?;
@@ -151,10 +123,9 @@ impl Points {
     }
 }
 
-impl Accumulator for Points {
+impl Accumulator for Group {
     fn update_batch(&mut self, columns: &[ArrayRef]) -> Result<()> {
-        let times = columns[0].as_primitive::<TimestampMicrosecondType>();
-        self.extend(times.iter().zip(columns[1].as_primitive::<Float64Type>()))?;
+        self.points.update(NAME, columns)?;
         first_text(&mut self.horizon, &columns[2]);
         columns.get(3).into_iter().for_each(|texts| first_text(&mut self.method, texts));
         columns.get(4).into_iter().for_each(|it| first_number(&mut self.bounds.0, it));
@@ -163,12 +134,7 @@ impl Accumulator for Points {
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        let (times, values) = (states[0].as_list::<i32>(), states[1].as_list::<i32>());
-        for (times, values) in times.iter().zip(values.iter()) {
-            let (Some(times), Some(values)) = (times, values) else { continue };
-            let times = times.as_primitive::<Int64Type>();
-            self.extend(times.iter().zip(values.as_primitive::<Float64Type>()))?;
-        }
+        self.points.merge(NAME, states)?;
         first_text(&mut self.horizon, &states[2]);
         first_text(&mut self.method, &states[3]);
         first_number(&mut self.bounds.0, &states[4]);
@@ -177,17 +143,13 @@ impl Accumulator for Points {
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        let times = Int64Array::from_iter_values(self.points.iter().map(|(ts, _)| *ts));
-        let values = Float64Array::from_iter_values(self.points.iter().map(|(_, value)| *value));
-        let list = |array: ArrayRef| SingleRowListArrayBuilder::new(array).build_list_scalar();
-        Ok(vec![
-            list(Arc::new(times)),
-            list(Arc::new(values)),
+        let others = [
             ScalarValue::Utf8(self.horizon.clone()),
             ScalarValue::Utf8(self.method.clone()),
             ScalarValue::Float64(self.bounds.0),
             ScalarValue::Float64(self.bounds.1),
-        ])
+        ];
+        Ok(self.points.state().into_iter().chain(others).collect())
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
@@ -203,7 +165,7 @@ impl Accumulator for Points {
 
     fn size(&self) -> usize {
         size_of_val(self)
-            + self.points.capacity() * size_of::<(i64, f64)>()
+            + self.points.size()
             + [&self.horizon, &self.method]
                 .into_iter()
                 .flatten()
@@ -381,7 +343,8 @@ mod tests {
     /// The forecast of one group, with rows as threads may find them.
     fn evaluated(points: &[(i64, f64)], horizon: &str) -> String {
         let horizon = Some(horizon.to_owned());
-        let mut group = Points { points: points.to_vec(), horizon, ..Points::default() };
+        let mut group =
+            Group { points: points.iter().copied().collect(), horizon, ..Group::default() };
         group.evaluate().unwrap().to_string()
     }
 
@@ -397,9 +360,9 @@ mod tests {
     #[test]
     fn of_samples_every_ten_seconds_a_day_ahead_is_forecast_in_coarser_steps() {
         let sample = |n: i64| (n * 10_000_000, (n % 8_640) as f64 / 8_640.0);
-        let samples: Vec<_> = (0..2 * 8_640).map(sample).collect();
         let method = Some("naive".to_owned());
-        let mut group = Points { points: samples, method, ..Points::default() };
+        let mut group =
+            Group { points: (0..2 * 8_640).map(sample).collect(), method, ..Group::default() };
         let (series, forecast) = group.run("24 hours").unwrap().unwrap();
         assert_eq!((series.step_us, forecast.mean.len()), (900_000_000, 96));
         let (series, forecast) = group.run("30 minutes").unwrap().unwrap();

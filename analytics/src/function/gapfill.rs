@@ -10,7 +10,7 @@ use std::{mem::size_of_val, sync::Arc};
 
 use arrow::{
     array::{
-        ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, ListArray, StructArray,
+        ArrayRef, AsArray, BooleanArray, Float64Array, ListArray, StructArray,
         TimestampMicrosecondArray,
     },
     buffer::OffsetBuffer,
@@ -20,17 +20,14 @@ use arrow::{
     },
 };
 use datafusion::{
-    common::{Result, ScalarValue, exec_err, plan_err, utils::SingleRowListArrayBuilder},
+    common::{Result, ScalarValue, exec_err, plan_err},
     logical_expr::{
         Accumulator, AggregateUDFImpl, Signature, Volatility,
         function::{AccumulatorArgs, StateFieldsArgs},
     },
 };
 
-use super::{INTERVAL, fixed, float, floor, gap::MAX_BUCKETS, micros, utc};
-
-/// Points of one group; beyond them the question is to be narrowed.
-const MAX_POINTS: usize = 5_000_000;
+use super::{INTERVAL, fixed, float, floor, gap::MAX_BUCKETS, micros, points::Points, utc};
 
 /// Bytes that a step takes in the answer: its time, its value, whether it was measured.
 const STEP_BYTES: usize = 2 * size_of::<i64>() + 1;
@@ -142,29 +139,20 @@ impl AggregateUDFImpl for Gapfill {
     }
 
     fn accumulator(&self, _: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        Ok(Box::new(Points::default()))
+        Ok(Box::new(Group::default()))
     }
 
     fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
-        let name = |part: &str| format!("{}[{part}]", args.name);
-        let list = |part, of| {
-            let item = Field::new_list_field(of, true);
-            Arc::new(Field::new_list(name(part), item, true))
-        };
-        let one = |part, of| Arc::new(Field::new(name(part), of, true));
-        Ok(vec![
-            list("ts", DataType::Int64),
-            list("value", DataType::Float64),
-            one("step", DataType::Int64),
-            one("method", DataType::Utf8),
-        ])
+        let one = |part, of| Arc::new(Field::new(format!("{}[{part}]", args.name), of, true));
+        let others = [one("step", DataType::Int64), one("method", DataType::Utf8)];
+        Ok(Points::state_fields(&args).into_iter().chain(others).collect())
     }
 }
 
 /// The points of one group; a value that is missing or not finite is `NaN`.
 #[derive(Debug, Default)]
-struct Points {
-    points: Vec<(i64, f64)>,
+struct Group {
+    points: Points,
     /// First and last time.
     range: Option<(i64, i64)>,
     /// In microseconds.
@@ -180,18 +168,12 @@ fn agree<T: Copy + PartialEq>(known: &mut Option<T>, said: T, what: &str) -> Res
     }
 }
 
-impl Points {
-    fn extend(&mut self, points: impl Iterator<Item = (Option<i64>, Option<f64>)>) -> Result<()> {
-        for (ts, value) in points {
-            let Some(ts) = ts else { continue };
-            let (first, last) = self.range.unwrap_or((ts, ts));
-            self.range = Some((first.min(ts), last.max(ts)));
-            self.points.push((ts, value.filter(|value| value.is_finite()).unwrap_or(f64::NAN)));
-        }
-        if self.points.len() > MAX_POINTS {
-            return exec_err!(
-                "{NAME} takes at most {MAX_POINTS} points of a group: group by series"
-            );
+impl Group {
+    /// Widens the range by the points from number `since` on.
+    fn widen(&mut self, since: usize) -> Result<()> {
+        for (ts, _) in &self.points.all()[since..] {
+            let (first, last) = self.range.unwrap_or((*ts, *ts));
+            self.range = Some((first.min(*ts), last.max(*ts)));
         }
         if self.n_steps() > MAX_BUCKETS as usize {
             return exec_err!(
@@ -231,10 +213,8 @@ impl Points {
 
     /// The mean of each step in which something was measured. Sorts the points.
     fn means(&mut self, start: i64, step: i64) -> Vec<Option<f64>> {
-        // Threads read in any order; of several values for one time always the same one counts.
-        self.points.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
         let mut sums = vec![(0.0, 0.0); self.n_steps()];
-        for same in self.points.chunk_by(|a, b| a.0 == b.0) {
+        for same in self.points.sorted().chunk_by(|a, b| a.0 == b.0) {
             let Some((ts, value)) = same.iter().rfind(|point| point.1.is_finite()) else {
                 continue;
             };
@@ -247,38 +227,35 @@ impl Points {
     }
 }
 
-impl Accumulator for Points {
+impl Accumulator for Group {
     fn update_batch(&mut self, columns: &[ArrayRef]) -> Result<()> {
         let steps = columns[2].as_primitive::<IntervalMonthDayNanoType>();
         let methods = columns.get(3).map(|it| it.as_string::<i32>());
         self.configure(steps.iter().flatten().map(fixed), methods.into_iter().flatten().flatten())?;
+        let since = self.points.all().len();
         let times = columns[0].as_primitive::<TimestampMicrosecondType>();
-        self.extend(times.iter().zip(columns[1].as_primitive::<Float64Type>()))
+        // Nothing was measured then, and yet there was that time.
+        let finite = |value: Option<f64>| value.filter(|it| it.is_finite()).or(Some(f64::NAN));
+        let values = columns[1].as_primitive::<Float64Type>().iter().map(finite);
+        self.points.extend(NAME, times.iter().zip(values))?;
+        self.widen(since)
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
         let (steps, methods) =
             (states[2].as_primitive::<Int64Type>(), states[3].as_string::<i32>());
         self.configure(steps.iter().flatten().map(Ok), methods.iter().flatten())?;
-        let (times, values) = (states[0].as_list::<i32>(), states[1].as_list::<i32>());
-        for (times, values) in times.iter().zip(values.iter()) {
-            let (Some(times), Some(values)) = (times, values) else { continue };
-            let times = times.as_primitive::<Int64Type>();
-            self.extend(times.iter().zip(values.as_primitive::<Float64Type>()))?;
-        }
-        Ok(())
+        let since = self.points.all().len();
+        self.points.merge(NAME, states)?;
+        self.widen(since)
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        let times = Int64Array::from_iter_values(self.points.iter().map(|(ts, _)| *ts));
-        let values = Float64Array::from_iter_values(self.points.iter().map(|(_, value)| *value));
-        let list = |array: ArrayRef| SingleRowListArrayBuilder::new(array).build_list_scalar();
-        Ok(vec![
-            list(Arc::new(times)),
-            list(Arc::new(values)),
+        let others = [
             ScalarValue::Int64(self.step),
             ScalarValue::Utf8(self.fill.map(|it| it.name().to_owned())),
-        ])
+        ];
+        Ok(self.points.state().into_iter().chain(others).collect())
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
@@ -300,7 +277,6 @@ impl Accumulator for Points {
     /// With what the answer will take: few points that are far apart make many rows, and many groups of
     /// them have to end in the memory limit, not in the machine's memory.
     fn size(&self) -> usize {
-        let points = self.points.capacity() * size_of::<(i64, f64)>();
-        size_of_val(self) + points + self.n_steps() * STEP_BYTES
+        size_of_val(self) + self.points.size() + self.n_steps() * STEP_BYTES
     }
 }

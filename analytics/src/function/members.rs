@@ -26,11 +26,8 @@ use datafusion::{
     },
 };
 
-use super::{float, micros, utc};
+use super::{float, micros, points::MAX, utc};
 use crate::{explain, observed::Observed, outlier};
-
-/// Points of one group; beyond them the question is to be narrowed.
-const MAX_POINTS: usize = 5_000_000;
 
 /// Members of one group of which causes are looked for.
 const CAUSES_MEMBERS_MAX: usize = 5_000;
@@ -168,9 +165,9 @@ impl Points {
             self.n += 1;
         }
         let members_max = self.kind.members_max();
-        if self.n > MAX_POINTS || self.members.len() > members_max {
+        if self.n > MAX || self.members.len() > members_max {
             return exec_err!(
-                "{} takes at most {MAX_POINTS} points of {members_max} members: ask for a shorter \
+                "{} takes at most {MAX} points of {members_max} members: ask for a shorter \
                  time or smaller groups",
                 self.kind.name()
             );

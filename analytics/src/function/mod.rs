@@ -11,6 +11,7 @@ mod forecast;
 mod gap;
 mod gapfill;
 mod members;
+mod points;
 mod risk;
 mod series;
 mod slo;

@@ -8,34 +8,25 @@ use std::{mem::size_of_val, sync::Arc};
 
 use arrow::{
     array::{
-        ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, StringArray, StructArray,
-        TimestampMicrosecondArray,
+        ArrayRef, BooleanArray, Float64Array, StringArray, StructArray, TimestampMicrosecondArray,
     },
-    datatypes::{
-        DataType, Field, FieldRef, Fields, Float64Type, Int64Type, TimestampMicrosecondType,
-    },
+    datatypes::{DataType, Field, FieldRef, Fields},
 };
 use datafusion::{
-    common::{
-        Result, ScalarValue, exec_datafusion_err, exec_err, plan_err,
-        utils::SingleRowListArrayBuilder,
-    },
+    common::{Result, ScalarValue, exec_datafusion_err, exec_err, plan_err},
     logical_expr::{
         Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility,
         function::{AccumulatorArgs, StateFieldsArgs},
     },
 };
 
-use super::{at_length, first_number, first_text, float, micros, utc};
+use super::{at_length, first_number, first_text, float, micros, points::Points, utc};
 use crate::{
     forecast,
     risk::{self, Limit, Risk, Side},
 };
 
 const NAME: &str = "risk";
-
-/// Points of one group; beyond them the question is to be narrowed.
-const MAX_POINTS: usize = 5_000_000;
 
 /// The function, for registration.
 pub(crate) fn udaf() -> AggregateUDF {
@@ -94,45 +85,30 @@ impl AggregateUDFImpl for Function {
     }
 
     fn accumulator(&self, _: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        Ok(Box::<Points>::default())
+        Ok(Box::<Group>::default())
     }
 
     fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
-        let list = |name, of| {
-            let item = Field::new_list_field(of, true);
-            Arc::new(Field::new_list(format!("{}[{name}]", args.name), item, true))
-        };
         let one = |name, of| Arc::new(Field::new(format!("{}[{name}]", args.name), of, true));
-        Ok(vec![
-            list("ts", DataType::Int64),
-            list("value", DataType::Float64),
+        let others = [
             one("limit", DataType::Float64),
             one("horizon", DataType::Utf8),
             one("side", DataType::Utf8),
-        ])
+        ];
+        Ok(Points::state_fields(&args).into_iter().chain(others).collect())
     }
 }
 
-/// The points of one group.
+/// The points of one group, and what is asked of them.
 #[derive(Debug, Default)]
-struct Points {
-    points: Vec<(i64, f64)>,
+struct Group {
+    points: Points,
     limit: Option<f64>,
     horizon: Option<String>,
     side: Option<String>,
 }
 
-impl Points {
-    fn extend(&mut self, points: impl Iterator<Item = (Option<i64>, Option<f64>)>) -> Result<()> {
-        self.points.extend(points.filter_map(|(ts, value)| ts.zip(value)));
-        if self.points.len() > MAX_POINTS {
-            return exec_err!(
-                "{NAME} takes at most {MAX_POINTS} points of a group: group by series"
-            );
-        }
-        Ok(())
-    }
-
+impl Group {
     /// The risk and the time it is counted from, or why there is none; an error says that the
     /// question is wrong.
     fn run(&mut self, horizon: &str) -> Result<std::result::Result<(Risk, i64), String>> {
@@ -146,16 +122,13 @@ impl Points {
         };
         let Some(value) = self.limit else { return Ok(Err("the limit is null".to_owned())) };
         let limit = Limit { value, side };
-        // Threads read in any order; of two values for one time always the same one counts.
-        self.points.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
-        Ok(risk::of_points(&self.points, limit, horizon))
+        Ok(risk::of_points(self.points.sorted(), limit, horizon))
     }
 }
 
-impl Accumulator for Points {
+impl Accumulator for Group {
     fn update_batch(&mut self, columns: &[ArrayRef]) -> Result<()> {
-        let times = columns[0].as_primitive::<TimestampMicrosecondType>();
-        self.extend(times.iter().zip(columns[1].as_primitive::<Float64Type>()))?;
+        self.points.update(NAME, columns)?;
         first_number(&mut self.limit, &columns[2]);
         first_text(&mut self.horizon, &columns[3]);
         columns.get(4).into_iter().for_each(|texts| first_text(&mut self.side, texts));
@@ -163,12 +136,7 @@ impl Accumulator for Points {
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        let (times, values) = (states[0].as_list::<i32>(), states[1].as_list::<i32>());
-        for (times, values) in times.iter().zip(values.iter()) {
-            let (Some(times), Some(values)) = (times, values) else { continue };
-            let times = times.as_primitive::<Int64Type>();
-            self.extend(times.iter().zip(values.as_primitive::<Float64Type>()))?;
-        }
+        self.points.merge(NAME, states)?;
         first_number(&mut self.limit, &states[2]);
         first_text(&mut self.horizon, &states[3]);
         first_text(&mut self.side, &states[4]);
@@ -176,16 +144,12 @@ impl Accumulator for Points {
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        let times = Int64Array::from_iter_values(self.points.iter().map(|(ts, _)| *ts));
-        let values = Float64Array::from_iter_values(self.points.iter().map(|(_, value)| *value));
-        let list = |array: ArrayRef| SingleRowListArrayBuilder::new(array).build_list_scalar();
-        Ok(vec![
-            list(Arc::new(times)),
-            list(Arc::new(values)),
+        let others = [
             ScalarValue::Float64(self.limit),
             ScalarValue::Utf8(self.horizon.clone()),
             ScalarValue::Utf8(self.side.clone()),
-        ])
+        ];
+        Ok(self.points.state().into_iter().chain(others).collect())
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
@@ -198,9 +162,7 @@ impl Accumulator for Points {
 
     fn size(&self) -> usize {
         let texts = [&self.horizon, &self.side].into_iter().flatten();
-        size_of_val(self)
-            + self.points.capacity() * size_of::<(i64, f64)>()
-            + texts.map(String::capacity).sum::<usize>()
+        size_of_val(self) + self.points.size() + texts.map(String::capacity).sum::<usize>()
     }
 }
 

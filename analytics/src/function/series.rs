@@ -9,33 +9,28 @@ use std::{mem::size_of_val, sync::Arc};
 
 use arrow::{
     array::{
-        Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, ListArray, StringArray,
+        Array, ArrayRef, BooleanArray, Float64Array, Int64Array, ListArray, StringArray,
         StructArray, TimestampMicrosecondArray,
     },
     buffer::OffsetBuffer,
-    datatypes::{
-        DataType, Field, FieldRef, Fields, Float64Type, Int64Type, TimestampMicrosecondType,
-    },
+    datatypes::{DataType, Field, FieldRef, Fields},
 };
 use data::metric::Polarity;
 use datafusion::{
-    common::{Result, ScalarValue, exec_err, utils::SingleRowListArrayBuilder},
+    common::{Result, ScalarValue},
     logical_expr::{
         Accumulator, AggregateUDFImpl, Signature, Volatility,
         function::{AccumulatorArgs, StateFieldsArgs},
     },
 };
 
-use super::{at_length, float, micros, two, utc, zone};
+use super::{at_length, float, micros, points::Points, two, utc, zone};
 use crate::{
     anomaly::{Budget, Detector},
     baseline, change,
     forecast::{Series, Tz},
     seasonality, trend,
 };
-
-/// Points of one group; beyond them the question is to be narrowed.
-const MAX_POINTS: usize = 5_000_000;
 
 /// All functions, for registration.
 pub(super) fn all() -> [SeriesFunction; 5] {
@@ -234,66 +229,38 @@ impl AggregateUDFImpl for SeriesFunction {
 
     fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
         let zone = zone(self.name(), args.expr_fields[0].data_type())?;
-        Ok(Box::new(Points { kind: self.kind, zone, points: vec![] }))
+        Ok(Box::new(Group { kind: self.kind, zone, points: Points::default() }))
     }
 
     fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
-        let list = |name, of| {
-            let item = Field::new_list_field(of, true);
-            Arc::new(Field::new_list(format!("{}[{name}]", args.name), item, true))
-        };
-        Ok(vec![list("ts", DataType::Int64), list("value", DataType::Float64)])
+        Ok(Points::state_fields(&args))
     }
 }
 
-/// The points of one group.
+/// The points of one group, and what is asked of them.
 #[derive(Debug)]
-struct Points {
+struct Group {
     kind: Kind,
     zone: Option<Tz>,
-    points: Vec<(i64, f64)>,
+    points: Points,
 }
 
-impl Points {
-    fn extend(&mut self, points: impl Iterator<Item = (Option<i64>, Option<f64>)>) -> Result<()> {
-        self.points.extend(points.filter_map(|(ts, value)| ts.zip(value)));
-        if self.points.len() > MAX_POINTS {
-            let name = self.kind.name();
-            return exec_err!(
-                "{name} takes at most {MAX_POINTS} points of a group: group by series"
-            );
-        }
-        Ok(())
-    }
-}
-
-impl Accumulator for Points {
+impl Accumulator for Group {
     fn update_batch(&mut self, columns: &[ArrayRef]) -> Result<()> {
-        let times = columns[0].as_primitive::<TimestampMicrosecondType>();
-        self.extend(times.iter().zip(columns[1].as_primitive::<Float64Type>()))
+        self.points.update(self.kind.name(), columns)
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        let (times, values) = (states[0].as_list::<i32>(), states[1].as_list::<i32>());
-        for (times, values) in times.iter().zip(values.iter()) {
-            let (Some(times), Some(values)) = (times, values) else { continue };
-            let times = times.as_primitive::<Int64Type>();
-            self.extend(times.iter().zip(values.as_primitive::<Float64Type>()))?;
-        }
-        Ok(())
+        self.points.merge(self.kind.name(), states)
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        let times = Int64Array::from_iter_values(self.points.iter().map(|(ts, _)| *ts));
-        let values = Float64Array::from_iter_values(self.points.iter().map(|(_, value)| *value));
-        let list = |array: ArrayRef| SingleRowListArrayBuilder::new(array).build_list_scalar();
-        Ok(vec![list(Arc::new(times)), list(Arc::new(values))])
+        Ok(self.points.state())
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        // Rows come in any order; equal times keep an order of their own, so that answers repeat.
-        self.points.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
-        let rows = at_length(|| self.kind.rows(&self.points, self.zone))?;
+        let (kind, zone, points) = (self.kind, self.zone, self.points.sorted());
+        let rows = at_length(|| kind.rows(points, zone))?;
         if rows.is_empty() {
             return ScalarValue::try_from(&self.kind.return_type());
         }
@@ -306,7 +273,7 @@ impl Accumulator for Points {
     }
 
     fn size(&self) -> usize {
-        size_of_val(self) + self.points.capacity() * size_of::<(i64, f64)>()
+        size_of_val(self) + self.points.size()
     }
 }
 

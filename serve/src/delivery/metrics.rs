@@ -144,7 +144,12 @@ impl Metrics {
     }
 
     fn write(&self, text: &mut String, depths: &[Depth], now: DateTime<Utc>) -> std::fmt::Result {
+        let mut known = "";
         for (name, outcome, n) in self.counters() {
+            if name != known {
+                writeln!(text, "# TYPE pipenotify_delivery_{name}_total counter")?;
+                known = name;
+            }
             match outcome {
                 Some(outcome) => {
                     writeln!(
@@ -155,10 +160,12 @@ impl Metrics {
                 None => writeln!(text, "pipenotify_delivery_{name}_total {n}")?,
             }
         }
+        writeln!(text, "# TYPE pipenotify_delivery_queue_depth gauge")?;
         for (destination, state, n) in depths.iter().map(|it| (&it.destination, &it.state, it.n)) {
             let labels = format!("destination=\"{destination}\",state=\"{state}\"");
             writeln!(text, "pipenotify_delivery_queue_depth{{{labels}}} {n}")?;
         }
+        writeln!(text, "# TYPE pipenotify_delivery_oldest_due_seconds gauge")?;
         writeln!(text, "pipenotify_delivery_oldest_due_seconds {}", oldest_due_s(depths, now))?;
         self.duration.write(text, "pipenotify_delivery_attempt_seconds")?;
         self.first.write(text, "pipenotify_delivery_first_attempt_seconds")

@@ -4,22 +4,14 @@
 use analytics::anomaly::THRESHOLD;
 use axum::{Json, Router, extract::State, routing::get};
 use chrono::DateTime;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    auth::Viewer,
-    error::Problem,
-    labels::Labelled,
-    page::{Range, limit, page},
-    trends::failed,
+    auth::Viewer, error::Problem, labels::Labelled, of_metric::OfMetric, page::page, trends::failed,
 };
 use crate::{
     clock,
-    foresight::{
-        anomaly::scores::{self, Scored},
-        selected,
-    },
+    foresight::anomaly::scores::{self, Scored},
     state,
 };
 
@@ -30,37 +22,16 @@ pub(super) fn router() -> Router<state::State> {
     Router::new().route("/api/v1/anomalies/scores", get(list_scores))
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct Params {
-    metric: Option<String>,
-    host: Option<String>,
-    service: Option<String>,
-    from: Option<String>,
-    to: Option<String>,
-    cursor: Option<String>,
-    limit: Option<u32>,
-}
-
 async fn list_scores(
     _: Viewer,
     State(state): State<state::State>,
-    Labelled(params, labels): Labelled<Params>,
+    Labelled(params, labels): Labelled<OfMetric>,
 ) -> Result<Json<Value>, Problem> {
     let now = clock::now();
-    let range = Range::of(params.from.as_deref(), params.to.as_deref(), "-24h", now)?;
+    let range = params.range("-24h", now)?;
     let steps = scores::range(&state, range.from, range.to, now).map_err(Problem::bad_request)?;
-    let Some(metric) = &params.metric else {
-        return Err(Problem::bad_request(
-            "`metric` is missing; `/api/v1/series` lists what there is",
-        ));
-    };
-    let limit = limit(Some(params.limit.unwrap_or(SERIES_MAX)))?.min(SERIES_MAX);
-    let skipped = params.cursor.as_deref().map_or(Ok(0), str::parse::<usize>).map_err(|_| {
-        Problem::bad_request("`cursor` must be the `next` of an earlier answer, unchanged")
-    })?;
-    let named = [("host", &params.host), ("service", &params.service)];
-    let condition = selected(metric, named, &labels);
+    let condition = params.condition(&labels)?;
+    let (skipped, limit) = params.place(SERIES_MAX)?;
     let wanted = skipped.saturating_add(limit as usize + 1);
     let all = scores::scores(&state, condition, steps, wanted).await.map_err(failed)?;
     let items: Vec<_> = all.iter().skip(skipped).map(shown).collect();

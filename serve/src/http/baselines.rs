@@ -18,13 +18,14 @@ use serde_json::{Value, json};
 use super::{
     auth::Viewer,
     error::Problem,
-    page::{Range, limit, page},
+    of_metric::named,
+    page::{Range, limit, page, skipped},
 };
 use crate::{
     clock,
     foresight::{
         baseline::{BUCKET_S, Outages},
-        quoted,
+        selected,
     },
     state,
 };
@@ -56,21 +57,11 @@ async fn list_baselines(
     Query(params): Query<Params>,
 ) -> Result<Json<Value>, Problem> {
     let now = clock::now();
-    let Some(metric) = &params.metric else {
-        return Err(Problem::bad_request(
-            "`metric` is missing; `/api/v1/series` lists what there is",
-        ));
-    };
+    let metric = named(params.metric.as_deref())?;
     let range = Range::of(params.from.as_deref(), params.to.as_deref(), "-28d", now)?;
     let limit = limit(params.limit)?.min(SERIES_MAX);
-    let skipped = params.cursor.as_deref().map_or(Ok(0), str::parse::<usize>).map_err(|_| {
-        Problem::bad_request("`cursor` must be the `next` of an earlier answer, unchanged")
-    })?;
-    let mut condition = format!("metric = {}", quoted(metric));
-    for (column, value) in [("host", &params.host), ("service", &params.service)] {
-        let value = value.as_ref().map(|value| format!(" and {column} = {}", quoted(value)));
-        condition.push_str(&value.unwrap_or_default());
-    }
+    let skipped = skipped(params.cursor.as_deref())?;
+    let condition = selected(metric, [("host", &params.host), ("service", &params.service)], &[]);
     let (from, to) = (range.from, range.to);
     let counter = state.catalog.is_counter(metric);
     let aggregate = if counter { "max(value)" } else { "avg(value)" };

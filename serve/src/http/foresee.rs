@@ -17,8 +17,8 @@ use data::metric::Catalog;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{auth::Viewer, error::Problem, performance::version};
-use crate::{clock, forecast as stored, foresight::quoted, state};
+use super::{auth::Viewer, error::Problem, of_metric::named, performance::version};
+use crate::{clock, forecast as stored, foresight::selected, state};
 
 /// Series that one answer has at most.
 const SERIES_MAX: usize = 50;
@@ -90,11 +90,7 @@ async fn foresee(
     Query(params): Query<Params>,
 ) -> Result<Json<Value>, Problem> {
     let now = clock::now();
-    let Some(metric) = &params.metric else {
-        return Err(Problem::bad_request(
-            "`metric` is missing; `/api/v1/series` lists what there is",
-        ));
-    };
+    let metric = named(params.metric.as_deref())?;
     let wanted = Wanted::of(&params, state.config.forecast.zone())?;
     let step = now.timestamp().div_euclid(wanted.step_s) * wanted.step_s;
     let to = DateTime::from_timestamp(step, 0).unwrap_or(now);
@@ -102,11 +98,7 @@ async fn foresee(
     if let Some(answer) = state.answers.get(&question, version) {
         return Ok(Json(Value::clone(&answer)));
     }
-    let mut condition = format!("metric = {}", quoted(metric));
-    for (column, value) in [("host", &params.host), ("service", &params.service)] {
-        let value = value.as_ref().map(|value| format!(" and {column} = {}", quoted(value)));
-        condition.push_str(&value.unwrap_or_default());
-    }
+    let condition = selected(metric, [("host", &params.host), ("service", &params.service)], &[]);
     let counter = state.catalog.is_counter(metric);
     let window = Window {
         from: to - TimeDelta::days(wanted.days),

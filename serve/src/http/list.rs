@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     error::Problem,
+    page::no_cursor,
     sql::{Format, ask},
 };
 use crate::range::literal;
@@ -44,9 +45,7 @@ impl Page {
             let until = DateTime::from_timestamp_micros(micros.parse().ok()?)?;
             Some(Self { until, offset: offset.parse().ok()?, limit })
         };
-        read().ok_or_else(|| {
-            Problem::bad_request("`cursor` must be the `next` of an earlier answer, unchanged")
-        })
+        read().ok_or_else(no_cursor)
     }
 
     /// The rows of `query`, which has an order and no limit, with the next cursor.

@@ -22,6 +22,7 @@ mod incidents;
 mod kpis;
 mod labels;
 mod list;
+mod of_metric;
 mod page;
 mod performance;
 mod predictions;

@@ -78,7 +78,12 @@ pub(super) fn behind<T>(
     Ok(all.into_iter().skip(place + 1).collect())
 }
 
-fn no_cursor() -> Problem {
+/// How many items lie before those that `cursor` leads to.
+pub(super) fn skipped(cursor: Option<&str>) -> Result<usize, Problem> {
+    cursor.map_or(Ok(0), str::parse).map_err(|_| no_cursor())
+}
+
+pub(super) fn no_cursor() -> Problem {
     Problem::bad_request(
         "`cursor` must be the `next` of an earlier answer to the same question; begin anew without it",
     )

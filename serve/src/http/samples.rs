@@ -19,6 +19,7 @@ use super::{
     auth::Viewer,
     error::Problem,
     labels::Labelled,
+    of_metric::named,
     sql::{Format, Rows, ask},
 };
 use crate::{
@@ -122,10 +123,7 @@ fn question(
     cursor: Option<Cursor>,
     now: DateTime<Utc>,
 ) -> Result<Question, Problem> {
-    let Some(metric) = params.metric.clone() else {
-        let missing = "`metric` is missing; `/api/v1/series` lists what there is";
-        return Err(Problem::bad_request(missing));
-    };
+    let metric = named(params.metric.as_deref())?.to_owned();
     let (from, to) = range(params, cursor, now)?;
     let max_points = params.max_points.unwrap_or(POINTS);
     if !(1..=POINTS_MAX).contains(&max_points) {

@@ -9,16 +9,10 @@ use analytics::{
 use axum::{Json, Router, extract::State, routing::get};
 use chrono::TimeDelta;
 use data::metric::Catalog;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{
-    auth::Viewer,
-    error::Problem,
-    labels::Labelled,
-    page::{Range, limit, page},
-};
-use crate::{clock, foresight::selected, state};
+use super::{auth::Viewer, error::Problem, labels::Labelled, of_metric::OfMetric, page::page};
+use crate::{clock, state};
 
 /// Series that one answer may have.
 const SERIES_MAX: u32 = 100;
@@ -33,46 +27,26 @@ pub(super) fn router() -> Router<state::State> {
     Router::new().route("/api/v1/seasonality", get(list_seasons))
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct Params {
-    metric: Option<String>,
-    host: Option<String>,
-    service: Option<String>,
-    from: Option<String>,
-    to: Option<String>,
-    cursor: Option<String>,
-    limit: Option<u32>,
-}
-
 async fn list_seasons(
     _: Viewer,
     State(state): State<state::State>,
-    Labelled(params, labels): Labelled<Params>,
+    Labelled(params, labels): Labelled<OfMetric>,
 ) -> Result<Json<Value>, Problem> {
-    let range = Range::of(params.from.as_deref(), params.to.as_deref(), "-28d", clock::now())?;
-    let Some(metric) = &params.metric else {
-        return Err(Problem::bad_request(
-            "`metric` is missing; `/api/v1/series` lists what there is",
-        ));
-    };
+    let range = params.range("-28d", clock::now())?;
+    let condition = params.condition(&labels)?;
     if range.to - range.from > RANGE_MAX {
         let days = RANGE_MAX.num_days();
         let detail = format!("seasons are looked for in {days} days at most: ask for fewer");
         return Err(Problem::bad_request(detail));
     }
-    let limit = limit(params.limit)?.min(SERIES_MAX);
-    let skipped = params.cursor.as_deref().map_or(Ok(0), str::parse::<usize>).map_err(|_| {
-        Problem::bad_request("`cursor` must be the `next` of an earlier answer, unchanged")
-    })?;
-    let named = [("host", &params.host), ("service", &params.service)];
+    let (skipped, limit) = params.place(SERIES_MAX)?;
     let step_s = step_s((range.to - range.from).num_seconds());
-    let counter = state.catalog.is_counter(metric);
+    let counter = state.catalog.is_counter(params.metric()?);
     let window = Window {
         from: range.from,
         to: range.to,
         bucket_s: step_s,
-        condition: Some(selected(metric, named, &labels)),
+        condition: Some(condition),
         aggregate: if counter { "max(value)" } else { "avg(value)" },
     };
     let wanted = skipped.saturating_add(limit as usize + 1);
