@@ -37,8 +37,9 @@ pub fn hour_of_week(ts: i64, zone: Tz) -> Option<usize> {
     Some((at.weekday().num_days_from_monday() * 24 + at.hour()) as usize)
 }
 
-/// What is usual in `points` (µs, value) as of `now`, per hour of the week in `zone` that has
-/// [`MIN_POINTS`]; the newer a point the more it counts. Points within `excluded` (from, to; both
+/// What is usual in `points` (µs, value) as of `now`, per hour of the week in `zone` that has [`MIN_POINTS`].
+///
+/// The newer a point the more it counts. Points within `excluded` (from, to; both
 /// included), such as incidents, and those that are not finite do not count.
 pub fn of_week(points: &[(i64, f64)], excluded: &[(i64, i64)], now: i64, zone: Tz) -> Vec<Usual> {
     let mut hours: Vec<Vec<(f64, f64)>> = vec![vec![]; HOURS];

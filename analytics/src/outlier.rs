@@ -32,6 +32,7 @@ pub struct Group {
 }
 
 /// Looks at members with one value for each of the same times; what is not finite is missing.
+///
 /// `None` when there are fewer than [`MEMBERS_MIN`] or more than [`MEMBERS_MAX`] members, or their
 /// lengths differ.
 pub fn of(members: &[&[f64]]) -> Option<Group> {

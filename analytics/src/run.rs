@@ -229,7 +229,7 @@ impl Runs {
         if batch.num_rows() == 0 {
             return Ok(());
         }
-        let keys = evaluate_many(&[self.keys.clone()], batch)?.swap_remove(0);
+        let keys = evaluate_many(std::slice::from_ref(&self.keys), batch)?.swap_remove(0);
         let starts = starts(&keys, batch.num_rows())?;
         let mut groups = Vec::with_capacity(batch.num_rows());
         let ends = starts.iter().skip(1).map(|start| *start as usize).chain([batch.num_rows()]);

@@ -56,7 +56,9 @@ pub struct Encoded {
     pub bytes: Bytes,
 }
 
-/// Encodes rows of one day, already sorted by [`Table::sort_order`]. The batches have the table's
+/// Encodes rows of one day, already sorted by [`Table::sort_order`].
+///
+/// The batches have the table's
 /// file schema, or its whole schema (the partition column is dropped); a text column may be a
 /// dictionary of `u32` keys, all of whose values are in use. Blocks: CPU only.
 ///

@@ -70,8 +70,9 @@ pub struct Measured {
 /// A playbook that fits, with every rung as it could be done now.
 pub type Fitting<'a> = (&'a Playbook, Vec<Ready>);
 
-/// Those of the fitting playbooks whose ladders are climbed, one after the other. The first that can do
-/// something counts; if that one came with the program, the others of those that can follow, while the
+/// Those of the fitting playbooks whose ladders are climbed, one after the other.
+///
+/// The first that can do something counts; if that one came with the program, the others of those that can follow, while the
 /// user's own is the last word. One of the program's that cannot do anything here was not meant for this.
 pub fn chosen(fitting: Vec<Fitting<'_>>) -> Vec<Fitting<'_>> {
     let (mut chosen, mut unable) = (vec![], None);
@@ -89,8 +90,9 @@ pub fn chosen(fitting: Vec<Fitting<'_>>) -> Vec<Fitting<'_>> {
     chosen
 }
 
-/// Those of a component's symptoms that something is done about. That a dead process sends nothing follows
-/// from its death, and that our own measuring has stopped says nothing of what is measured: only a silence
+/// Those of a component's symptoms that something is done about.
+///
+/// That a dead process sends nothing follows from its death, and that our own measuring has stopped says nothing of what is measured: only a silence
 /// of others that nothing explains is a trouble of its own.
 pub fn causes<'a>(symptoms: &[&'a Symptom]) -> Vec<&'a Symptom> {
     let kind = |it: &Symptom| it.kind.parse::<Kind>().ok();
@@ -349,8 +351,9 @@ fn exhausted(case: &Case<'_>, limits: &Limits, facts: &Facts<'_>) -> String {
     }
 }
 
-/// Whether a trouble is confirmed by what was measured since it began: `is_bad` says so, `None` if nothing
-/// was. It has lasted for `lasts`, and a further measurement is waited for until `patience`; a sentence why
+/// Whether a trouble is confirmed by what was measured since it began.
+///
+/// `is_bad` says so, `None` if nothing was. It has lasted for `lasts`, and a further measurement is waited for until `patience`; a sentence why
 /// nothing is done yet.
 ///
 /// # Errors
@@ -391,8 +394,9 @@ impl Looks {
     }
 }
 
-/// Judges an action that is done: `effective`, `no_effect`, `worse` or `unverified`; `None` while it is
-/// too early. What was good and is bad again for as long as it should have stayed good is judged before
+/// Judges an action that is done: `effective`, `no_effect`, `worse` or `unverified`.
+///
+/// `None` while it is too early. What was good and is bad again for as long as it should have stayed good is judged before
 /// its time is up.
 pub fn judge(
     action: &Action,
@@ -428,7 +432,9 @@ pub fn judge(
 }
 
 /// Whether what was foreseen is averted: the number is within its limit and has moved away from it, by more
-/// than a little, since before the action. Whether it will be reached all the same, the next forecast says.
+/// than a little, since before the action.
+///
+/// Whether it will be reached all the same, the next forecast says.
 pub fn is_averted(before: Option<f64>, value: f64, limit: f64, higher_is_worse: bool) -> bool {
     let room = |value: f64| if higher_is_worse { limit - value } else { value - limit };
     before.is_some_and(|before| {

@@ -290,8 +290,7 @@ impl Limits {
                         && matches!(one.outcome.as_deref(), Some("no_effect" | "worse" | "failed"))
                 })
             };
-            let is_news =
-                before.is_none_or(|brake| brake.ends_at.is_some_and(|released| in_vain(released)));
+            let is_news = before.is_none_or(|brake| brake.ends_at.is_some_and(in_vain));
             if it.share < self.floor && is_news {
                 let reason = format!(
                     "`{}` helped against {} in {} of {} cases",

@@ -1,5 +1,9 @@
 //! Forecasts on schedule: of each component's health score and of what its checks look at, 6 h, 24 h
 //! and 7 d ahead, kept with their issue time and model. Later they are held against what came.
+#![allow(
+    clippy::result_large_err,
+    reason = "a refusal is as large as a forecast, and both are moved once"
+)]
 
 mod history;
 mod rows;

@@ -29,8 +29,10 @@ use tokio::{
 
 use crate::setting;
 
-/// Senders at the same time, each with a connection of its own.
+/// Senders at the same time, each with a connection of its own, when each brings many at a time, and when
+/// each brings one: those share a write to the disk.
 const SENDERS: usize = 16;
+const SINGLE_SENDERS: usize = 64;
 /// Entries of one request, where several go in one.
 const BATCH: usize = 100;
 /// Alerts whose way to people is timed, and how many come in a second.
@@ -145,7 +147,7 @@ async fn enqueue(home: &Home, prefix: &str, n: usize, batch: usize) -> Result<Du
     let next = Arc::new(AtomicU64::new(0));
     let started = Instant::now();
     let mut senders = JoinSet::new();
-    for _ in 0..SENDERS {
+    for _ in 0..if batch == 1 { SINGLE_SENDERS } else { SENDERS } {
         let (client, next, prefix) = (home.client(), Arc::clone(&next), prefix.to_owned());
         senders.spawn(async move {
             loop {

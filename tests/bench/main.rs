@@ -2,6 +2,7 @@
 //!
 //! `cargo build --release --bins && cargo run --release --bin bench -- all`
 #![allow(clippy::print_stdout, reason = "the figures are what it is for")]
+#![allow(clippy::disallowed_methods, reason = "tests and benches are at the edge")]
 
 mod anomalies;
 mod delivery;

@@ -36,7 +36,8 @@ async fn bodies_that_cannot_be_read_are_refused() {
     let snappy = &REMOTE_WRITE[..];
     let gzip = &[("content-type", "application/json"), ("content-encoding", "gzip")][..];
     let protobuf = &[("content-type", "application/x-protobuf")][..];
-    let cases: Vec<(&str, &str, &[(&str, &str)], Bytes)> = vec![
+    type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], Bytes);
+    let cases: Vec<Case<'_>> = vec![
         ("cut JSON", "/api/v1/samples", json, r#"{"samples": [{"metric": "#.into()),
         ("JSON of another shape", "/api/v1/samples", json, r#"{"samples": 7}"#.into()),
         (

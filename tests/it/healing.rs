@@ -455,7 +455,7 @@ waiting_for = "100ms"
             && open[0].severity == "critical"
             && shop.is_some_and(|it| it.incident_id.as_deref() == Some(&open[0].id))
     };
-    until(&home, "one incident of the database", || joined()).await;
+    until(&home, "one incident of the database", joined).await;
     let client = home.client();
     let question = "select kind, severity from findings where component = 'orders'";
     let found = client.rows(question).await.unwrap();

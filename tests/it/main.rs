@@ -1,5 +1,7 @@
 //! The whole from outside.
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+#![allow(clippy::disallowed_methods, reason = "tests and benches are at the edge")]
+#![allow(clippy::print_stdout, reason = "a seed has to be seen when a test fails")]
 
 mod actions;
 mod anomaly;

@@ -1,5 +1,6 @@
 //! What the tests and benches share: the built program as a process, its clients, and load.
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+#![allow(clippy::disallowed_methods, reason = "tests and benches are at the edge")]
 
 pub mod amqp;
 pub mod chaos;

@@ -17,7 +17,9 @@ use std::{
 use data::disk::{Disk, DiskFile, OsDisk};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
-/// A disk whose power can be taken away with [`LossyDisk::crash`]. A handle, and every file opened
+/// A disk whose power can be taken away with [`LossyDisk::crash`].
+///
+/// A handle, and every file opened
 /// through it, belongs to one life of the machine: after a crash only [`LossyDisk::boot`] gives one
 /// that works, so that what is left of a dead process changes nothing.
 #[derive(Clone, Debug)]

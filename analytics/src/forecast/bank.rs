@@ -124,8 +124,8 @@ fn origins(past: &Past<'_>, n_steps: usize) -> Vec<Origin> {
 
 /// The candidates that look at the values as they are.
 fn ask(past: &Past<'_>, origins: &[Origin], options: &Options, threads: usize) -> Vec<Member> {
-    let groups: [fn(&Past<'_>, &[Origin], &Options) -> Vec<Member>; 6] =
-        [simple, usual, smoothed, decomposed, regressed, regressed_logarithms];
+    type Group = fn(&Past<'_>, &[Origin], &Options) -> Vec<Member>;
+    let groups: [Group; 6] = [simple, usual, smoothed, decomposed, regressed, regressed_logarithms];
     let members = parallel::map(groups.len(), threads, |n| groups[n](past, origins, options));
     members.into_iter().flatten().collect()
 }

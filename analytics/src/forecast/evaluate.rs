@@ -110,7 +110,7 @@ fn factors(train: &[f64], season: usize) -> Option<Vec<f64>> {
     let mut found = vec![(0.0, 0.0); season];
     for t in half..train.len() - half {
         let window = &train[t - half..=t + half];
-        let edges = if season % 2 == 0 { (window[0] + window[season]) / 2.0 } else { 0.0 };
+        let edges = if season.is_multiple_of(2) { (window[0] + window[season]) / 2.0 } else { 0.0 };
         let skip = 1 - season % 2;
         let inner: f64 = window[skip..window.len() - skip].iter().sum();
         let mean = (inner + edges) / season as f64;
@@ -155,9 +155,10 @@ pub struct Roll {
     pub seasonal_naive: Accuracy,
 }
 
-/// Forecasts `n_steps` from origins in the latter half of the series, six hours apart (further
-/// when there are many), each time from all values before. Origins where the past never changed
-/// from day to day are left out.
+/// Forecasts `n_steps` from origins in the latter half of the series, each time from all values before.
+///
+/// Origins are six hours apart (further when there are many); those where the past never changed from day to
+/// day are left out.
 pub fn roll(
     series: &Series,
     n_steps: usize,

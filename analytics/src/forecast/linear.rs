@@ -4,9 +4,9 @@
 #[derive(Clone, Debug)]
 pub(super) struct Normal {
     width: usize,
-    /// Upper triangle of XᵀWX, row by row.
+    /// Upper triangle of `XᵀWX`, row by row.
     gram: Vec<f64>,
-    /// XᵀWy.
+    /// `XᵀWy`.
     moment: Vec<f64>,
     weight: f64,
 }

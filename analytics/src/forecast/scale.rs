@@ -170,7 +170,7 @@ mod tests {
         let power = |share: f64| {
             let value = |n: usize| {
                 let level = 10.0 + 5.0 * (n / 10) as f64;
-                level + 0.2 * level.powf(share) * if n % 2 == 0 { 1.0 } else { -1.0 }
+                level + 0.2 * level.powf(share) * if n.is_multiple_of(2) { 1.0 } else { -1.0 }
             };
             Bend::power(&(0..200).map(value).collect::<Vec<_>>(), 10).power
         };

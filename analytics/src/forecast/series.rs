@@ -368,8 +368,8 @@ mod tests {
         let mut given = points(48);
         given.drain(30..40);
         let mut expected = numbers(48);
-        for n in 30..40 {
-            expected[n] = (n - 24) as f64;
+        for (n, value) in expected.iter_mut().enumerate().take(40).skip(30) {
+            *value = (n - 24) as f64;
         }
         check(&given, &expected);
     }

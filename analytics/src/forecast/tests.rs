@@ -59,7 +59,7 @@ fn a_daily_wave_is_forecast_far_better_than_by_its_last_value() {
     let (own, last) = (error(&|n| forecast.mean[n]), error(&|_| wave(239)));
     assert!(own < last / 10.0, "{}: {own} against {last}", forecast.model);
     let (_, low, high) = &forecast.intervals[1];
-    let inside = (0..24).filter(|n| (low[*n]..=high[*n]).contains(&&wave(240 + n))).count();
+    let inside = (0..24).filter(|n| (low[*n]..=high[*n]).contains(&wave(240 + n))).count();
     assert!(inside >= 20, "{inside} of 24 inside");
 }
 

@@ -85,8 +85,8 @@ fn draw(values: &mut [Option<f64>]) {
     let known: Vec<_> = values.iter().enumerate().filter_map(|(n, it)| Some((n, (*it)?))).collect();
     for pair in known.windows(2) {
         let ((a, from), (b, to)) = (pair[0], pair[1]);
-        for n in a + 1..b {
-            values[n] = Some(from + (to - from) * (n - a) as f64 / (b - a) as f64);
+        for (n, value) in values[a + 1..b].iter_mut().enumerate() {
+            *value = Some(from + (to - from) * (n + 1) as f64 / (b - a) as f64);
         }
     }
 }

@@ -24,8 +24,8 @@ use super::{Ledger, failed};
 use crate::Result;
 
 /// Rows that one statement writes at most, and the sizes of smaller ones: few different statements, so
-/// that the database has each of them ready.
-const CHUNKS: [usize; 5] = [256, 64, 16, 4, 1];
+/// that the database has each of them ready, and few of them for any number of rows.
+const CHUNKS: [usize; 9] = [256, 128, 64, 32, 16, 8, 4, 2, 1];
 
 /// A promise of our own, made in the transaction of the fact that it reports.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -109,7 +109,7 @@ fn first_number(text: &str) -> Option<f64> {
 fn is_ignored(device: &str, ignored: &[String]) -> bool {
     ignored.iter().any(|start| {
         let rest = device.strip_prefix(start.as_str());
-        rest.is_some_and(|rest| !(start == "lo" && !rest.is_empty()))
+        rest.is_some_and(|rest| start != "lo" || rest.is_empty())
     })
 }
 

@@ -162,7 +162,7 @@ impl Collector for HttpProbe {
             batch.add("http.probe.redirects", &labels, redirects as f64);
         }
         let judged = outcome.answer.and_then(|answer| self.judge(&answer));
-        let judged = judged.as_ref().map(|()| ()).map_err(String::as_str);
+        let judged = judged.as_ref().copied().map_err(String::as_str);
         self.reach.note(&mut batch, "http.probe.up", &labels, judged);
         Ok(batch.into_request())
     }

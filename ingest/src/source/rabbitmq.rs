@@ -127,7 +127,7 @@ impl Collector for Rabbitmq {
     async fn collect(&mut self, now: DateTime<Utc>) -> Result<Request, String> {
         let mut batch = Batch::new(now, Some(&self.service), None);
         let outcome = within(self.settings.timeout_ms, self.ask(&mut batch)).await;
-        let outcome = outcome.as_ref().map(|()| ()).map_err(String::as_str);
+        let outcome = outcome.as_ref().copied().map_err(String::as_str);
         let labels = [("rabbitmq", self.settings.name.as_str())];
         self.reach.note(&mut batch, "rabbitmq.up", &labels, outcome);
         Ok(batch.into_request())

@@ -128,7 +128,7 @@ impl Collector for Redis {
         let mut batch = Batch::new(now, Some(&self.service), None);
         let name = self.settings.name.clone();
         let outcome = within(self.settings.timeout_ms, self.ask(&mut batch, now)).await;
-        let outcome = outcome.as_ref().map(|()| ()).map_err(String::as_str);
+        let outcome = outcome.as_ref().copied().map_err(String::as_str);
         self.reach.note(&mut batch, "redis.up", &[("redis", &name)], outcome);
         Ok(batch.into_request())
     }

@@ -278,7 +278,8 @@ impl Broker {
                 let consumers = self.call(Method::GET, &["consumers", &self.vhost], None).await?;
                 let all = consumers.as_array().map(Vec::as_slice).unwrap_or_default();
                 if all.iter().any(|it| it["queue"]["name"] == queue) {
-                    return Ok(tokio::time::sleep(WORK).await);
+                    tokio::time::sleep(WORK).await;
+                    return Ok(());
                 }
                 tokio::time::sleep(LOOK_EVERY).await;
             }

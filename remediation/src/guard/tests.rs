@@ -170,10 +170,10 @@ fn what_does_not_help_opens_the_breaker_and_suspends_itself() {
         n_components: 1,
         in_maintenance: false,
     };
-    let due = limits().due_brakes(&facts, &vec![now(); 10], now());
+    let due = limits().due_brakes(&facts, &[now(); 10], now());
     let names: Vec<_> = due.iter().map(|it| it.name.as_str()).collect();
     assert_eq!(names, ["suspended:worker_dead:call_http", "breaker", "storm"]);
-    let again = limits().due_brakes(&Facts { brakes: &due, ..facts }, &vec![now(); 10], now());
+    let again = limits().due_brakes(&Facts { brakes: &due, ..facts }, &[now(); 10], now());
     assert_eq!(again, [], "once is enough");
     assert!(
         limits().suspended("worker_dead", "call_http", &Facts { brakes: &due, ..facts }).is_some()

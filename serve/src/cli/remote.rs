@@ -11,7 +11,7 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// Where a running process listens, and with which key.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Remote {
-    /// Address of a running process, such as http://127.0.0.1:8780.
+    /// Address of a running process, such as `http://127.0.0.1:8780`.
     #[arg(long, env = "PIPENOTIFY_URL")]
     pub(crate) url: Option<String>,
     /// Key for it.

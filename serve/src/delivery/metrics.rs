@@ -12,6 +12,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use data::ledger::{Delivery, Depth, Ended, Finished, Kept};
+use ingest::source::self_metrics::Reading;
 use remediation::delivery::Outcome;
 
 /// Upper ends of the buckets of times, in seconds; one more holds the rest.
@@ -94,7 +95,7 @@ impl Metrics {
         &self,
         destinations: impl IntoIterator<Item = String>,
         now: DateTime<Utc>,
-    ) -> Vec<(String, Vec<(String, String)>, f64)> {
+    ) -> Vec<Reading> {
         let failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
         let reading = |name: String| {
             let since = failing.get(&name).copied().flatten();
@@ -172,11 +173,7 @@ impl Metrics {
     }
 
     /// As samples of our own: name, labels, value.
-    pub fn readings(
-        &self,
-        depths: &[Depth],
-        now: DateTime<Utc>,
-    ) -> Vec<(String, Vec<(String, String)>, f64)> {
+    pub fn readings(&self, depths: &[Depth], now: DateTime<Utc>) -> Vec<Reading> {
         let name = |name: &str| format!("pipenotify.delivery.{name}");
         let label = |key: &str, value: &str| (key.to_owned(), value.to_owned());
         let counters = self.counters().into_iter().map(|(counter, outcome, n)| {

@@ -232,9 +232,9 @@ async fn collect(
         let text = |texts: &arrow::array::StringArray, row: usize| {
             texts.is_valid(row).then(|| texts.value(row).to_owned())
         };
-        for row in 0..batch.num_rows() {
+        for (row, ts) in ts.iter().enumerate() {
             let key = (series.value(row), text(service, row), text(host, row));
-            all.entry(key).or_default().push((ts[row], value.value(row)));
+            all.entry(key).or_default().push((*ts, value.value(row)));
         }
     }
     Ok(all

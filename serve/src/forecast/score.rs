@@ -185,13 +185,13 @@ async fn kept(
         let number = |name: &str| history::column(&batch, name, &DataType::Float64);
         let numbers = ["mean", "lower_80", "upper_80", "lower_95", "upper_95"];
         let numbers = numbers.map(number).into_iter().collect::<anyhow::Result<Vec<_>>>()?;
-        for row in 0..batch.num_rows() {
+        for (row, ts) in ts.iter().enumerate() {
             let key = (metric.value(row).to_owned(), series.value(row));
             let model = model.value(row);
             let kept = all.entry(key).or_default().entry(model.to_owned()).or_default();
             kept.model = model.to_owned();
             let step = |n: usize| numbers[n].as_primitive::<Float64Type>().value(row);
-            kept.steps.insert(ts[row], std::array::from_fn(step));
+            kept.steps.insert(*ts, std::array::from_fn(step));
         }
     }
     Ok(all.into_iter().map(|(key, models)| (key, models.into_values().collect())).collect())

@@ -26,8 +26,11 @@ pub struct Version {
 /// Answers by question.
 #[derive(Debug, Default)]
 pub struct Cache {
-    answers: Mutex<HashMap<String, (Version, Instant, Arc<Value>)>>,
+    answers: Mutex<HashMap<String, Kept>>,
 }
+
+/// What it was worked out from, when, and the answer.
+type Kept = (Version, Instant, Arc<Value>);
 
 impl Cache {
     /// The answer to `question`, if nothing came in since, or only what is not in the lake yet and

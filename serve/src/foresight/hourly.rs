@@ -1,5 +1,7 @@
 //! Hour by hour: where what is checked is heading, what was usual in the hour that is over, which levels
-//! changed, how likely limits are reached and how objectives stand. What is said rests on what was known
+//! changed, how likely limits are reached and how objectives stand.
+//!
+//! What is said rests on what was known
 //! then and is written once.
 
 mod changes;

@@ -1,5 +1,7 @@
 //! Looking ahead and into causes, on a schedule: risks with early warnings, bottlenecks with
-//! recommendations, anomalies, error budgets. What is found goes to the ledger and, as findings, to the
+//! recommendations, anomalies, error budgets.
+//!
+//! What is found goes to the ledger and, as findings, to the
 //! lake; where things are heading and what is usual goes to tables of the lake, hour by hour.
 //!
 //! Reading is done by the query engine within its limits, arithmetic on threads for blocking work,

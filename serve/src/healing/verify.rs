@@ -155,12 +155,11 @@ async fn keep(state: &State, it: &Action, now: DateTime<Utc>) -> anyhow::Result<
     Ok(state.healing.keep(&changes, now).await?)
 }
 
+/// What takes something back, and how long that may take.
+type Undo = (Box<dyn Act>, Duration);
+
 /// What takes back an action that made things worse, if its playbook says how, and how long that may take.
-fn undo(
-    state: &State,
-    known: &Known,
-    it: &Action,
-) -> Option<Result<(Box<dyn Act>, Duration), String>> {
+fn undo(state: &State, known: &Known, it: &Action) -> Option<Result<Undo, String>> {
     let playbook = state.healing.playbooks.iter().find(|book| book.name == it.playbook)?;
     let symptom = known.symptoms.iter().find(|symptom| symptom.id == it.symptom_id)?;
     let rung = usize::try_from(it.rung).unwrap_or(usize::MAX);

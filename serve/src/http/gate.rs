@@ -1,5 +1,7 @@
 //! What may be in hand at once: requests that carry a body, the bytes of these bodies, and how long one may
-//! take to arrive. Over HTTP and OTLP over gRPC together, so that many senders, or slow ones, cost no more
+//! take to arrive.
+//!
+//! Over HTTP and OTLP over gRPC together, so that many senders, or slow ones, cost no more
 //! memory than the configuration says. What only asks, such as `/healthz`, always gets through.
 
 use std::{

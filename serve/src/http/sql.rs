@@ -1,6 +1,8 @@
 //! `POST /api/v1/sql`: a query as text or as `{"query": …}`; the answer as JSON, CSV, Arrow IPC or
 //! Parquet, by `Accept`. A long answer is sent as it comes; a client that leaves cancels its query.
 
+use std::sync::Arc;
+
 use analytics::Engine;
 use arrow::array::RecordBatch;
 use axum::{
@@ -95,7 +97,7 @@ pub struct Rows {
 /// Those of the engine.
 pub async fn ask(engine: &Engine, query: &str) -> Result<Rows, analytics::Error> {
     let answer = engine.sql(query).await?;
-    let schema = answer.schema.clone();
+    let schema = Arc::clone(&answer.schema);
     Ok(Rows { schema, batches: answer.try_collect().await? })
 }
 

@@ -177,7 +177,7 @@ fn with_password(security: &str) -> Value {
 async fn a_mail_is_handed_over_in_one_dialogue() {
     let server = Server::start(Security::None, None, None).await;
     let outcome = send(&server, None, in_the_clear()).await;
-    assert_eq!((outcome.failure.clone(), outcome.status), (None, Some(250)), "{outcome:?}");
+    assert_eq!((outcome.failure, outcome.status), (None, Some(250)), "{outcome:?}");
     assert!(outcome.detail.contains("queued as 7"), "{outcome:?}");
     let heard = server.heard();
     let commands = [

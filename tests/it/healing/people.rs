@@ -205,7 +205,7 @@ async fn a_link_in_a_message_approves_once_and_cannot_be_used_again() {
     worker.kill();
     let link = || {
         let texts = room.seen().into_iter().map(|it| it.json()["text"].to_string());
-        texts.filter_map(|it| Some(it.split_once("/api/v1/actions/")?.1.to_owned())).last()
+        texts.filter_map(|it| Some(it.split_once("/api/v1/actions/")?.1.to_owned())).next_back()
     };
     until(&home, "asked", || async { link().is_some() }).await;
     let path = format!("/api/v1/actions/{}", link().unwrap().trim_end_matches('"'));

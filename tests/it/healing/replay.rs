@@ -184,7 +184,7 @@ arguments = ["{}"]
     first(&home, ledger, "acted", |it| it.acted_at.is_some()).await;
     write(&home, "queue.waiting", 50.0).await;
     let undone = async || mark.exists() && incidents(ledger).await[0].escalated_at.is_some();
-    until(&home, "undone and handed to people", || undone()).await;
+    until(&home, "undone and handed to people", undone).await;
     let done = actions(ledger).await.remove(0);
     assert_eq!(done.outcome.as_deref(), Some("worse"));
     assert_eq!((done.before, done.after), (Some(10.0), Some(50.0)));

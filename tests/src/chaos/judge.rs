@@ -110,7 +110,7 @@ pub fn judge(bed: &Bed, scenario: &Scenario, seen: &Seen, broken: Instant, left:
     let kinds: BTreeSet<&str> = seen.values().map(|it| text(&it.incident["kind"])).collect();
     report.kinds = kinds.into_iter().map(str::to_owned).collect();
     let actions = actions(seen);
-    report.actions = actions.iter().map(|it| said(it)).collect();
+    report.actions = actions.iter().map(said).collect();
     report.verified = seen.values().any(Watched::has_effect);
     let ends = seen.values().map(|it| match scenario.expect.end {
         End::Escalated => it.told_at,

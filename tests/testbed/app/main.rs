@@ -15,6 +15,7 @@
 //! `consumer` works off a queue of RabbitMQ, and `certificate` is a page behind TLS. Each of the others
 //! serves `/metrics` and `/healthz`, writes a log with `--log FILE`, and has ways to break: [`faults`].
 #![allow(clippy::print_stderr, reason = "what a service says before it has a log")]
+#![allow(clippy::disallowed_methods, reason = "tests and benches are at the edge")]
 
 mod chat;
 mod consumer;

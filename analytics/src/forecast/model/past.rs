@@ -66,7 +66,7 @@ pub(crate) fn median(values: &mut [f64]) -> f64 {
     if values.is_empty() {
         return 0.0;
     }
-    let (even, half) = (values.len() % 2 == 0, values.len() / 2);
+    let (even, half) = (values.len().is_multiple_of(2), values.len() / 2);
     let (below, upper, _) = values.select_nth_unstable_by(half, f64::total_cmp);
     let lower = below.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     if even { f64::midpoint(lower, *upper) } else { *upper }

@@ -34,13 +34,13 @@ impl Cpu {
     }
 
     fn stat(&mut self, batch: &mut Batch, stat: &str) {
-        if let Some(ticks) = stat.lines().find_map(ticks) {
-            if let Some(shares) = self.last.replace(ticks).and_then(|last| shares(last, ticks)) {
-                for (mode, share) in MODES.iter().zip(shares) {
-                    batch.add("system.cpu.utilization", &[("cpu.mode", mode)], share);
-                }
-                batch.add("system.cpu.busy", &[], (1.0 - shares[3] - shares[4]).clamp(0.0, 1.0));
+        if let Some(ticks) = stat.lines().find_map(ticks)
+            && let Some(shares) = self.last.replace(ticks).and_then(|last| shares(last, ticks))
+        {
+            for (mode, share) in MODES.iter().zip(shares) {
+                batch.add("system.cpu.utilization", &[("cpu.mode", mode)], share);
             }
+            batch.add("system.cpu.busy", &[], (1.0 - shares[3] - shares[4]).clamp(0.0, 1.0));
         }
         let is_one = |line: &&str| {
             line.strip_prefix("cpu")

@@ -50,10 +50,8 @@ impl PagerDuty {
             Some("acknowledged") => "acknowledge",
             _ => "trigger",
         };
-        let severity = match said(payload, &["severity"]) {
-            Some(known @ ("critical" | "error" | "warning" | "info")) => known,
-            _ => "error",
-        };
+        let is_known = |it: &&str| ["critical", "error", "warning", "info"].contains(it);
+        let severity = said(payload, &["severity"]).filter(is_known).unwrap_or("error");
         let source = said(payload, &["source", "component", "host"]).unwrap_or("pipenotify");
         let event = json!({
             "routing_key": self.routing_key,

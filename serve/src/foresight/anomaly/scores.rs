@@ -1,5 +1,7 @@
 //! Scores when asked: what a detector says of a range that has learnt from the history before it, as
-//! those do that follow series. What is said of a step rests on those before, so a range that ends
+//! those do that follow series.
+//!
+//! What is said of a step rests on those before, so a range that ends
 //! earlier has the same scores.
 
 use analytics::{

@@ -47,7 +47,7 @@ pub(super) async fn due(state: &State, now: DateTime<Utc>) -> anyhow::Result<usi
 
 /// The check that a key names, and the series.
 fn check_of<'a>(components: &'a [Component], wanted: &str) -> Option<(&'a Check, i64)> {
-    let series = wanted.rsplitn(3, '|').nth(1)?.parse().ok()?;
+    let series = wanted.rsplit('|').nth(1)?.parse().ok()?;
     for component in components {
         let is_it = |check: &&Check| key(&component.name, check, series) == wanted;
         if let Some(check) = component.check.iter().find(is_it) {
