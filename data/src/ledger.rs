@@ -15,6 +15,7 @@ mod key;
 mod migrate;
 mod outbox;
 mod outcome;
+mod remembered;
 mod retain;
 mod risk;
 mod salvage;
@@ -52,6 +53,7 @@ pub use sqlite::SetAside;
 pub use symptom::Symptom;
 
 use crate::{Error, Result};
+use remembered::Remembered;
 
 /// Connections that read a SQLite ledger, besides the one that writes.
 const SQLITE_READERS_MAX: u32 = 4;
@@ -72,6 +74,7 @@ pub struct Ledger {
     /// in line, where several connections would ask again and again whether the file is still locked, and
     /// the unluckiest would give up.
     writer: AnyPool,
+    keys: Remembered,
     kind: Kind,
     set_aside: Option<SetAside>,
     applied: Vec<Applied>,
@@ -98,7 +101,8 @@ impl Ledger {
             Kind::Postgres => None,
         };
         let (pool, writer) = connect(&kind, url).await?;
-        let mut ledger = Self { pool, writer, kind, set_aside, applied: Vec::new() };
+        let mut ledger =
+            Self { pool, writer, keys: Remembered::default(), kind, set_aside, applied: vec![] };
         ledger.applied = ledger.migrate(now).await?;
         ledger.salvage().await?;
         Ok(ledger)
@@ -145,7 +149,8 @@ impl Ledger {
         let options = AnyPoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT).max_connections(1);
         let pool = options.connect(&url).await.map_err(failed("opening the ledger"))?;
         let writer = pool.clone();
-        let ledger = Self { pool, writer, kind, set_aside: None, applied: vec![] };
+        let keys = Remembered::default();
+        let ledger = Self { pool, writer, keys, kind, set_aside: None, applied: vec![] };
         wrong.extend(ledger.check().await?);
         ledger.close().await;
         Ok(wrong)

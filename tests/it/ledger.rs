@@ -66,7 +66,7 @@ async fn keys(one: &Ledger, other: &Ledger) {
     };
     let made = one.create_key(&new("a"), now()).await.unwrap();
     one.create_key(&new("a"), now()).await.unwrap_err();
-    assert_eq!(other.find_key("hash of a").await.unwrap(), Some(made));
+    assert_eq!(other.find_key("hash of a", now()).await.unwrap(), Some(made));
     one.offer_token("token", now() + TimeDelta::hours(1), now()).await.unwrap();
     let (b, c) = (new("b"), new("c"));
     let redeemed =

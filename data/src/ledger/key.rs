@@ -138,12 +138,20 @@ impl Ledger {
             .map_err(failed(DOING))?;
         let key = insert(&mut change, new, now).await?;
         change.commit().await.map_err(failed(DOING))?;
+        self.keys.clear();
         Ok(key)
     }
 
-    /// The key with this hash, valid or not.
-    pub async fn find_key(&self, hash: &str) -> Result<Option<ApiKey>> {
-        by_hash(&self.pool, hash).await
+    /// The key with this hash, valid or not. What another process changed about it is known a second later.
+    pub async fn find_key(&self, hash: &str, now: DateTime<Utc>) -> Result<Option<ApiKey>> {
+        if let Some(key) = self.keys.get(hash, now) {
+            return Ok(Some(key));
+        }
+        let found = by_hash(&self.pool, hash).await?;
+        if let Some(key) = &found {
+            self.keys.put(hash, key, now);
+        }
+        Ok(found)
     }
 
     /// All keys, the oldest first.
@@ -160,6 +168,7 @@ impl Ledger {
         let revoke = "update api_key set revoked_at = $1
                       where (name = $2 or api_key_id = $2) and revoked_at is null";
         let revoke = sqlx::query(revoke).bind(micros(now)).bind(key).execute(&self.writer).await;
+        self.keys.clear();
         Ok(revoke.map_err(failed("revoking a key"))?.rows_affected() > 0)
     }
 
@@ -170,6 +179,7 @@ impl Ledger {
         }
         let touch = sqlx::query("update api_key set last_used_at = $1 where api_key_id = $2");
         let touch = touch.bind(micros(now)).bind(&key.id).execute(&self.writer).await;
+        self.keys.clear();
         touch.map(drop).map_err(failed("recording the use of a key"))
     }
 

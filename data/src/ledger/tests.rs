@@ -73,7 +73,7 @@ async fn a_key_lives_from_creation_to_revocation() {
     let folder = Folder::new();
     let ledger = folder.open().await;
     let made = ledger.create_key(&key("a"), now()).await.unwrap();
-    assert_eq!(ledger.find_key("hash of a").await.unwrap(), Some(made.clone()));
+    assert_eq!(ledger.find_key("hash of a", now()).await.unwrap(), Some(made.clone()));
     assert!(made.is_valid(now()));
     let error =
         ledger.create_key(&NewKey { hash: "x".into(), ..key("a") }, now()).await.unwrap_err();
@@ -82,7 +82,7 @@ async fn a_key_lives_from_creation_to_revocation() {
     assert_eq!(ledger.keys().await.unwrap()[0].last_used_at, Some(now()));
     assert!(ledger.revoke_key("a", now()).await.unwrap());
     assert!(!ledger.revoke_key("a", now()).await.unwrap());
-    assert!(!ledger.find_key("hash of a").await.unwrap().unwrap().is_valid(now()));
+    assert!(!ledger.find_key("hash of a", now()).await.unwrap().unwrap().is_valid(now()));
 }
 
 #[tokio::test]
@@ -94,8 +94,8 @@ async fn a_fixed_key_replaces_the_one_before_it() {
         ledger.fix_key(new, now()).await.unwrap();
     }
     let valid = |key: Option<ApiKey>| key.is_some_and(|key| key.is_valid(now()));
-    assert!(valid(ledger.find_key(&one.hash).await.unwrap()));
-    assert!(!valid(ledger.find_key(&other.hash).await.unwrap()));
+    assert!(valid(ledger.find_key(&one.hash, now()).await.unwrap()));
+    assert!(!valid(ledger.find_key(&other.hash, now()).await.unwrap()));
 }
 
 #[tokio::test]

@@ -77,8 +77,8 @@ async fn authorize(ledger: &Ledger, key: Option<&str>, needed: Role) -> Result<A
     const SEND: &str = "send a valid key as `Authorization: Bearer KEY`; \
                         `pipenotify key create` makes one";
     let unknown = || Problem::new(StatusCode::UNAUTHORIZED, SEND);
-    let found = ledger.find_key(&hash(key.ok_or_else(unknown)?)).await?;
     let now = clock::now();
+    let found = ledger.find_key(&hash(key.ok_or_else(unknown)?), now).await?;
     let key = found.filter(|key| key.is_valid(now)).ok_or_else(unknown)?;
     if !key.role.allows(needed) {
         let detail =
