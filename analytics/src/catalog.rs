@@ -1,7 +1,7 @@
 //! Tables that are no tables of the lake: the ledger's, those that describe the lake itself, and what is known
 //! of metrics.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
 use arrow::{
     array::{
@@ -31,7 +31,11 @@ use datafusion::{
     },
     prelude::SessionContext,
 };
-use futures::TryStreamExt;
+use futures::{
+    Stream, StreamExt, TryStreamExt,
+    stream::{self, BoxStream},
+};
+use tokio::{runtime::Handle, sync::mpsc};
 
 use crate::table::UNIX_EPOCH_DAY;
 
@@ -71,20 +75,25 @@ pub(crate) fn register_metrics(context: &SessionContext, known: &metric::Catalog
     context.register_table("metrics", Arc::new(table)).map(drop)
 }
 
-/// Makes a table of the ledger known. Every query reads it anew.
+/// Makes a table of the ledger known. Every query reads it anew, by tasks of the runtime that this is called from:
+/// its connections are used by others, too, and must not wait for the threads of a query.
 pub(crate) fn register_ledger(context: &SessionContext, table: LedgerTable) -> Result<()> {
     let name = table.name().to_owned();
-    context.register_table(name, Arc::new(OfLedger(table))).map(drop)
+    let table = OfLedger { table, home: Handle::try_current().ok() };
+    context.register_table(name, Arc::new(table)).map(drop)
 }
 
 /// A table of the ledger, of which a scan asks for the columns that it needs.
 #[derive(Debug)]
-struct OfLedger(LedgerTable);
+struct OfLedger {
+    table: LedgerTable,
+    home: Option<Handle>,
+}
 
 #[async_trait]
 impl TableProvider for OfLedger {
     fn schema(&self) -> SchemaRef {
-        Arc::clone(self.0.schema())
+        Arc::clone(self.table.schema())
     }
 
     fn table_type(&self) -> TableType {
@@ -99,11 +108,12 @@ impl TableProvider for OfLedger {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let table = match projection {
-            Some(places) => self.0.project(places).map_err(external)?,
-            None => self.0.clone(),
+            Some(places) => self.table.project(places).map_err(external)?,
+            None => self.table.clone(),
         };
         let schema = Arc::clone(table.schema());
-        let rows: Arc<dyn PartitionStream> = Arc::new(Scan { table, limit });
+        let rows: Arc<dyn PartitionStream> =
+            Arc::new(Scan { table, limit, home: self.home.clone() });
         let plan = StreamingTableExec::try_new(schema, vec![rows], None, [], false, limit)?;
         Ok(Arc::new(plan))
     }
@@ -114,6 +124,7 @@ impl TableProvider for OfLedger {
 struct Scan {
     table: LedgerTable,
     limit: Option<usize>,
+    home: Option<Handle>,
 }
 
 impl PartitionStream for Scan {
@@ -123,8 +134,30 @@ impl PartitionStream for Scan {
 
     fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
         let rows = self.table.rows(self.limit).map_err(external);
+        let rows = match &self.home {
+            Some(home) => read_by(home, rows),
+            None => rows.boxed(),
+        };
         Box::pin(RecordBatchStreamAdapter::new(Arc::clone(self.table.schema()), rows))
     }
+}
+
+/// `rows`, asked for by a task of `home`, a batch ahead.
+fn read_by<B: Send + 'static>(
+    home: &Handle,
+    rows: impl Stream<Item = B> + Send + 'static,
+) -> BoxStream<'static, B> {
+    let (sender, receiver) = mpsc::channel(1);
+    home.spawn(async move {
+        let mut rows = pin!(rows);
+        while let Some(batch) = rows.next().await {
+            if sender.send(batch).await.is_err() {
+                break; // nobody reads on
+            }
+        }
+    });
+    stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) })
+        .boxed()
 }
 
 fn external(error: data::Error) -> DataFusionError {

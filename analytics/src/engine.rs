@@ -1,12 +1,12 @@
 //! The engine: SQL over lake and memory, within limits.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use data::{Recent, Table, lake::Lake, ledger::LedgerTable, metric::Catalog};
 use datafusion::{
     execution::{SessionStateBuilder, memory_pool::FairSpillPool, runtime_env::RuntimeEnvBuilder},
-    physical_plan::{SendableRecordBatchStream, execute_stream},
+    physical_plan::execute_stream,
     prelude::{SQLOptions, SessionConfig, SessionContext},
 };
 use futures::{Stream, StreamExt, TryStreamExt, stream};
@@ -16,10 +16,12 @@ use tokio::{
 };
 
 use crate::{
-    Error, Result, catalog,
+    Error, Result,
+    apart::{Apart, Begun},
+    catalog,
     damage::DamageTable,
     function, guard, like,
-    patience::{self, Apart, Patience},
+    patience::{self, Patience, Waiting},
     run,
     table::{self, LakeTable},
     view,
@@ -76,7 +78,7 @@ const UNSEEN_FACTOR: u64 = 4;
 const DAMAGED_MAX: usize = 10;
 
 /// What a query brings, its first batch looked at already.
-type Batches = stream::Peekable<SendableRecordBatchStream>;
+type Batches = stream::Peekable<stream::BoxStream<'static, Result<RecordBatch>>>;
 
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -179,8 +181,15 @@ impl Engine {
         Ok(self)
     }
 
-    /// Plans `query` and starts it. Only reading is allowed. A damaged file that shows itself before
-    /// the first batch is quarantined, and the query begins again without it.
+    /// The same engine for others: with threads and places of its own, so that neither waits for the other.
+    #[must_use]
+    pub fn for_others(&self) -> Self {
+        let places = Arc::new(Semaphore::new(self.limits.concurrency));
+        Self { places, apart: Arc::default(), ..self.clone() }
+    }
+
+    /// Plans `query` and starts it, on threads of its own. Only reading is allowed. A damaged file that shows
+    /// itself before the first batch is quarantined, and the query begins again without it.
     ///
     /// # Errors
     /// Any of [`Error`]; after the first batch, errors come in the stream.
@@ -189,26 +198,37 @@ impl Engine {
         let deadline = Instant::now() + self.limits.timeout;
         let place = self.place().await?;
         let growth = guard::Growth::from_now(UNSEEN_FACTOR * self.limits.memory_bytes as u64);
-        let started = async {
-            for _ in 0..DAMAGED_MAX {
-                let started = self.start(query, deadline).await;
-                let met_damage = started.is_err() && self.quarantine().await;
-                if !met_damage {
-                    return started;
-                }
-            }
-            self.start(query, deadline).await
-        };
-        let started = tokio::time::timeout_at(deadline, growth.watch(started)).await;
-        let (schema, batches) = started.map_err(|_| self.overdue())???;
-        Ok(self.limited(schema, batches, deadline, growth, place))
+        let patience = Patience::until(deadline.into_std());
+        let waiting = Waiting::with(&patience);
+        let start = self.clone().start_whole(query.to_owned(), patience);
+        let begun = self.apart.begin(self.limits.threads, start, waiting, place);
+        let begun = tokio::time::timeout_at(deadline, growth.watch(begun)).await;
+        Ok(self.limited(begun.map_err(|_| self.overdue())???, deadline, growth))
     }
 
     fn overdue(&self) -> Error {
         Error::Timeout(self.limits.timeout)
     }
 
-    async fn start(&self, query: &str, deadline: Instant) -> Result<(SchemaRef, Batches)> {
+    /// Begins again without files that turn out to be damaged.
+    fn start_whole(
+        self,
+        query: String,
+        patience: Arc<Patience>,
+    ) -> impl Future<Output = Result<(SchemaRef, Batches)>> + Send {
+        async move {
+            for _ in 0..DAMAGED_MAX {
+                let started = self.start(&query, &patience).await;
+                let met_damage = started.is_err() && self.quarantine().await;
+                if !met_damage {
+                    return started;
+                }
+            }
+            self.start(&query, &patience).await
+        }
+    }
+
+    async fn start(&self, query: &str, patience: &Arc<Patience>) -> Result<(SchemaRef, Batches)> {
         let options = SQLOptions::new()
             .with_allow_ddl(false)
             .with_allow_dml(false)
@@ -220,13 +240,10 @@ impl Engine {
         let plan = state.optimize(&plan)?;
         guard::constants(&plan)?;
         let plan = state.query_planner().create_physical_plan(&plan, &state).await?;
-        let patience = Patience::until(deadline.into_std());
-        let (plan, is_watched) = patience::watch(plan, &patience)?;
-        let batches = match is_watched {
-            true => self.apart.execute(plan, state.task_ctx(), patience, self.limits.threads)?,
-            false => execute_stream(plan, state.task_ctx())?,
-        };
-        let (schema, mut batches) = (batches.schema(), batches.peekable());
+        let plan = patience::watch(plan, patience)?;
+        let batches = execute_stream(plan, state.task_ctx())?;
+        let schema = batches.schema();
+        let mut batches = batches.map_err(Error::from).boxed().peekable();
         if let Some(error) = Pin::new(&mut batches).next_if(Result::is_err).await {
             error?;
         }
@@ -257,37 +274,27 @@ impl Engine {
         }
     }
 
-    /// `batches` until rows or time run out; the place is given back with the stream.
-    fn limited(
-        &self,
-        schema: SchemaRef,
-        batches: Batches,
-        deadline: Instant,
-        growth: guard::Growth,
-        place: OwnedSemaphorePermit,
-    ) -> Answer {
-        let schema = table::plain(&schema);
+    /// The rows of `begun` until rows or time run out.
+    fn limited(&self, begun: Begun, deadline: Instant, growth: guard::Growth) -> Answer {
+        let schema = table::plain(&begun.schema);
         let shown = Arc::clone(&schema);
         let (max_rows, timeout) = (self.limits.max_rows, self.limits.timeout);
-        type Rest = (Batches, usize, OwnedSemaphorePermit);
-        let next = move |(mut batches, n_rows, place): Rest| {
+        let next = move |(mut begun, n_rows): (Begun, usize)| {
             let shown = Arc::clone(&shown);
             async move {
-                let next = tokio::time::timeout_at(deadline, growth.watch(batches.next())).await;
-                let Some(batch) = next.map_err(|_| Error::Timeout(timeout))?? else {
+                let next = tokio::time::timeout_at(deadline, growth.watch(begun.next())).await;
+                let Some(batch) = next.map_err(|_| Error::Timeout(timeout))??? else {
                     return Ok(None);
                 };
-                let batch = batch?;
                 let n_rows = n_rows + batch.num_rows();
                 if n_rows > max_rows {
                     return Err(Error::TooLarge(format!(
                         "the answer has more than {max_rows} rows: aggregate, or add a limit"
                     )));
                 }
-                Ok(Some((table::cast(&batch, &shown)?, (batches, n_rows, place))))
+                Ok(Some((table::cast(&batch, &shown)?, (begun, n_rows))))
             }
         };
-        let batches = stream::try_unfold((batches, 0, place), next).boxed();
-        Answer { schema, batches }
+        Answer { schema, batches: stream::try_unfold((begun, 0), next).boxed() }
     }
 }

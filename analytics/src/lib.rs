@@ -4,6 +4,7 @@
 
 pub mod accuracy;
 pub mod anomaly;
+mod apart;
 pub mod baseline;
 pub mod bottleneck;
 mod catalog;

@@ -1,14 +1,15 @@
-//! How long a join that compares every row with every other may go on.
+//! How long a join may go on.
 //!
-//! Such a join finds nothing for as long as it likes before it gives its thread back, and meanwhile nothing
-//! else would happen there: not even that the time is over, or the client has left. So it runs on threads
-//! of its own, and its condition asks, each time that it is looked at, whether anybody still waits.
+//! One that compares every row with every other finds nothing for as long as it likes before it gives its thread
+//! back, and meanwhile nothing else would happen there: not even that the time is over, or the client has left. So
+//! its condition asks, each time that it is looked at, whether anybody still waits. And what makes many rows of few
+//! gives its thread back now and then, though whoever reads it never has to wait.
 
 use std::{
     fmt,
     hash::{Hash, Hasher},
     sync::{
-        Arc, OnceLock,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -20,26 +21,20 @@ use arrow::{
 };
 use datafusion::{
     common::{
-        DataFusionError, Result, exec_err,
+        Result, exec_err,
         tree_node::{Transformed, TreeNode},
     },
-    execution::TaskContext,
     logical_expr::ColumnarValue,
     physical_expr::PhysicalExpr,
     physical_plan::{
-        ExecutionPlan, SendableRecordBatchStream, execute_stream,
-        joins::{NestedLoopJoinExec, utils::JoinFilter},
-        stream::RecordBatchStreamAdapter,
+        ExecutionPlan,
+        coop::CooperativeExec,
+        joins::{
+            CrossJoinExec, HashJoinExec, NestedLoopJoinExec, SortMergeJoinExec, utils::JoinFilter,
+        },
+        unnest::UnnestExec,
     },
 };
-use futures::{StreamExt, stream};
-use tokio::{
-    runtime::{Builder, Runtime},
-    sync::mpsc,
-};
-
-/// Batches that may wait for whoever reads them.
-const BATCHES_AHEAD: usize = 2;
 
 /// How long after its time a join ends by itself; whoever waits has been told by then.
 const GRACE: Duration = Duration::from_secs(1);
@@ -65,8 +60,16 @@ impl Patience {
     }
 }
 
-/// Says when it is dropped that nobody waits any more.
-struct Waiting(Arc<Patience>);
+/// Somebody waits; says when it is dropped that nobody does any more.
+#[derive(Debug)]
+pub(crate) struct Waiting(Arc<Patience>);
+
+impl Waiting {
+    /// Whoever holds this waits for what is done with `patience`.
+    pub(crate) fn with(patience: &Arc<Patience>) -> Self {
+        Self(Arc::clone(patience))
+    }
+}
 
 impl Drop for Waiting {
     fn drop(&mut self) {
@@ -74,88 +77,47 @@ impl Drop for Waiting {
     }
 }
 
-/// The same plan, whose joins of every row with every other end with `patience`; and whether it has any.
+/// The same plan, whose joins end with `patience` and give their thread back now and then.
 pub(crate) fn watch(
     plan: Arc<dyn ExecutionPlan>,
     patience: &Arc<Patience>,
-) -> Result<(Arc<dyn ExecutionPlan>, bool)> {
+) -> Result<Arc<dyn ExecutionPlan>> {
     let watched = plan.transform_up(|node| {
-        let Some(join) = node.downcast_ref::<NestedLoopJoinExec>() else {
-            return Ok(Transformed::no(node));
+        let node = match node.downcast_ref::<NestedLoopJoinExec>() {
+            Some(join) => asking(join, patience)?.unwrap_or(node),
+            None if makes_many(node.as_ref()) => node,
+            None => return Ok(Transformed::no(node)),
         };
-        let Some(filter) = join.filter() else { return Ok(Transformed::no(node)) };
-        let inner = Arc::clone(filter.expression());
-        let condition = Arc::new(Condition { inner, patience: Arc::clone(patience) });
-        let (columns, schema) = (filter.column_indices().to_vec(), Arc::clone(filter.schema()));
-        let join = NestedLoopJoinExec::try_new(
-            Arc::clone(join.left()),
-            Arc::clone(join.right()),
-            Some(JoinFilter::new(condition, columns, schema)),
-            join.join_type(),
-            join.projection().as_ref().map(|it| it.to_vec()),
-        )?;
-        Ok(Transformed::yes(Arc::new(join) as Arc<dyn ExecutionPlan>))
+        Ok(Transformed::yes(Arc::new(CooperativeExec::new(node)) as Arc<dyn ExecutionPlan>))
     })?;
-    Ok((watched.data, watched.transformed))
+    Ok(watched.data)
 }
 
-/// Threads for such joins, begun when they are needed for the first time.
-#[derive(Debug, Default)]
-pub(crate) struct Apart(OnceLock<Runtime>);
-
-impl Drop for Apart {
-    fn drop(&mut self) {
-        // Whoever drops this may be in the middle of a task, where nobody may wait for threads.
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
-    }
+/// Whether a step may make any number of rows of one.
+fn makes_many(node: &dyn ExecutionPlan) -> bool {
+    node.is::<CrossJoinExec>()
+        || node.is::<HashJoinExec>()
+        || node.is::<SortMergeJoinExec>()
+        || node.is::<UnnestExec>()
 }
 
-impl Apart {
-    /// Carries out a plan on up to `threads` threads of its own; when the stream is dropped, nobody
-    /// waits any more.
-    pub(crate) fn execute(
-        &self,
-        plan: Arc<dyn ExecutionPlan>,
-        context: Arc<TaskContext>,
-        patience: Arc<Patience>,
-        threads: usize,
-    ) -> Result<SendableRecordBatchStream> {
-        let runtime = self.runtime(threads)?;
-        let (schema, waiting) = (plan.schema(), Waiting(patience));
-        let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
-        runtime.spawn(async move {
-            let mut batches = match execute_stream(plan, context) {
-                Ok(batches) => batches,
-                Err(error) => return drop(sender.send(Err(error)).await),
-            };
-            while let Some(batch) = batches.next().await {
-                if sender.send(batch).await.is_err() {
-                    return;
-                }
-            }
-        });
-        let next = async |(mut receiver, waiting): (mpsc::Receiver<_>, Waiting)| {
-            receiver.recv().await.map(|batch| (batch, (receiver, waiting)))
-        };
-        let batches = stream::unfold((receiver, waiting), next);
-        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches)))
-    }
-
-    fn runtime(&self, threads: usize) -> Result<&Runtime> {
-        if let Some(runtime) = self.0.get() {
-            return Ok(runtime);
-        }
-        let mut builder = Builder::new_multi_thread();
-        let builder = builder.worker_threads(threads.max(1)).thread_name("joins").enable_all();
-        let runtime =
-            builder.build().map_err(|error| DataFusionError::External(Box::new(error)))?;
-        if let Err(second) = self.0.set(runtime) {
-            second.shutdown_background();
-        }
-        self.0.get().ok_or_else(|| DataFusionError::Internal("threads that began are gone".into()))
-    }
+/// The same join, whose condition asks whether anybody still waits; none when it has no condition.
+fn asking(
+    join: &NestedLoopJoinExec,
+    patience: &Arc<Patience>,
+) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    let Some(filter) = join.filter() else { return Ok(None) };
+    let inner = Arc::clone(filter.expression());
+    let condition = Arc::new(Condition { inner, patience: Arc::clone(patience) });
+    let (columns, schema) = (filter.column_indices().to_vec(), Arc::clone(filter.schema()));
+    let join = NestedLoopJoinExec::try_new(
+        Arc::clone(join.left()),
+        Arc::clone(join.right()),
+        Some(JoinFilter::new(condition, columns, schema)),
+        join.join_type(),
+        join.projection().as_ref().map(|it| it.to_vec()),
+    )?;
+    Ok(Some(Arc::new(join)))
 }
 
 /// A condition that asks before it is looked at whether anybody still waits.

@@ -37,7 +37,7 @@ use data::{
     ledger::{Ledger, LedgerTable, NewKey, Role},
 };
 use ingest::{Ingest, Settings, receive::otlp::grpc::Receiver};
-use state::{Clocked, Decoders, State};
+use state::{Asked, Clocked, Decoders, State};
 use tasks::Tasks;
 use tokio::net::TcpListener;
 use tonic::{
@@ -143,6 +143,7 @@ pub async fn open(config: Config, tasks: &Tasks) -> anyhow::Result<State> {
         lake,
         ledger,
         ingest,
+        asked: Asked(engine.for_others()),
         engine,
         tasks: tasks.clone(),
         outlook: Arc::default(),

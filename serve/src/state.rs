@@ -35,8 +35,10 @@ pub struct State {
     pub ledger: Arc<Ledger>,
     /// The way in.
     pub ingest: Arc<Ingest>,
-    /// The way out.
+    /// The way out, for questions of our own.
     pub engine: Engine,
+    /// The same for questions that people think of.
+    pub asked: Asked,
     /// What goes on in the background.
     pub tasks: Tasks,
     /// What cannot be foreseen, and why.
@@ -56,6 +58,10 @@ pub struct State {
     /// Series that are followed, to notice what is unlike before.
     pub watch: Arc<Watch>,
 }
+
+/// The engine with threads of its own for SQL of any kind, so that no question holds up what we ask ourselves.
+#[derive(Clone, Debug)]
+pub struct Asked(pub Engine);
 
 /// Decoders that remember series between requests.
 #[derive(Debug)]

@@ -145,6 +145,42 @@ async fn a_question_has_limits_of_time_and_company() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn questions_that_keep_their_threads_hold_up_nothing_else() {
+    /// Every row with every other, and nothing that is looked at.
+    const ALL: &str =
+        "select count(*) from generate_series(1, 1000000) a, generate_series(1, 1000000) b";
+    /// Nobody who asks for something else waits longer.
+    const SOON: Duration = Duration::from_secs(2);
+    let home =
+        Home::new().unwrap().with_settings("[query]\ntimeout = \"4s\"\n[collect]\nhost = []\n");
+    let _process = home.start().await.unwrap();
+    let client = home.client();
+    let asked = (0..3).map(|_| {
+        let client = client.clone();
+        tokio::spawn(async move {
+            let begun = Instant::now();
+            (ask(&client, ALL).await, begun.elapsed())
+        })
+    });
+    let asked: Vec<_> = asked.collect();
+    while !asked.iter().all(tokio::task::JoinHandle::is_finished) {
+        let begun = Instant::now();
+        assert!(client.is_ready().await);
+        let sample = json!({"samples": [{"metric": "m", "value": 1}]});
+        client.write_json(&sample).await.unwrap().success().unwrap();
+        client.get("/api/v1/health").await.unwrap().success().unwrap();
+        assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    for answer in asked {
+        let (reply, took) = answer.await.unwrap();
+        assert_eq!(reply.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", reply.text);
+        assert!(took < Duration::from_secs(4) + SOON, "{took:?}");
+    }
+    assert_eq!(client.rows("select 1").await.unwrap(), [["1"]]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_leaves_takes_its_question_along() {
     let home = Home::new()
         .unwrap()

@@ -1,9 +1,9 @@
 //! Functions whose result may be far larger than what they are given: `repeat('x', 2000000000)` is
 //! one short line and two gigabytes. The engine's memory pool does not see what an expression makes,
 //! so what each of them would make of a batch of rows is told beforehand, and refused beyond
-//! [`BYTES_MAX`].
+//! [`BYTES_MAX`]. One that takes the time of its arguments multiplied is told and refused in the same way.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion::{
@@ -22,6 +22,9 @@ use datafusion::{
 /// Bytes that one call may make of one batch of rows.
 pub(crate) const BYTES_MAX: usize = 128 << 20;
 
+/// Pairs of characters that one call may compare in one batch of rows: some seconds of one thread.
+const PAIRS_MAX: usize = 1 << 31;
+
 /// How the size of a result follows from its arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Growth {
@@ -39,9 +42,11 @@ enum Growth {
     ArrayRepeat,
     /// A list of so many values.
     ArrayResize,
+    /// A number, after each character of one text was compared with each of another: what grows is the time.
+    Pairs,
 }
 
-const ALL: [(&str, Growth); 11] = [
+const ALL: [(&str, Growth); 12] = [
     ("repeat", Growth::Repeat),
     ("lpad", Growth::Pad),
     ("rpad", Growth::Pad),
@@ -53,6 +58,7 @@ const ALL: [(&str, Growth); 11] = [
     ("generate_series", Growth::Range),
     ("array_repeat", Growth::ArrayRepeat),
     ("array_resize", Growth::ArrayResize),
+    ("levenshtein", Growth::Pairs),
 ];
 
 /// The same functions as `context` has, with a limit.
@@ -105,16 +111,12 @@ impl ScalarUDFImpl for Bounded {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let constant = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
         let n_rows = if constant { 1 } else { args.number_rows };
-        let mut bytes = 0.0;
+        let mut all = 0.0;
         for row in 0..n_rows {
             let values = args.args.iter().map(|arg| value(arg, row)).collect::<Result<Vec<_>>>()?;
-            bytes += self.growth.bytes(&values);
-            if bytes > BYTES_MAX as f64 {
-                let name = self.name();
-                return exec_err!(
-                    "`{name}` would make more than {} MiB of one batch of rows: make shorter values",
-                    BYTES_MAX >> 20
-                );
+            all += self.growth.of(&values);
+            if all > self.growth.max() as f64 {
+                return exec_err!("`{}` would {}: make shorter values", self.name(), self.growth);
             }
         }
         self.inner.inner().invoke_with_args(args)
@@ -129,8 +131,13 @@ fn value(arg: &ColumnarValue, row: usize) -> Result<Cow<'_, ScalarValue>> {
 }
 
 impl Growth {
-    /// About how many bytes one row becomes, rather more than less.
-    fn bytes(self, args: &[Cow<'_, ScalarValue>]) -> f64 {
+    /// How much all rows of a batch together may become.
+    fn max(self) -> usize {
+        if self == Self::Pairs { PAIRS_MAX } else { BYTES_MAX }
+    }
+
+    /// About how many bytes one row becomes, or pairs it has, rather more than less.
+    fn of(self, args: &[Cow<'_, ScalarValue>]) -> f64 {
         let text = |at: usize| args.get(at).map_or(0.0, |value| length(value));
         let count =
             |at: usize| args.get(at).and_then(|value| number(value)).unwrap_or(0.0).max(0.0);
@@ -151,6 +158,19 @@ impl Growth {
                 let each = args.get(2).map_or(8.0, |value| value.size() as f64);
                 each * count(1)
             }
+            Self::Pairs => text(0) * text(1),
+        }
+    }
+}
+
+/// What is refused, after "would".
+impl fmt::Display for Growth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pairs => {
+                write!(f, "compare more than {PAIRS_MAX} pairs of characters of one batch of rows")
+            }
+            _ => write!(f, "make more than {} MiB of one batch of rows", BYTES_MAX >> 20),
         }
     }
 }
@@ -251,6 +271,7 @@ mod tests {
             "select array_repeat('x', 9000000000)",
             "select array_resize([1], 9000000000)",
             "select concat(a, a, a) from (select repeat('x', 60000000) as a)",
+            "select levenshtein(repeat('a', 100000), repeat('b', 100000))",
         ] {
             check_refused(query, ask(query).await);
         }
@@ -264,7 +285,7 @@ mod tests {
             "select range(0, 10), generate_series(10, 0, -2), array_repeat(1, 3), array_resize([1], 3)",
             "select generate_series(timestamp '2026-01-01', timestamp '2026-02-01', interval '1 hour')",
             "select repeat(null, 3), range(null, 5), lpad(null, 3), repeat('x', null)",
-            "select list_repeat(1, 3)",
+            "select list_repeat(1, 3), levenshtein('kitten', 'sitting')",
         ] {
             assert_eq!(ask(query).await.unwrap(), 1, "{query}");
         }

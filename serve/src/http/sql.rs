@@ -18,7 +18,7 @@ use serde::Deserialize;
 use writer::Writer;
 
 use super::{auth::Viewer, error::Problem};
-use crate::state;
+use crate::state::{self, Asked};
 
 mod writer;
 
@@ -52,19 +52,37 @@ impl Format {
         }
     }
 
-    /// The first format that `accept` names; JSON if it takes anything.
+    /// The format that `accept` likes best (RFC 9110, 12.5.1), of equals the one it names first; JSON if it takes
+    /// anything.
     fn accepted(accept: &str) -> Result<Self, Problem> {
-        if accept.trim().is_empty() || accept.contains("*/*") {
+        if accept.trim().is_empty() {
             return Ok(Self::Json);
         }
-        let named = accept.split(',').map(|part| part.split(';').next().unwrap_or_default().trim());
-        let mut known = named
-            .filter_map(|name| Self::ALL.into_iter().find(|format| format.media_type() == name));
-        known.next().ok_or_else(|| {
+        let mut best = None;
+        for part in accept.split(',') {
+            let mut words = part.split(';').map(str::trim);
+            let range = words.next().unwrap_or_default().to_ascii_lowercase();
+            let weight = words.find_map(|word| word.strip_prefix("q=")?.parse().ok());
+            let weight: f32 = weight.unwrap_or(1.0);
+            let is_better = weight > best.map_or(0.0, |(_, most)| most);
+            if let Some(format) = Self::of(&range).filter(|_| is_better) {
+                best = Some((format, weight));
+            }
+        }
+        best.map(|(format, _)| format).ok_or_else(|| {
             let all = Self::ALL.map(Self::media_type).join(", ");
             let detail = format!("`Accept: {accept}` is not served; ask for one of {all}");
             Problem::new(StatusCode::NOT_ACCEPTABLE, detail)
         })
+    }
+
+    /// The first format within a media range.
+    fn of(range: &str) -> Option<Self> {
+        let is_within = |format: &Self| match range.strip_suffix('*') {
+            Some(kind) => kind == "*/" || format.media_type().starts_with(kind),
+            None => format.media_type() == range,
+        };
+        Self::ALL.into_iter().find(is_within)
     }
 
     /// Writes an answer whole; the engine limits its rows.
@@ -109,7 +127,7 @@ struct Question {
 
 async fn query(
     _: Viewer,
-    State(engine): State<Engine>,
+    State(Asked(engine)): State<Asked>,
     headers: HeaderMap,
     body: String,
 ) -> Result<Response, Problem> {
@@ -168,4 +186,29 @@ pub(super) async fn answer(
     });
     let all = stream::once(async { Ok(held) }).chain(rest);
     Ok((content_type, Body::from_stream(all)).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(accept: &str, expected: Option<Format>) {
+        assert_eq!(Format::accepted(accept).ok(), expected, "{accept}");
+    }
+
+    #[test]
+    fn the_format_that_is_liked_best_is_written() {
+        check("", Some(Format::Json));
+        check("*/*", Some(Format::Json));
+        check("text/csv", Some(Format::Csv));
+        check("TEXT/CSV", Some(Format::Csv));
+        check("text/*", Some(Format::Csv));
+        check("application/*", Some(Format::Json));
+        check("text/csv, */*;q=0.1", Some(Format::Csv));
+        check("text/html, application/json;q=0.5, text/csv;q=0.9", Some(Format::Csv));
+        check("application/vnd.apache.parquet;q=0.8, application/json", Some(Format::Json));
+        check("text/html", None);
+        check("text/csv;q=0", None);
+    }
 }

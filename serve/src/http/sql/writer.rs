@@ -6,9 +6,10 @@ use std::{
 };
 
 use arrow::{
-    array::RecordBatch,
+    array::{Array, ArrayRef, RecordBatch, StringArray},
     csv,
-    datatypes::{Schema, SchemaRef},
+    datatypes::{FieldRef, Schema, SchemaRef},
+    error::ArrowError,
     ipc::writer::StreamWriter,
     json,
 };
@@ -71,7 +72,7 @@ impl Writer {
             Kind::Json(writer) => writer.write(batch)?,
             Kind::Csv(writer, unnamed) => {
                 *unnamed = None;
-                writer.write(batch)?;
+                writer.write(&flat(batch)?)?;
             }
             Kind::Arrow(writer) => writer.write(batch)?,
             Kind::Parquet(writer) => writer.write(batch)?,
@@ -86,13 +87,42 @@ impl Writer {
     pub(super) fn finish(self) -> anyhow::Result<Vec<u8>> {
         match self.kind {
             Kind::Json(mut writer) => writer.finish()?,
-            Kind::Csv(mut writer, Some(schema)) => writer.write(&RecordBatch::new_empty(schema))?,
+            Kind::Csv(mut writer, Some(schema)) => {
+                writer.write(&flat(&RecordBatch::new_empty(schema))?)?;
+            }
             Kind::Csv(_, None) => (),
             Kind::Arrow(mut writer) => writer.finish()?,
             Kind::Parquet(writer) => drop(writer.close()?),
         }
         Ok(self.buffer.take())
     }
+}
+
+/// `batch` with lists, maps and the like as text, in JSON.
+fn flat(batch: &RecordBatch) -> anyhow::Result<RecordBatch> {
+    let schema = batch.schema();
+    let columns = batch.columns().iter().zip(schema.fields()).map(|(column, field)| {
+        let is_nested = field.data_type().is_nested();
+        let column = if is_nested { in_json(column, field)? } else { Arc::clone(column) };
+        Ok((field.name(), column, true))
+    });
+    let columns = columns.collect::<Result<Vec<_>, ArrowError>>()?;
+    Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
+}
+
+fn in_json(column: &ArrayRef, field: &FieldRef) -> Result<ArrayRef, ArrowError> {
+    let options = json::EncoderOptions::default();
+    let mut encoder = json::writer::make_encoder(field, column, &options)?;
+    let mut text = vec![];
+    let row = |row| {
+        if encoder.is_null(row) {
+            return None;
+        }
+        text.clear();
+        encoder.encode(row, &mut text);
+        Some(String::from_utf8_lossy(&text).into_owned())
+    };
+    Ok(Arc::new((0..column.len()).map(row).collect::<StringArray>()))
 }
 
 /// Where a writer writes to, and we take from.
@@ -119,8 +149,8 @@ impl Write for Buffer {
 #[cfg(test)]
 mod tests {
     use arrow::{
-        array::{Float64Array, StringArray},
-        datatypes::{DataType, Field},
+        array::{Float64Array, Int64Array, ListArray},
+        datatypes::{DataType, Field, Int64Type},
         ipc::reader::StreamReader,
     };
 
@@ -133,7 +163,7 @@ mod tests {
         ];
         let schema = Arc::new(Schema::new(fields));
         let batch = |host: Option<&str>, value| {
-            let columns: [arrow::array::ArrayRef; 2] = [
+            let columns: [ArrayRef; 2] = [
                 Arc::new(StringArray::from(vec![host])),
                 Arc::new(Float64Array::from(vec![value])),
             ];
@@ -156,6 +186,18 @@ mod tests {
         assert_eq!(String::from_utf8_lossy(&bytes), expected, "{format:?}");
     }
 
+    /// A list has no place in CSV; its text has.
+    #[track_caller]
+    fn check_nested() {
+        let lists = [Some(vec![Some(1), None]), None];
+        let lists = ListArray::from_iter_primitive::<Int64Type, _, _>(lists);
+        let n = Int64Array::from(vec![7, 8]);
+        let columns: [(&str, ArrayRef); 2] = [("l", Arc::new(lists)), ("n", Arc::new(n))];
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let schema = batch.schema();
+        check(Format::Csv, &[batch], &schema, "l,n\n\"[1,null]\",7\n,8\n");
+    }
+
     #[test]
     fn parts_make_one_whole_and_none_is_a_whole_too() {
         let batches = batches();
@@ -165,6 +207,7 @@ mod tests {
         check(Format::Json, &[], &schema, "[]");
         check(Format::Csv, &batches, &schema, "host,value\na,1.0\n,2.0\n");
         check(Format::Csv, &[], &schema, "host,value\n");
+        check_nested();
         let bytes = written(Format::Arrow, &batches, &schema);
         let read = StreamReader::try_new(bytes.as_slice(), None).unwrap();
         assert_eq!(read.collect::<Result<Vec<_>, _>>().unwrap(), batches);
