@@ -50,8 +50,9 @@ pub(super) struct RestartProcess {
     /// Its environment besides `PATH`; everything else is cleared.
     #[serde(default)]
     environment: BTreeMap<String, String>,
-    /// Who runs it, a name or a number, with that user's group. When absent: who runs the process that is
-    /// replaced, or, if that is gone, the owner of the pid file.
+    /// Who runs it, a name or a number, with that user's group but no further ones. When absent: who runs the
+    /// process that is replaced, or, if that is gone, the owner of the pid file; but we, if `start` chooses the
+    /// user itself, such as `setpriv`, or starts another program than itself.
     #[serde(default)]
     user: User,
     /// What asks it to end: TERM, INT or QUIT. PostgreSQL waits for its clients after TERM.
@@ -123,7 +124,7 @@ impl Act for RestartProcess {
 
     async fn act(&self, _: &Context) -> Result<Done, String> {
         let before = Running::of_pid_file(&self.pid_file, &self.start)?;
-        let whom = self.user.or_of(before.as_ref(), &self.pid_file)?;
+        let whom = self.user.or_of(before.as_ref(), &self.pid_file, &self.start)?;
         // Whoever cannot be written down is not started, and then nobody is ended either.
         can_write(&self.pid_file)?;
         let ended = match &before {
@@ -232,9 +233,15 @@ fn whole_path(setting: &str, path: &Path) -> Result<(), String> {
 /// Writes the number of a process, and leaves the file to who runs it: so it is known whom to start it as
 /// when it is gone. A link there is not followed.
 fn write(pid_file: &Path, pid: u32, whom: Option<Whom>) -> io::Result<()> {
-    let mut file = File::options();
-    file.create(true).truncate(true).write(true).mode(0o644).custom_flags(file::NO_LINK);
-    let mut file = file.open(pid_file)?;
+    let mut there = File::options();
+    there.write(true).truncate(true).custom_flags(file::NO_LINK);
+    // In a folder of everybody's the system refuses to create what somebody else has.
+    let mut file = match there.open(pid_file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            File::options().write(true).create_new(true).mode(0o644).open(pid_file)?
+        }
+        file => file?,
+    };
     if let Some(it) = whom {
         fchown(&file, Some(it.user), Some(it.group))?;
     }
@@ -273,7 +280,7 @@ impl Act for AddProcess {
         let Some((n, pid_file)) = self.free()? else {
             return Err(format!("{} further processes run already", self.at_most));
         };
-        let whom = self.user.or_of(None, &pid_file)?;
+        let whom = self.user.or_of(None, &pid_file, &self.start)?;
         can_write(&pid_file)?;
         let one = RestartProcess {
             start: self.start.clone(),

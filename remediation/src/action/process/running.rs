@@ -81,7 +81,9 @@ impl Running {
         }
         // Whoever may write the file could name anybody.
         if ![0, ours(), whom].contains(&file.uid()) {
-            return refused("which is of another user than the file");
+            return refused(
+                "which is of another user than the file; let the file belong to that user or to root",
+            );
         }
         Ok(Some(it))
     }
@@ -101,6 +103,14 @@ impl Running {
         let line = String::from_utf8_lossy(&line);
         let words: Vec<&str> = line.trim_end_matches('\0').split('\0').collect();
         !start.is_empty() && words.ends_with(&start.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// Whether it is what this command starts, and not what that has others start.
+    pub(super) fn runs(&self, start: &[String]) -> bool {
+        let name = |path: &Path| path.file_name().map(std::ffi::OsStr::to_owned);
+        let runs = fs::read_link(format!("/proc/{}/exe", self.pid)).ok().and_then(|it| name(&it));
+        let starts = start.first().and_then(|it| name(Path::new(it)));
+        (runs.is_some() && runs == starts) || self.is_started_by(start)
     }
 
     /// Who runs it.

@@ -6,6 +6,24 @@ use serde::Deserialize;
 
 use super::Running;
 
+/// Programs that choose the user themselves, for which they need to be started by the administrator.
+const CHOOSERS: [&str; 14] = [
+    "setpriv",
+    "runuser",
+    "su",
+    "sudo",
+    "doas",
+    "gosu",
+    "su-exec",
+    "chpst",
+    "setuidgid",
+    "s6-setuidgid",
+    "start-stop-daemon",
+    "service",
+    "systemctl",
+    "systemd-run",
+];
+
 /// A user by name or number; an empty name is nobody in particular.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(untagged)]
@@ -28,22 +46,27 @@ impl Default for User {
 }
 
 impl User {
-    /// This user; or who runs the process that is replaced; or the owner of its pid file. `None` is
-    /// whoever we are: only the system's administrator may be somebody else.
+    /// This user; or who runs the process that is replaced, if that is what `start` starts; or, if it is gone,
+    /// the owner of its pid file. `None` is whoever we are: only the administrator may be somebody else.
     pub(super) fn or_of(
         &self,
         before: Option<&Running>,
         pid_file: &Path,
+        start: &[String],
     ) -> Result<Option<Whom>, String> {
         let ours = ours();
         if let Some(chosen) = self.find()? {
-            return Ok(Some(chosen).filter(|it| it.user != ours));
+            return Ok(Some(chosen).filter(|it| ours == 0 || it.user != ours));
         }
-        let owner = || {
-            let found = fs::symlink_metadata(pid_file).ok().filter(fs::Metadata::is_file)?;
-            Some(Whom { user: found.uid(), group: found.gid() })
+        let program = start.first().and_then(|it| it.rsplit('/').next()).unwrap_or_default();
+        let found = match before {
+            _ if CHOOSERS.contains(&program) => None,
+            Some(it) => Some(it).filter(|it| it.runs(start)).and_then(Running::whom),
+            None => fs::symlink_metadata(pid_file)
+                .ok()
+                .filter(fs::Metadata::is_file)
+                .map(|it| Whom { user: it.uid(), group: it.gid() }),
         };
-        let found = before.and_then(Running::whom).or_else(owner);
         Ok(found.filter(|it| ours == 0 && it.user != ours))
     }
 
@@ -95,5 +118,22 @@ mod tests {
         assert_eq!(none, "there is no user `no such user`");
         let nobody = User::Number(4_000_000).find().unwrap();
         assert_eq!(nobody, Some(Whom { user: 4_000_000, group: 4_000_000 }));
+    }
+
+    #[test]
+    fn who_changes_the_user_itself_is_started_as_we_are() {
+        let file = std::env::temp_dir().join(format!("pipenotify-user-{}", std::process::id()));
+        fs::write(&file, "").unwrap();
+        let is_root = ours() == 0;
+        if is_root {
+            std::os::unix::fs::chown(&file, Some(1000), Some(1001)).unwrap();
+        }
+        let whom = |program: &str| User::default().or_of(None, &file, &[program.to_owned()]);
+        let owner = is_root.then_some(Whom { user: 1000, group: 1001 });
+        assert_eq!(whom("/usr/bin/worker").unwrap(), owner);
+        assert_eq!(whom("/usr/bin/setpriv").unwrap(), None);
+        let chosen = User::Number(0).or_of(None, &file, &[]).unwrap();
+        assert_eq!(chosen, Some(Whom { user: 0, group: 0 }), "also against the owner of the file");
+        fs::remove_file(file).unwrap();
     }
 }
