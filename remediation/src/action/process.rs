@@ -254,6 +254,7 @@ fn can_write(pid_file: &Path) -> Result<(), String> {
     let can = match open {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let trial = file::with_end(pid_file, ".new");
+            drop(std::fs::remove_file(&trial)); // Of one that was interrupted just here.
             File::create_new(&trial).and_then(|_| std::fs::remove_file(&trial))
         }
         other => other.map(drop),
