@@ -13,8 +13,8 @@ use super::names::{Piece, pieces};
 /// Settings that choose a program or a process.
 const CHOOSING: [&str; 4] = ["program", "pid_file", "command_line", "unit"];
 /// Settings in which braces can be nothing but a name.
-const WITHOUT_BRACES: [&str; 9] =
-    ["url", "program", "pid_file", "unit", "path", "folder", "archive", "queue", "key"];
+const WITHOUT_BRACES: [&str; 7] =
+    ["url", "program", "pid_file", "unit", "path", "folder", "archive"];
 
 /// What a text decides.
 #[derive(Clone, Copy, Debug, PartialEq)]
