@@ -224,7 +224,14 @@ async fn connect(kind: &Kind, url: &str) -> Result<(AnyPool, AnyPool)> {
 /// a few rows; a plan that was made while a table was small, and kept, would read all of it, however large it
 /// has become. Compiling pays for reports, of which there are none here.
 async fn by_index(connection: &mut AnyConnection) -> sqlx::Result<()> {
-    for setting in ["jit = off", "enable_seqscan = off", "plan_cache_mode = force_custom_plan"] {
+    let settings = [
+        // By this the actions on a database know whom to spare.
+        "application_name = 'pipenotify'",
+        "jit = off",
+        "enable_seqscan = off",
+        "plan_cache_mode = force_custom_plan",
+    ];
+    for setting in settings {
         sqlx::query(AssertSqlSafe(format!("set {setting}"))).execute(&mut *connection).await?;
     }
     Ok(())

@@ -2,16 +2,16 @@
 //!
 //! | action | does | settings |
 //! |---|---|---|
-//! | `restart_process` | ends the process of a pid file and starts it anew | `start`, `pid_file`, `folder`, `log_file`, `environment`, `stop_timeout` |
-//! | `add_process` | starts one more, up to a number | `start`, `pid_file`, `at_most` |
+//! | `restart_process` | ends the process of a pid file and starts it anew | `start`, `pid_file`, `folder`, `log_file`, `environment`, `user`, `stop_signal`, `stop_timeout` |
+//! | `add_process` | starts one more, up to a number | `start`, `pid_file`, `at_most`, `user` |
 //! | `end_process` | asks a process to end, then makes it | `pid_file` or `command_line`, `stop_timeout` |
 //! | `signal_process` | sends a signal | `pid_file` or `command_line`, `signal` |
 //! | `restart_unit` | `systemctl restart` | `unit` |
 //! | `run_command` | runs a program that `healing.allow_commands` names | `program`, `arguments`, `folder`, `environment`, `user_id`, `group_id` |
 //! | `call_http` | one request | `url`, `method`, `headers`, `body`, `expect` |
-//! | `postgres_end_idle` | ends sessions that hold a transaction and do nothing | `url`, `older_than`, `also_idle_sessions`, `user` |
-//! | `postgres_end_blocker` | ends the session that others wait for | `url`, `waiting_for` |
-//! | `postgres_cancel_statement` | cancels long statements | `url`, `older_than`, `user` |
+//! | `postgres_end_idle` | ends sessions that hold a transaction and do nothing | `url`, `older_than`, `also_idle_sessions`, `user`, `all_databases` |
+//! | `postgres_end_blocker` | ends the session that others wait for | `url`, `waiting_for`, `all_databases` |
+//! | `postgres_cancel_statement` | cancels long statements | `url`, `older_than`, `user`, `all_databases` |
 //! | `postgres_analyse` | renews statistics | `url`, `table` |
 //! | `redis_claim_pending` | puts stuck stream entries in line again, poison aside | `url`, `key`, `group`, `idle`, `deliveries_max`, `poison_key` |
 //! | `redis_requeue_list` | moves what a dead worker was processing back | `url`, `from`, `to` |

@@ -42,10 +42,13 @@
 //!
 //! A text may name `{component}`, `{kind}`, `{metric}`, `{label.NAME}` and `{control.NAME}`, a value of
 //! `[health.component.control]`, also with what stands there otherwise: `{control.idle_after|60s}`. A rung whose names are not all known is skipped, which is why the
-//! built-in playbooks do nothing until a component says how it may be handled.
+//! built-in playbooks do nothing until a component says how it may be handled. What others have sent, labels,
+//! metrics, and components that are not configured, chooses no program, no process and no host, and is one
+//! value in an address or in JSON.
 
 mod load;
 mod names;
+mod trust;
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -71,6 +71,68 @@ async fn sessions_that_hold_others_up_are_ended_and_no_others() {
     run("postgres_analyse", &settings, None).await.unwrap_err();
 }
 
+/// `…/name` in place of the database of an address.
+fn database(url: &str, name: &str) -> String {
+    let (server, rest) = url.rsplit_once('/').unwrap();
+    let settings = rest.split_once('?').map(|(_, it)| format!("?{it}")).unwrap_or_default();
+    format!("{server}/{name}{settings}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_of_other_databases_our_own_and_who_blocks_nobody_for_long_stay() {
+    let server = Postgres::start().unwrap();
+    let url = &server.url;
+    let first = session(url).await;
+    first.batch_execute("create database other").await.unwrap();
+    let other = &database(url, "other");
+    for url in [url, other] {
+        let table = "create table t (id int); insert into t values (1)";
+        session(url).await.batch_execute(table).await.unwrap();
+    }
+    // In each database one waits for another, here for long, there for a moment.
+    let hold = async |url: &str| {
+        let root = session(url).await;
+        root.batch_execute("begin; update t set id = 2").await.unwrap();
+        let waits = session(url).await;
+        tokio::spawn(async move { waits.batch_execute("update t set id = 3").await });
+        root
+    };
+    let long = hold(url).await;
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let (short, elsewhere) = (session(url).await, hold(other).await);
+    short.batch_execute("create table u (id int); insert into u values (1)").await.unwrap();
+    short.batch_execute("begin; update u set id = 2").await.unwrap();
+    let waits = session(url).await;
+    tokio::spawn(async move {
+        // How long it has run says nothing about how long it waits.
+        waits.batch_execute("select pg_sleep(1.2); update u set id = 3").await
+    });
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let settings = format!("url = '{url}'\nwaiting_for = '1s'");
+    let done = run("postgres_end_blocker", &settings, None).await.unwrap();
+    assert_eq!(done.summary, "1 sessions", "{}", done.output);
+    assert!(!alive(&long).await && alive(&short).await && alive(&elsewhere).await);
+    let settings = format!("url = '{url}'\nwaiting_for = '100ms'");
+    run("postgres_end_blocker", &settings, None).await.unwrap();
+    assert!(!alive(&short).await && alive(&elsewhere).await);
+
+    let separator = if url.contains('?') { '&' } else { '?' };
+    let ours = session(&format!("{url}{separator}application_name=pipenotify")).await;
+    let (mine, busy) = (session(url).await, session(other).await);
+    let works = tokio::spawn(async move { busy.batch_execute("select pg_sleep(2)").await.is_ok() });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let settings = format!("url = '{url}'\nolder_than = '200ms'");
+    run("postgres_cancel_statement", &settings, None).await.unwrap_err();
+    let all = format!("{settings}\nalso_idle_sessions = true");
+    run("postgres_end_idle", &all, None).await.unwrap();
+    assert!(!alive(&mine).await && alive(&ours).await && alive(&elsewhere).await);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let all = format!("{all}\nall_databases = true");
+    run("postgres_end_idle", &all, None).await.unwrap();
+    assert!(alive(&ours).await && !alive(&elsewhere).await, "unless it is asked for");
+    assert!(works.await.unwrap());
+}
+
 async fn connect(server: &Redis) -> MultiplexedConnection {
     let client = redis::Client::open(server.url.as_str()).unwrap();
     client.get_multiplexed_async_connection().await.unwrap()
@@ -153,6 +215,72 @@ async fn stuck_queue_entries_are_in_line_again_and_poison_is_set_aside() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_worker_finishes_meanwhile_is_not_done_again() {
+    let server = Redis::start().unwrap();
+    let (redis, url) = (&mut connect(&server).await, &server.url);
+    let _: String = call(redis, "XGROUP CREATE jobs workers $ MKSTREAM").await;
+    let mut ids = vec![];
+    for n in 0..3_000 {
+        ids.push(call::<String>(redis, &format!("XADD jobs * n {n}")).await);
+    }
+    let read = "XREADGROUP GROUP workers one COUNT 3000 STREAMS jobs >";
+    let _: redis::Value = call(redis, read).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let settings = format!("url = '{url}'\nkey = 'jobs'\ngroup = 'workers'\nidle = '50ms'");
+    let works = async {
+        // From the end of each chunk that the action reads, so that both meet.
+        let mut finished = std::collections::BTreeSet::new();
+        for chunk in ids.chunks(500) {
+            for id in chunk.iter().rev() {
+                if call::<usize>(redis, &format!("XACK jobs workers {id}")).await == 1 {
+                    finished.insert(ids.iter().position(|it| it == id).unwrap());
+                }
+            }
+        }
+        finished
+    };
+    let (finished, done) = tokio::join!(works, run("redis_claim_pending", &settings, None));
+    let redis = &mut connect(&server).await;
+    let anew = format!("XRANGE jobs ({} +", ids.last().unwrap());
+    let anew: Vec<(String, Vec<String>)> = call(redis, &anew).await;
+    let again = anew.iter().filter(|(_, it)| finished.contains(&it[1].parse().unwrap())).count();
+    assert_eq!(again, 0, "of {}: {done:?}", finished.len());
+    assert_eq!(finished.len() + anew.len(), 3_000, "and nothing is lost");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_groups_of_a_stream_get_nothing_twice_and_lose_nothing() {
+    let server = Redis::start().unwrap();
+    let (redis, url) = (&mut connect(&server).await, &server.url);
+    for group in ["mail", "bill"] {
+        let _: String = call(redis, &format!("XGROUP CREATE jobs {group} $ MKSTREAM")).await;
+    }
+    for job in ["poison", "one", "two"] {
+        let _: String = call(redis, &format!("XADD jobs * job {job}")).await;
+    }
+    let _: redis::Value = call(redis, "XREADGROUP GROUP mail dead STREAMS jobs >").await;
+    let _: redis::Value = call(redis, "XREADGROUP GROUP mail dead STREAMS jobs 0").await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let settings = format!("url = '{url}'\nkey = 'jobs'\ngroup = 'mail'\nidle = '50ms'");
+    let error = run("redis_claim_pending", &settings, None).await.unwrap_err();
+    assert!(error.starts_with("several groups read `jobs`, so 3 entries cannot"), "{error}");
+    assert_eq!(redis.xlen::<_, usize>("jobs").await, Ok(3));
+
+    for _ in 0..3 {
+        let _: redis::Value = call(redis, "XAUTOCLAIM jobs mail dead 0 0 COUNT 1").await;
+    }
+    let settings = format!("{settings}\ndeliveries_max = 2\npoison_key = 'dead'");
+    let done = run("redis_claim_pending", &settings, None).await.unwrap();
+    assert_eq!(done.summary, "0 entries are in line again, 1 are set aside");
+    let pending: (u64, redis::Value, redis::Value, redis::Value) =
+        call(redis, "XPENDING jobs mail").await;
+    assert_eq!((pending.0, redis.xlen("dead").await), (2, Ok(1)));
+    let read: redis::streams::StreamReadReply =
+        call(redis, "XREADGROUP GROUP bill one STREAMS jobs >").await;
+    assert_eq!(read.keys[0].ids.len(), 3, "who did not complain gets all of it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stream_is_trimmed_after_its_entries_are_on_disk() {
     let server = Redis::start().unwrap();
     let redis = &mut connect(&server).await;
@@ -165,6 +293,14 @@ async fn a_stream_is_trimmed_after_its_entries_are_on_disk() {
         format!("url = '{}'\nkey = 'log'\nkeep = 3\narchive = '{}'", server.url, archive.display());
     let error = run("redis_trim_stream", &settings, None).await.unwrap_err();
     assert!(error.contains("healing.allow_folders"), "{error}");
+    // A link in place of the archive leads nowhere.
+    let elsewhere = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(elsewhere.path().join("x"), &archive).unwrap();
+    let error = run("redis_trim_stream", &settings, Some(folder.path())).await.unwrap_err();
+    assert!(error.ends_with("is no ordinary file"), "{error}");
+    assert_eq!(std::fs::read_dir(elsewhere.path()).unwrap().count(), 0);
+    assert_eq!(redis.xlen::<_, usize>("log").await, Ok(10));
+    std::fs::remove_file(&archive).unwrap();
     run("redis_trim_stream", &settings, Some(folder.path())).await.unwrap();
     assert_eq!(redis.xlen::<_, usize>("log").await, Ok(3));
     let kept = std::fs::read_to_string(archive).unwrap();

@@ -23,6 +23,7 @@ use std::{
     collections::HashMap,
     fs,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use async_trait::async_trait;
@@ -35,6 +36,9 @@ use crate::{collector::Collector, request::Request};
 
 /// Ticks per second in `/proc`; part of the kernel's interface to programs on Linux.
 const TICKS: f64 = 100.0;
+/// So much later than its pid file, in seconds, a process may seem to have begun: the system rounds, and
+/// clocks are set right. No pid comes round again in so short a time.
+const SLACK: f64 = 10.0;
 
 /// Which processes, and under which name. Exactly one way to choose must be given.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -51,7 +55,8 @@ pub struct Settings {
     /// Chosen by a regular expression over the command line.
     #[serde(default)]
     pub command_line: Option<String>,
-    /// Chosen by the number in this file.
+    /// Chosen by the number in this file. A process that began after the file was written is another one that
+    /// has the number now.
     #[serde(default)]
     pub pid_file: Option<PathBuf>,
     /// Where the proc file system is mounted; `/proc` when absent.
@@ -121,6 +126,10 @@ impl Collector for Process {
     async fn collect(&mut self, now: DateTime<Utc>) -> Result<Request, String> {
         let mut found: Vec<_> =
             self.pids()?.into_iter().filter_map(|pid| Seen::read(&self.proc, pid)).collect();
+        if let Choice::PidFile(path) = &self.choice {
+            // Who was there before is not doubted: the clock may have been set in between.
+            found.retain(|it| self.main == Some(it.identity) || self.is_of(path, it));
+        }
         found.sort_by_key(|seen| (seen.identity.1, seen.identity.0));
         let mut batch = Batch::new(now, Some(&self.service), self.host.as_deref());
         self.changes(&mut batch, &found);
@@ -155,6 +164,16 @@ impl Process {
             Choice::CommandLine(expression) => !line.is_empty() && expression.is_match(&line),
             Choice::PidFile(_) => false,
         }
+    }
+
+    /// Whether a process had begun when its pid file was written.
+    fn is_of(&self, pid_file: &Path, seen: &Seen) -> bool {
+        let stat = fs::read_to_string(self.proc.join("stat")).unwrap_or_default();
+        let booted = stat.lines().find_map(|it| it.strip_prefix("btime ")?.parse::<f64>().ok());
+        let written = fs::metadata(pid_file).and_then(|it| it.modified()).ok();
+        let written = written.and_then(|it| it.duration_since(SystemTime::UNIX_EPOCH).ok());
+        let (Some(booted), Some(written)) = (booted, written) else { return true };
+        booted + seen.identity.1 as f64 / TICKS <= written.as_secs_f64() + SLACK
     }
 
     /// Up, restarts, and the events that go with them.
@@ -236,7 +255,7 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// Absent when the process ended in between, or is a zombie.
+    /// Absent when the process ended in between, is a zombie, or is a thread, which has a number, too.
     pub(super) fn read(proc: &Path, pid: u32) -> Option<Self> {
         let folder = proc.join(pid.to_string());
         let mut seen = Self::parse(pid, &fs::read_to_string(folder.join("stat")).ok()?)?;
@@ -245,6 +264,9 @@ impl Seen {
             let value = status.lines().find_map(|line| line.strip_prefix(key))?;
             value.split_whitespace().next()?.parse::<f64>().ok()
         };
+        if field("Tgid:").is_some_and(|it| it != f64::from(pid)) {
+            return None;
+        }
         seen.resident = field("VmRSS:").map(|kb| kb * 1024.0);
         seen.size = field("VmSize:").map(|kb| kb * 1024.0);
         seen.threads = field("Threads:");
@@ -354,13 +376,23 @@ mod tests {
         fs::write(&path, format!("{}\n", std::process::id())).unwrap();
         let settings =
             Settings { name: "me".into(), pid_file: Some(path.clone()), ..Settings::default() };
+        let mut process = new(settings.clone()).unwrap();
+        let request = process.collect(Utc::now()).await.unwrap();
+        assert_eq!(value(&request, "process.up"), Some(1.0));
+        assert!(value(&request, "process.memory.usage") > Some(0.0));
+        assert!(value(&request, "process.open_file_descriptor.count") > Some(0.0));
+
+        // As after a start of the machine: another process has the number of one that is gone.
+        let file = fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1)).unwrap();
         let request = new(settings).unwrap().collect(Utc::now()).await.unwrap();
+        assert_eq!(value(&request, "process.up"), Some(0.0));
+        let request = process.collect(Utc::now()).await.unwrap();
+        assert_eq!(value(&request, "process.up"), Some(1.0), "who was there is not doubted");
         fs::remove_file(path).unwrap();
-        let value = |metric: &str| {
-            request.points.iter().find(|p| p.series.metric() == metric).map(|p| p.value)
-        };
-        assert_eq!(value("process.up"), Some(1.0));
-        assert!(value("process.memory.usage") > Some(0.0));
-        assert!(value("process.open_file_descriptor.count") > Some(0.0));
+    }
+
+    fn value(request: &Request, metric: &str) -> Option<f64> {
+        request.points.iter().find(|p| p.series.metric() == metric).map(|p| p.value)
     }
 }

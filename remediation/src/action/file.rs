@@ -1,12 +1,18 @@
 //! Files under folders that `healing.allow_folders` names: rotated, compressed, removed.
 //!
-//! A path is taken apart by the system first (`canonicalize`), so neither `..` nor a link leads out of
-//! the allowed folders; a file that is itself a link is left alone.
+//! Neither `..` nor a link leads out of the allowed folders (`folder`); a file that is itself a link is left
+//! alone. What takes the place of a file has its owner, mode and age.
+
+mod folder;
 
 use std::{
     fs::{self, File},
-    io,
-    path::{Path, PathBuf},
+    io::{self, Read},
+    path::{Component, Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::SystemTime,
 };
 
@@ -16,9 +22,12 @@ use serde::Deserialize;
 
 use super::{Act, Allowed, Context, Done, has_names};
 use crate::{playbook::glob, span::Span};
+pub(super) use folder::{Folder, NO_LINK};
 
 /// Files that one action touches at most.
 const FILES_MAX: usize = 1_000;
+/// Old ones of one file that stay at most.
+const KEEP_MAX: usize = 1_000;
 
 /// Renames a file to `….1`, older ones one further, and starts it anew.
 #[derive(Clone, Debug, Deserialize)]
@@ -62,44 +71,51 @@ impl Act for RotateFile {
     }
 
     fn check(&self, allowed: &Allowed) -> Result<(), String> {
-        if self.keep == 0 {
-            return Err("`keep` must be at least 1".to_owned());
+        if !(1..=KEEP_MAX).contains(&self.keep) {
+            return Err(format!("`keep` is {}; it must lie between 1 and {KEEP_MAX}", self.keep));
         }
+        without_dots("path", &self.path)?;
         allowed.folder(self.path.parent().unwrap_or(Path::new("/")))
     }
 
     async fn act(&self, context: &Context) -> Result<Done, String> {
         let (it, allowed) = (self.clone(), context.allowed.clone());
-        blocking(move || it.rotate(&allowed)).await
+        blocking(move |stop| it.rotate(&allowed, stop)).await
     }
 }
 
 impl RotateFile {
-    fn rotate(&self, allowed: &Allowed) -> Result<Done, String> {
-        let folder = within(self.path.parent().ok_or("`path` is no file")?, allowed)?;
+    fn rotate(&self, allowed: &Allowed, stop: &Stop) -> Result<Done, String> {
+        let folder = Folder::open(self.path.parent().ok_or("`path` is no file")?, allowed)?;
         let name = self.path.file_name().and_then(|it| it.to_str()).ok_or("`path` is no file")?;
-        let path = folder.join(name);
-        let found = fs::symlink_metadata(&path).map_err(|error| told(&path, &error))?;
-        if !found.is_file() {
-            return Err(format!("{} is no ordinary file", path.display()));
-        }
-        let numbered = |n: usize| folder.join(format!("{name}.{n}"));
-        for n in (1..self.keep).rev().filter(|n| numbered(*n).exists()) {
-            fs::rename(numbered(n), numbered(n + 1)).map_err(|error| told(&numbered(n), &error))?;
-        }
-        let first = numbered(1);
+        let mut options = File::options();
+        let (file, found) = folder.ordinary(name, options.read(true).write(self.copy))?;
+        // Whatever may fail, such as for want of room, comes before anything is moved.
+        let mut part = folder.part(name)?;
         if self.copy {
-            fs::copy(&path, &first).map_err(|error| told(&first, &error))?;
-            sync(&first)?;
-            let file = File::options().write(true).open(&path);
-            file.and_then(|file| file.set_len(0)).map_err(|error| told(&path, &error))?;
+            stop.copy(&file, &mut part.file)
+                .and_then(|_| part.is_like(&found))
+                .map_err(|error| folder.told(name, &error))?;
         } else {
-            fs::rename(&path, &first).map_err(|error| told(&path, &error))?;
-            let mode = found.permissions();
-            let new = File::create_new(&path).map_err(|error| told(&path, &error))?;
-            new.set_permissions(mode).map_err(|error| told(&path, &error))?;
+            part.belongs_like(&found).map_err(|error| {
+                format!("its owner cannot be kept, so use `copy`: {}", folder.told(name, &error))
+            })?;
         }
-        Ok(Done::new(format!("{} bytes are now {}", found.len(), first.display())))
+        let numbered = |n: usize| format!("{name}.{n}");
+        for n in (1..self.keep).rev().filter(|n| folder.entry(&numbered(*n)).is_some()) {
+            folder.rename(&numbered(n), &numbered(n + 1))?;
+        }
+        if self.copy {
+            part.finish(&numbered(1))?;
+            file.set_len(0).map_err(|error| folder.told(name, &error))?;
+        } else {
+            folder.rename(name, &numbered(1))?;
+            // Its writer may have begun it anew.
+            if folder.entry(name).is_none() {
+                part.finish(name)?;
+            }
+        }
+        Ok(Done::new(format!("{} bytes are now {}.1", found.len(), self.path.display())))
     }
 }
 
@@ -110,16 +126,18 @@ impl Act for CompressFiles {
     }
 
     fn check(&self, allowed: &Allowed) -> Result<(), String> {
+        without_dots("folder", &self.folder)?;
         allowed.folder(&self.folder)
     }
 
     async fn act(&self, context: &Context) -> Result<Done, String> {
         let (it, allowed) = (self.clone(), context.allowed.clone());
-        let work = move || {
+        let work = move |stop: &Stop| {
             let (mut n, mut freed) = (0, 0);
-            let files = old(&it.folder, &it.names, it.older_than, &allowed)?;
-            for path in files.iter().filter(|it| !packed(it)) {
-                freed += compress(path)?;
+            let folder = Folder::open(&it.folder, &allowed)?;
+            let files = old(&folder, &it.names, it.older_than)?;
+            for (name, _) in files.iter().filter(|(name, _)| !packed(name)) {
+                freed += compress(&folder, name, stop)?;
                 n += 1;
             }
             some(n, freed, "compressed")
@@ -135,16 +153,20 @@ impl Act for DeleteFiles {
     }
 
     fn check(&self, allowed: &Allowed) -> Result<(), String> {
+        without_dots("folder", &self.folder)?;
         allowed.folder(&self.folder)
     }
 
     async fn act(&self, context: &Context) -> Result<Done, String> {
         let (it, allowed) = (self.clone(), context.allowed.clone());
-        let work = move || {
+        let work = move |stop: &Stop| {
             let (mut n, mut freed) = (0, 0);
-            for path in old(&it.folder, &it.names, it.older_than, &allowed)? {
-                freed += fs::metadata(&path).map_or(0, |found| found.len());
-                fs::remove_file(&path).map_err(|error| told(&path, &error))?;
+            let folder = Folder::open(&it.folder, &allowed)?;
+            for (name, bytes) in old(&folder, &it.names, it.older_than)? {
+                stop.check()
+                    .and_then(|()| fs::remove_file(folder.at(&name)))
+                    .map_err(|error| folder.told(&name, &error))?;
+                freed += bytes;
                 n += 1;
             }
             some(n, freed, "removed")
@@ -175,39 +197,35 @@ impl Allowed {
     }
 }
 
-/// The folder as the system knows it, if it lies under an allowed one.
-pub(super) fn within(folder: &Path, allowed: &Allowed) -> Result<PathBuf, String> {
-    let real = folder.canonicalize().map_err(|error| told(folder, &error))?;
-    let roots = allowed.roots.iter().filter_map(|root| root.canonicalize().ok());
-    // The whole file system is not a folder to allow.
-    let mut roots = roots.filter(|root| root.parent().is_some());
-    match roots.any(|root| real.starts_with(root)) {
-        true => Ok(real),
-        false => Err(format!("`{}` lies outside of `healing.allow_folders`", real.display())),
+/// The lexical check of allowed folders looks at the path as it is written.
+///
+/// # Errors
+/// A sentence when it has `..`.
+pub(super) fn without_dots(setting: &str, path: &Path) -> Result<(), String> {
+    match path.components().any(|it| it == Component::ParentDir) {
+        true => Err(format!("`{setting}` is `{}`; write it without `..`", path.display())),
+        false => Ok(()),
     }
 }
 
-/// Ordinary files of the folder itself that are old enough, the oldest first.
-fn old(
-    folder: &Path,
-    names: &str,
-    older_than: Span,
-    allowed: &Allowed,
-) -> Result<Vec<PathBuf>, String> {
-    let folder = within(folder, allowed)?;
-    let mut found = vec![];
-    for entry in fs::read_dir(&folder).map_err(|error| told(&folder, &error))?.flatten() {
-        // Of the entry itself: links are not followed.
-        let Ok(data) = fs::symlink_metadata(entry.path()) else { continue };
-        let fits = entry.file_name().to_str().is_some_and(|name| glob(names, name));
-        let (true, Ok(changed)) = (fits && data.is_file(), data.modified()) else { continue };
-        if age(changed) >= older_than.0 {
-            found.push((changed, entry.path()));
-        }
-    }
+/// The path with something behind its name.
+pub(super) fn with_end(path: &Path, end: &str) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(end);
+    path.into()
+}
+
+/// Ordinary files of the folder itself that are old enough, the oldest first, with their size in bytes.
+fn old(folder: &Folder, names: &str, older_than: Span) -> Result<Vec<(String, u64)>, String> {
+    let fits = |(name, found): (String, fs::Metadata)| {
+        let changed = found.modified().ok()?;
+        let fits = found.is_file() && glob(names, &name) && age(changed) >= older_than.0;
+        fits.then_some((changed, name, found.len()))
+    };
+    let mut found: Vec<_> = folder.entries()?.into_iter().filter_map(fits).collect();
     found.sort();
     found.truncate(FILES_MAX);
-    Ok(found.into_iter().map(|(_, path)| path).collect())
+    Ok(found.into_iter().map(|(_, name, bytes)| (name, bytes)).collect())
 }
 
 /// Against the clock of the files: the age is about the disk, not about a decision.
@@ -215,41 +233,82 @@ fn age(changed: SystemTime) -> std::time::Duration {
     changed.elapsed().unwrap_or_default()
 }
 
-fn packed(path: &Path) -> bool {
-    path.extension().is_some_and(|it| ["gz", "zst", "xz", "bz2"].iter().any(|known| it == *known))
+fn packed(name: &str) -> bool {
+    [".gz", ".zst", ".xz", ".bz2"].iter().any(|end| name.ends_with(end))
 }
 
 /// The original goes once the copy is on disk.
-fn compress(path: &Path) -> Result<u64, String> {
-    let failed = |error: io::Error| told(path, &error);
-    let mut name = path.as_os_str().to_owned();
-    name.push(".gz");
-    let (packed, part) = (PathBuf::from(&name), PathBuf::from(name).with_extension("gz.part"));
-    if packed.exists() {
-        return Err(format!("{} is there already", packed.display()));
+fn compress(folder: &Folder, name: &str, stop: &Stop) -> Result<u64, String> {
+    let failed = |error: io::Error| folder.told(name, &error);
+    let packed = format!("{name}.gz");
+    if folder.entry(&packed).is_some() {
+        return Err(format!("{packed} is there already"));
     }
-    let mut from = File::open(path).map_err(failed)?;
-    let mut to = GzEncoder::new(File::create(&part).map_err(failed)?, Compression::default());
-    let before = io::copy(&mut from, &mut to).map_err(failed)?;
-    to.finish().and_then(|file| file.sync_all()).map_err(failed)?;
-    fs::rename(&part, &packed).map_err(failed)?;
-    fs::remove_file(path).map_err(failed)?;
-    let after = fs::metadata(&packed).map_or(0, |found| found.len());
-    Ok(before.saturating_sub(after))
+    let (from, before) = folder.ordinary(name, File::options().read(true))?;
+    let mut part = folder.part(&packed)?;
+    let mut to = GzEncoder::new(&mut part.file, Compression::default());
+    stop.copy(&from, &mut to).map_err(failed)?;
+    to.finish().map_err(failed)?;
+    part.is_like(&before).map_err(failed)?;
+    let after = part.file.metadata().map_err(failed)?.len();
+    let same = |it: &fs::Metadata| {
+        (it.len(), it.modified().ok()) == (before.len(), before.modified().ok())
+    };
+    if !from.metadata().is_ok_and(|it| same(&it)) {
+        return Err(format!("{name} is still written to"));
+    }
+    part.finish(&packed)?;
+    fs::remove_file(folder.at(name)).map_err(failed)?;
+    Ok(before.len().saturating_sub(after))
 }
 
-fn sync(path: &Path) -> Result<(), String> {
-    File::open(path).and_then(|file| file.sync_all()).map_err(|error| told(path, &error))
+/// Says to work on a thread of its own that nobody waits for it any longer.
+#[derive(Clone, Debug, Default)]
+struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    fn check(&self) -> io::Result<()> {
+        match self.0.load(Ordering::Relaxed) {
+            true => Err(io::Error::other("it took too long and was stopped")),
+            false => Ok(()),
+        }
+    }
+
+    fn copy(&self, from: &File, to: &mut impl io::Write) -> io::Result<u64> {
+        io::copy(&mut Until { from, stop: self }, to)
+    }
 }
 
-fn told(path: &Path, error: &io::Error) -> String {
-    format!("{}: {error}", path.display())
+/// When whoever waits is gone, however that came.
+struct Waits(Stop);
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.0.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A file that is read until it is enough.
+struct Until<'a> {
+    from: &'a File,
+    stop: &'a Stop,
+}
+
+impl Read for Until<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.stop.check()?;
+        self.from.read(into)
+    }
 }
 
 async fn blocking(
-    work: impl FnOnce() -> Result<Done, String> + Send + 'static,
+    work: impl FnOnce(&Stop) -> Result<Done, String> + Send + 'static,
 ) -> Result<Done, String> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())?
+    let stop = Stop::default();
+    let waits = Waits(stop.clone());
+    let done = tokio::task::spawn_blocking(move || work(&stop)).await;
+    drop(waits);
+    done.map_err(|error| error.to_string())?
 }
 
 fn five() -> usize {
@@ -261,78 +320,4 @@ fn any() -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{os::unix::fs::symlink, time::Duration};
-
-    use super::*;
-
-    struct Folder(PathBuf);
-
-    impl Folder {
-        fn new(name: &str) -> Self {
-            let path =
-                std::env::temp_dir().join(format!("pipenotify-{name}-{}", std::process::id()));
-            drop(fs::remove_dir_all(&path));
-            fs::create_dir_all(&path).unwrap();
-            Self(path)
-        }
-
-        fn context(&self) -> Context {
-            let roots = vec![self.0.clone()];
-            let allowed = Allowed { roots, ..Allowed::default() };
-            Context::new("k", allowed, Duration::from_secs(5), Default::default())
-        }
-
-        fn names(&self) -> Vec<String> {
-            let entries = fs::read_dir(&self.0).unwrap();
-            let mut names: Vec<_> =
-                entries.map(|it| it.unwrap().file_name().into_string().unwrap()).collect();
-            names.sort();
-            names
-        }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            drop(fs::remove_dir_all(&self.0));
-        }
-    }
-
-    #[tokio::test]
-    async fn a_log_is_rotated_and_so_many_old_ones_stay() {
-        let folder = Folder::new("rotate");
-        let path = folder.0.join("log");
-        for (n, copy) in [false, true, false].into_iter().enumerate() {
-            fs::write(&path, format!("{n}")).unwrap();
-            let it = RotateFile { path: path.clone(), keep: 2, copy };
-            super::super::run(&it, &folder.context()).await.unwrap();
-        }
-        assert_eq!(folder.names(), ["log", "log.1", "log.2"]);
-        assert_eq!(fs::read(folder.0.join("log.1")).unwrap(), b"2");
-        assert_eq!(fs::read(folder.0.join("log")).unwrap(), b"");
-    }
-
-    #[tokio::test]
-    async fn old_files_are_compressed_and_removed_and_links_are_left_alone() {
-        let (folder, elsewhere) = (Folder::new("old"), Folder::new("elsewhere"));
-        let secret = elsewhere.0.join("kept");
-        fs::write(&secret, "x").unwrap();
-        fs::write(folder.0.join("a.log"), "a".repeat(10_000)).unwrap();
-        symlink(&secret, folder.0.join("link.log")).unwrap();
-        let older_than = Span(Duration::ZERO);
-        let compress =
-            CompressFiles { folder: folder.0.clone(), older_than, names: "*.log".into() };
-        super::super::run(&compress, &folder.context()).await.unwrap();
-        assert_eq!(folder.names(), ["a.log.gz", "link.log"]);
-        let delete = DeleteFiles { folder: folder.0.clone(), older_than, names: "*".into() };
-        super::super::run(&delete, &folder.context()).await.unwrap();
-        assert_eq!(folder.names(), ["link.log"]);
-        assert!(secret.exists());
-        // A link to a folder, or `..`, leads nowhere.
-        symlink(&elsewhere.0, folder.0.join("out")).unwrap();
-        let out = DeleteFiles { folder: folder.0.join("out"), older_than, names: "*".into() };
-        let error = super::super::run(&out, &folder.context()).await.unwrap_err();
-        assert!(error.contains("lies outside"), "{error}");
-        assert!(secret.exists());
-    }
-}
+mod tests;

@@ -3,7 +3,11 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use reqwest::{Client, Method, Url, redirect::Policy};
+use reqwest::{
+    Client, Method, Url,
+    header::{HeaderName, HeaderValue},
+    redirect::Policy,
+};
 use serde::Deserialize;
 
 use super::{Act, Allowed, Context, Done, has_names, output::OUTPUT_BYTES_MAX};
@@ -37,6 +41,16 @@ impl Act for CallHttp {
     fn check(&self, _: &Allowed) -> Result<(), String> {
         Method::from_bytes(self.method.as_bytes())
             .map_err(|_| format!("`{}` is no method", self.method))?;
+        for (name, value) in &self.headers {
+            HeaderName::from_bytes(name.as_bytes())
+                .map_err(|_| format!("`{name}` is no name of a header"))?;
+            HeaderValue::from_str(value).map_err(|_| {
+                format!("header `{name}` has a value with signs that none may have")
+            })?;
+        }
+        if let Some(status) = self.expect.iter().find(|it| !(100..1000).contains(*it)) {
+            return Err(format!("`expect` has {status}, which is no status"));
+        }
         if has_names(&self.url) {
             return Ok(());
         }

@@ -1,16 +1,19 @@
 //! PostgreSQL: sessions that hold others up, statements that run away, tables without statistics.
 //!
-//! Never touched: our own session, and sessions of the server itself (replication, background workers).
+//! Never touched: our own sessions, which call themselves `pipenotify`, sessions of the server itself
+//! (replication, background workers), and, unless `all_databases` is set, those of other databases.
 
 use async_trait::async_trait;
 use serde::Deserialize;
-use tokio_postgres::{Client, NoTls, types::ToSql};
+use tokio_postgres::{Client, Config, NoTls, types::ToSql};
 
 use super::{Act, Allowed, Context, Done};
 use crate::span::Span;
 
 /// Sessions that one action ends at most.
 const SESSIONS_MAX: i64 = 20;
+/// What our own sessions are called, here and wherever else we talk to PostgreSQL.
+const OURS: &str = "pipenotify";
 
 /// Ends sessions that hold a transaction open and do nothing.
 #[derive(Clone, Debug, Deserialize)]
@@ -25,6 +28,9 @@ pub(super) struct EndIdle {
     /// Only of this user.
     #[serde(default)]
     user: String,
+    /// Sessions of all databases of the server, not only of the one in `url`.
+    #[serde(default)]
+    all_databases: bool,
 }
 
 /// Ends the session at the root of a chain of waiting ones.
@@ -34,6 +40,9 @@ pub(super) struct EndBlocker {
     url: String,
     /// Somebody has waited for at least this long.
     waiting_for: Span,
+    /// Sessions of all databases of the server, not only of the one in `url`.
+    #[serde(default)]
+    all_databases: bool,
 }
 
 /// Cancels statements that run for too long; their sessions stay.
@@ -44,6 +53,9 @@ pub(super) struct CancelStatement {
     older_than: Span,
     #[serde(default)]
     user: String,
+    /// Sessions of all databases of the server, not only of the one in `url`.
+    #[serde(default)]
+    all_databases: bool,
 }
 
 /// Renews the statistics of a table.
@@ -61,28 +73,33 @@ const END_IDLE: &str = "
                || cast(extract(epoch from now() - state_change) as bigint) || ' s'
     from   pg_stat_activity
     where  pid <> pg_backend_pid() and backend_type = 'client backend'
+      and  application_name is distinct from $1 and ($2 or datname = current_database())
       and  (state in ('idle in transaction', 'idle in transaction (aborted)')
-            or ($2 and state = 'idle'))
-      and  extract(epoch from now() - state_change) >= cast($1 as float8)
-      and  ($3 = '' or usename = $3)
-    order by state_change limit $4";
+            or ($4 and state = 'idle'))
+      and  extract(epoch from now() - state_change) >= cast($3 as float8)
+      and  ($5 = '' or usename = $5)
+    order by state_change limit $6";
 
-/// A root blocks others and waits for nobody itself.
+/// A root blocks others and waits for nobody itself. Since when each waits is known from version 14 on, and
+/// not in its first moment; before, it is known since when its statement runs.
 const END_BLOCKER: &str = "
     with waiting as (
-        select pid, unnest(pg_blocking_pids(pid)) as blocker,
-               extract(epoch from now() - state_change) as seconds
-        from   pg_stat_activity
-        where  wait_event_type = 'Lock' and pid <> pg_backend_pid())
+        select l.pid, unnest(pg_blocking_pids(l.pid)) as blocker,
+               extract(epoch from now() - coalesce(
+                   cast(to_jsonb(l) ->> 'waitstart' as timestamptz),
+                   case when to_jsonb(l) ? 'waitstart' then now() else s.state_change end)) as seconds
+        from   pg_locks l join pg_stat_activity s on s.pid = l.pid
+        where  not l.granted and l.pid <> pg_backend_pid())
     select a.pid, pg_terminate_backend(a.pid),
            coalesce(a.usename, '') || ' ' || coalesce(a.state, '') || ' blocked '
                || (select count(*) from waiting w where w.blocker = a.pid)
     from   pg_stat_activity a
     where  a.backend_type = 'client backend' and a.pid <> pg_backend_pid()
-      and  exists (select from waiting w where w.blocker = a.pid)
-      and  (select max(seconds) from waiting) >= cast($1 as float8)
+      and  a.application_name is distinct from $1 and ($2 or a.datname = current_database())
+      and  exists (select from waiting w
+                   where w.blocker = a.pid and w.seconds >= cast($3 as float8))
       and  cardinality(pg_blocking_pids(a.pid)) = 0
-    limit  $2";
+    limit  $4";
 
 const CANCEL: &str = "
     select pid, pg_cancel_backend(pid),
@@ -90,9 +107,10 @@ const CANCEL: &str = "
                || cast(extract(epoch from now() - query_start) as bigint) || ' s'
     from   pg_stat_activity
     where  pid <> pg_backend_pid() and backend_type = 'client backend' and state = 'active'
-      and  extract(epoch from now() - query_start) >= cast($1 as float8)
-      and  ($2 = '' or usename = $2)
-    order by query_start limit $3";
+      and  application_name is distinct from $1 and ($2 or datname = current_database())
+      and  extract(epoch from now() - query_start) >= cast($3 as float8)
+      and  ($4 = '' or usename = $4)
+    order by query_start limit $5";
 
 #[async_trait]
 impl Act for EndIdle {
@@ -106,7 +124,8 @@ impl Act for EndIdle {
 
     async fn act(&self, _: &Context) -> Result<Done, String> {
         let (seconds, user) = (seconds(self.older_than), self.user.as_str());
-        run(&self.url, END_IDLE, &[&seconds, &self.also_idle_sessions, &user, &SESSIONS_MAX]).await
+        let (all, idle) = (&self.all_databases, &self.also_idle_sessions);
+        run(&self.url, END_IDLE, &[&OURS, all, &seconds, idle, &user, &SESSIONS_MAX]).await
     }
 }
 
@@ -121,7 +140,8 @@ impl Act for EndBlocker {
     }
 
     async fn act(&self, _: &Context) -> Result<Done, String> {
-        run(&self.url, END_BLOCKER, &[&seconds(self.waiting_for), &SESSIONS_MAX]).await
+        let (all, seconds) = (&self.all_databases, seconds(self.waiting_for));
+        run(&self.url, END_BLOCKER, &[&OURS, all, &seconds, &SESSIONS_MAX]).await
     }
 }
 
@@ -137,7 +157,8 @@ impl Act for CancelStatement {
 
     async fn act(&self, _: &Context) -> Result<Done, String> {
         let user = self.user.as_str();
-        run(&self.url, CANCEL, &[&seconds(self.older_than), &user, &SESSIONS_MAX]).await
+        let (all, seconds) = (&self.all_databases, seconds(self.older_than));
+        run(&self.url, CANCEL, &[&OURS, all, &seconds, &user, &SESSIONS_MAX]).await
     }
 }
 
@@ -182,8 +203,9 @@ async fn run(url: &str, question: &str, values: &[&(dyn ToSql + Sync)]) -> Resul
 }
 
 async fn connect(url: &str) -> Result<Client, String> {
-    let (client, connection) =
-        tokio_postgres::connect(url, NoTls).await.map_err(|error| told(&error))?;
+    let mut config = url.parse::<Config>().map_err(|error| told(&error))?;
+    config.application_name(OURS);
+    let (client, connection) = config.connect(NoTls).await.map_err(|error| told(&error))?;
     // It ends when the client is dropped.
     tokio::spawn(async move { drop(connection.await) });
     Ok(client)
@@ -201,7 +223,7 @@ fn check(url: &str) -> Result<(), String> {
     if super::has_names(url) {
         return Ok(());
     }
-    url.parse::<tokio_postgres::Config>()
+    url.parse::<Config>()
         .map(drop)
         .map_err(|_| "`url` is not `postgres://user@host:port/database`".to_owned())
 }

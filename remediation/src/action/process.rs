@@ -1,11 +1,13 @@
 //! Processes: those that we supervise by start command and pid file, and others.
-//!
-//! A process is named by its pid and its start time together: a pid comes round again, and an innocent
-//! process must not be ended in place of one that is gone.
+
+mod running;
+mod user;
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
+    fs::File,
+    io::{self, Write},
+    os::unix::fs::{OpenOptionsExt, fchown},
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
     time::Duration,
@@ -13,21 +15,21 @@ use std::{
 
 use async_trait::async_trait;
 use serde::Deserialize;
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
-use super::{Act, Allowed, Context, Done, has_names};
+use super::{Act, Allowed, Context, Done, command::Group, file, has_names};
 use crate::span::Span;
+use running::{Running, end, signal};
+use user::{User, Whom};
 
-/// How often it is looked whether a process is gone.
+/// How often it is looked whether something has come.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Signals that ask a process to end.
 const STOP_SIGNALS: [&str; 3] = ["TERM", "INT", "QUIT"];
-/// How long the children of a process that was killed may take to end by themselves.
-const ORPHANED_WITHIN: Duration = Duration::from_secs(2);
-/// How long the system may take to take a killed process away, however little patience was asked for.
-const KILLED_WITHIN: Duration = Duration::from_secs(5);
 /// A process that ends within this was not started.
 const BEGINS_WITHIN: Duration = Duration::from_millis(300);
+/// How long one that went into the background may take to write its own number.
+const DETACHED_WITHIN: Duration = Duration::from_secs(2);
 /// Processes that one action ends or signals at most.
 const PROCESSES_MAX: usize = 16;
 
@@ -48,6 +50,11 @@ pub(super) struct RestartProcess {
     /// Its environment besides `PATH`; everything else is cleared.
     #[serde(default)]
     environment: BTreeMap<String, String>,
+    /// Who runs it, a name or a number, with that user's group but no further ones. When absent: who runs the
+    /// process that is replaced, or, if that is gone, the owner of the pid file; but we, if `start` chooses the
+    /// user itself, such as `setpriv`, or starts another program than itself.
+    #[serde(default)]
+    user: User,
     /// What asks it to end: TERM, INT or QUIT. PostgreSQL waits for its clients after TERM.
     #[serde(default = "term")]
     stop_signal: String,
@@ -67,6 +74,9 @@ pub(super) struct AddProcess {
     /// Further ones that there may be.
     #[serde(default = "three")]
     at_most: usize,
+    /// Who runs it, a name or a number, with that user's group; the owner of its pid file when absent.
+    #[serde(default)]
+    user: User,
 }
 
 /// Asks a process to end, then makes it.
@@ -108,19 +118,20 @@ impl Act for RestartProcess {
             let known = STOP_SIGNALS.join(", ");
             return Err(format!("`stop_signal` is `{}`; known are {known}", self.stop_signal));
         }
-        match self.start.first() {
-            Some(program) if !program.is_empty() => Ok(()),
-            _ => Err("`start` is empty; it is a list of program and arguments".to_owned()),
-        }
+        whole_path("pid_file", &self.pid_file)?;
+        program(&self.start)
     }
 
     async fn act(&self, _: &Context) -> Result<Done, String> {
-        let before = Running::of_pid_file(&self.pid_file);
+        let before = Running::of_pid_file(&self.pid_file, &self.start)?;
+        let whom = self.user.or_of(before.as_ref(), &self.pid_file, &self.start)?;
+        // Whoever cannot be written down is not started, and then nobody is ended either.
+        can_write(&self.pid_file)?;
         let ended = match &before {
             Some(process) => end(process, &self.stop_signal, self.stop_timeout.0).await?,
             None => "it was gone".to_owned(),
         };
-        match self.start().await? {
+        match self.start(whom).await? {
             Started::Runs(pid) => Ok(Done::new(format!("{ended}; started as process {pid}"))),
             Started::Ended(how) => {
                 Err(format!("{ended}; started anew, it ended at once with {how}"))
@@ -138,8 +149,23 @@ enum Started {
 }
 
 impl RestartProcess {
-    async fn start(&self) -> Result<Started, String> {
-        let failed = |what: &str, error: std::io::Error| format!("{what}: {error}");
+    async fn start(&self, whom: Option<Whom>) -> Result<Started, String> {
+        let (program, mut command) = (&self.start[0], self.command()?);
+        if let Some(it) = whom {
+            command.uid(it.user).gid(it.group);
+        }
+        let mut child = command.spawn().map_err(|error| failed(&format!("`{program}`"), error))?;
+        let pid = child.id().ok_or("it ended at once")?;
+        if let Err(error) = write(&self.pid_file, pid, whom) {
+            // Nobody would find it again.
+            drop(Group::of(pid));
+            drop(child.wait().await);
+            return Err(failed("its pid file cannot be written, so it was ended", error));
+        }
+        self.begun(pid, child).await
+    }
+
+    fn command(&self) -> Result<Command, String> {
         let output = || match &self.log_file {
             Some(path) => {
                 let file = File::options().create(true).append(true).open(path);
@@ -161,17 +187,79 @@ impl RestartProcess {
             .stderr(output()?)
             // A group of its own: what ends us does not end it.
             .process_group(0);
-        let mut child = command.spawn().map_err(|error| failed(&format!("`{program}`"), error))?;
-        let pid = child.id().ok_or("it ended at once")?;
-        fs::write(&self.pid_file, format!("{pid}\n"))
-            .map_err(|error| failed("its pid file cannot be written", error))?;
-        // What does not even begin, such as one without its port, need not be looked for.
-        match tokio::time::timeout(BEGINS_WITHIN, child.wait()).await {
-            Ok(Ok(status)) => Ok(Started::Ended(status)),
-            Ok(Err(error)) => Err(failed("nobody knows whether it runs", error)),
-            Err(_) => Ok(Started::Runs(pid)),
-        }
+        Ok(command)
     }
+
+    /// What does not even begin, such as one without its port, need not be looked for.
+    async fn begun(&self, pid: u32, mut child: Child) -> Result<Started, String> {
+        let status = match tokio::time::timeout(BEGINS_WITHIN, child.wait()).await {
+            Ok(status) => status.map_err(|error| failed("nobody knows whether it runs", error))?,
+            Err(_) => return Ok(Started::Runs(pid)),
+        };
+        // Who goes into the background ends well, and then another one writes its number.
+        let detached = async {
+            loop {
+                match Running::of_pid_file(&self.pid_file, &self.start) {
+                    Ok(Some(it)) if it.pid != pid => return it.pid,
+                    _ => tokio::time::sleep(LOOK_EVERY).await,
+                }
+            }
+        };
+        let within = if status.success() { DETACHED_WITHIN } else { Duration::ZERO };
+        let detached = tokio::time::timeout(within, detached).await;
+        Ok(detached.map_or(Started::Ended(status), Started::Runs))
+    }
+}
+
+fn failed(what: &str, error: io::Error) -> String {
+    format!("{what}: {error}")
+}
+
+fn program(start: &[String]) -> Result<(), String> {
+    match start.first() {
+        Some(program) if !program.is_empty() => Ok(()),
+        _ => Err("`start` is empty; it is a list of program and arguments".to_owned()),
+    }
+}
+
+/// A relative one would be looked for wherever we happen to run.
+fn whole_path(setting: &str, path: &Path) -> Result<(), String> {
+    match path.is_absolute() || has_names(&path.display().to_string()) {
+        true => file::without_dots(setting, path),
+        false => Err(format!("`{setting}` is `{}`; give the whole path", path.display())),
+    }
+}
+
+/// Writes the number of a process, and leaves the file to who runs it: so it is known whom to start it as
+/// when it is gone. A link there is not followed.
+fn write(pid_file: &Path, pid: u32, whom: Option<Whom>) -> io::Result<()> {
+    let mut there = File::options();
+    there.write(true).truncate(true).custom_flags(file::NO_LINK);
+    // In a folder of everybody's the system refuses to create what somebody else has.
+    let mut file = match there.open(pid_file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            File::options().write(true).create_new(true).mode(0o644).open(pid_file)?
+        }
+        file => file?,
+    };
+    if let Some(it) = whom {
+        fchown(&file, Some(it.user), Some(it.group))?;
+    }
+    writeln!(file, "{pid}")
+}
+
+/// Whether the number of a process could be written there.
+fn can_write(pid_file: &Path) -> Result<(), String> {
+    let open = File::options().write(true).custom_flags(file::NO_LINK).open(pid_file);
+    let can = match open {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let trial = file::with_end(pid_file, ".new");
+            drop(std::fs::remove_file(&trial)); // Of one that was interrupted just here.
+            File::create_new(&trial).and_then(|_| std::fs::remove_file(&trial))
+        }
+        other => other.map(drop),
+    };
+    can.map_err(|error| failed("its pid file cannot be written, so nothing was done", error))
 }
 
 #[async_trait]
@@ -181,9 +269,8 @@ impl Act for AddProcess {
     }
 
     fn check(&self, _: &Allowed) -> Result<(), String> {
-        if self.start.first().is_none_or(String::is_empty) {
-            return Err("`start` is empty; it is a list of program and arguments".to_owned());
-        }
+        program(&self.start)?;
+        whole_path("pid_file", &self.pid_file)?;
         match self.at_most {
             1..=PROCESSES_MAX => Ok(()),
             n => Err(format!("`at_most` is {n}; it must lie between 1 and {PROCESSES_MAX}")),
@@ -191,26 +278,40 @@ impl Act for AddProcess {
     }
 
     async fn act(&self, _: &Context) -> Result<Done, String> {
-        let numbered = |n: usize| PathBuf::from(format!("{}.{n}", self.pid_file.display()));
-        let free = (1..=self.at_most).find(|n| Running::of_pid_file(&numbered(*n)).is_none());
-        let Some(n) = free else {
+        let Some((n, pid_file)) = self.free()? else {
             return Err(format!("{} further processes run already", self.at_most));
         };
+        let whom = self.user.or_of(None, &pid_file, &self.start)?;
+        can_write(&pid_file)?;
         let one = RestartProcess {
             start: self.start.clone(),
-            pid_file: numbered(n),
+            pid_file,
             folder: None,
             log_file: None,
             environment: BTreeMap::new(),
+            user: User::default(),
             stop_signal: term(),
             stop_timeout: ten_seconds(),
         };
-        match one.start().await? {
+        match one.start(whom).await? {
             Started::Runs(pid) => {
                 Ok(Done::new(format!("started further process {n} of {}, {pid}", self.at_most)))
             }
             Started::Ended(how) => Err(format!("further process {n} ended at once with {how}")),
         }
+    }
+}
+
+impl AddProcess {
+    /// The first number under which none runs, and where that one is written down.
+    fn free(&self) -> Result<Option<(usize, PathBuf)>, String> {
+        for n in 1..=self.at_most {
+            let pid_file = file::with_end(&self.pid_file, &format!(".{n}"));
+            if Running::of_pid_file(&pid_file, &self.start)?.is_none() {
+                return Ok(Some((n, pid_file)));
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -268,7 +369,7 @@ fn target(pid_file: &Option<PathBuf>, command_line: &Option<String>) -> String {
 
 fn one_choice(pid_file: &Option<PathBuf>, command_line: &Option<String>) -> Result<(), String> {
     match (pid_file, command_line) {
-        (Some(_), None) => Ok(()),
+        (Some(path), None) => whole_path("pid_file", path),
         (None, Some(text)) if text.len() >= 4 => Ok(()),
         (None, Some(_)) => Err("`command_line` is too short to choose by".to_owned()),
         _ => Err("give one of `pid_file` and `command_line`".to_owned()),
@@ -280,7 +381,7 @@ fn chosen(
     command_line: &Option<String>,
 ) -> Result<Vec<Running>, String> {
     let all: Vec<Running> = match (pid_file, command_line) {
-        (Some(path), _) => Running::of_pid_file(path).into_iter().collect(),
+        (Some(path), _) => Running::of_pid_file(path, &[])?.into_iter().collect(),
         (None, Some(text)) => Running::of_command_line(text)?,
         (None, None) => vec![],
     };
@@ -288,119 +389,6 @@ fn chosen(
         0 => Err("there is no such process".to_owned()),
         n if n > PROCESSES_MAX => Err(format!("{n} processes fit, more than {PROCESSES_MAX}")),
         _ => Ok(all),
-    }
-}
-
-/// A process by its pid and when it began.
-#[derive(Clone, Debug, PartialEq)]
-struct Running {
-    pid: u32,
-    start: u64,
-}
-
-impl Running {
-    fn of_pid(pid: u32) -> Option<Self> {
-        Self::of_stat(pid, &fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
-    }
-
-    fn of_stat(pid: u32, stat: &str) -> Option<Self> {
-        let fields: Vec<_> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-        // A zombie is gone: only its parent has not asked yet. While it has other threads, one of them may
-        // still give memory back, and until then it keeps its files and ports.
-        let threads: u32 = fields.get(17)?.parse().ok()?;
-        let gone = match fields.first() {
-            Some(&"Z") => threads <= 1,
-            state => matches!(state, Some(&"X") | None),
-        };
-        let start = fields.get(19)?.parse().ok()?;
-        (!gone).then_some(Self { pid, start })
-    }
-
-    fn of_pid_file(path: &Path) -> Option<Self> {
-        // Some servers write more below it.
-        let text = fs::read_to_string(path).ok()?;
-        Self::of_pid(text.lines().next()?.trim().parse().ok()?)
-    }
-
-    fn of_command_line(text: &str) -> Result<Vec<Self>, String> {
-        let entries = fs::read_dir("/proc").map_err(|error| format!("`/proc`: {error}"))?;
-        let pids = entries.flatten().filter_map(|it| it.file_name().to_str()?.parse::<u32>().ok());
-        let ours = std::process::id();
-        let fits = |pid: &u32| {
-            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            *pid != ours
-                && *pid > 1
-                && String::from_utf8_lossy(&line).replace('\0', " ").contains(text)
-        };
-        Ok(pids.filter(fits).filter_map(Self::of_pid).collect())
-    }
-
-    /// What a process has started and not yet seen the end of.
-    fn children(of: u32) -> Vec<Self> {
-        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-        let pids = entries.filter_map(|it| it.file_name().to_str()?.parse::<u32>().ok());
-        let is_child = |pid: &u32| {
-            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            let parent = stat.rsplit_once(')').and_then(|it| it.1.split_whitespace().nth(1));
-            parent.is_some_and(|it| it.parse() == Ok(of))
-        };
-        pids.filter(is_child).filter_map(Self::of_pid).collect()
-    }
-
-    fn is_there(&self) -> bool {
-        Self::of_pid(self.pid).is_some_and(|it| it == *self)
-    }
-}
-
-/// Asks, waits, and makes it end; then it is gone, or this fails.
-async fn end(process: &Running, ask: &str, patience: Duration) -> Result<String, String> {
-    signal(process, ask).await?;
-    if gone_within(process, patience).await {
-        return Ok("it ended when asked".to_owned());
-    }
-    // Who is killed cannot end what it has started, and that may hold what the next one needs.
-    let children = Running::children(process.pid);
-    kill(process, patience).await?;
-    for child in &children {
-        if !gone_within(child, ORPHANED_WITHIN).await {
-            kill(child, patience).await?;
-        }
-    }
-    Ok(format!("it did not end within {patience:?} and was killed"))
-}
-
-/// Returns when it is gone: a signal that was sent has not yet freed its files and ports.
-async fn kill(process: &Running, patience: Duration) -> Result<(), String> {
-    signal(process, "KILL").await?;
-    match gone_within(process, patience.max(KILLED_WITHIN)).await {
-        true => Ok(()),
-        false => Err(format!("process {} does not end even when killed", process.pid)),
-    }
-}
-
-async fn gone_within(process: &Running, patience: Duration) -> bool {
-    let gone = async {
-        while process.is_there() {
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-    };
-    tokio::time::timeout(patience, gone).await.is_ok()
-}
-
-/// Through the system's own program: what the standard library lacks takes unsafe code.
-async fn signal(process: &Running, name: &str) -> Result<(), String> {
-    if !process.is_there() {
-        return Ok(());
-    }
-    let sent = Command::new("kill")
-        .args([&format!("-{name}"), "--", &process.pid.to_string()])
-        .stdin(Stdio::null())
-        .output()
-        .await
-        .map_err(|error| format!("`kill`: {error}"))?;
-    match sent.status.success() || !process.is_there() {
-        true => Ok(()),
-        false => Err(String::from_utf8_lossy(&sent.stderr).trim().to_owned()),
     }
 }
 

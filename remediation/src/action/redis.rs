@@ -4,6 +4,7 @@ use std::{
     collections::HashSet,
     fs::File,
     io::Write,
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -11,7 +12,10 @@ use async_trait::async_trait;
 use redis::{AsyncCommands, Client, Value, aio::MultiplexedConnection, streams::StreamRangeReply};
 use serde::Deserialize;
 
-use super::{Act, Allowed, Context, Done, file};
+use super::{
+    Act, Allowed, Context, Done,
+    file::{self, Folder},
+};
 use crate::span::Span;
 
 /// Entries that one action moves at most; the next look decides whether it goes on.
@@ -21,7 +25,8 @@ const CHUNK: usize = 500;
 
 /// Gives stream entries that were delivered and not finished to another consumer, and puts them back
 /// into the stream's flow: they are added anew and the old ones acknowledged, so that any consumer of
-/// the group gets them.
+/// the group gets them. Where several groups read the stream, the others would get them twice, so there only
+/// poison is set aside, and of this group alone.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ClaimPending {
@@ -32,7 +37,8 @@ pub(super) struct ClaimPending {
     idle: Span,
     /// An entry that was delivered more often than this is poison and goes to `poison_key`. Whoever takes
     /// several at once delivers those behind it as often, so it is the oldest of each consumer; the others
-    /// are worked on then, or show themselves if they are poison, too.
+    /// are worked on then, or show themselves if they are poison, too. `idle` is not asked for: it is never
+    /// left alone for long, as it comes back to every worker that takes it.
     #[serde(default)]
     deliveries_max: Option<usize>,
     /// Where poison goes; needed with `deliveries_max`.
@@ -64,13 +70,18 @@ pub(super) struct TrimStream {
     archive: PathBuf,
 }
 
-/// In one step: the entry is in the stream again and the old one finished, or nothing happened.
+/// In one step: the entry is elsewhere, or in the stream again, and the old one finished; or nothing happened,
+/// because somebody has finished it meanwhile, works on it again, or it would come to other groups twice.
 const REQUEUE: &str = "
+    local p = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[2], ARGV[2], 1)[1]
+    if not p or p[3] < tonumber(ARGV[3]) or p[4] < tonumber(ARGV[4]) then return 'busy' end
+    local is_shared = #redis.call('XINFO', 'GROUPS', KEYS[1]) > 1
+    if is_shared and KEYS[1] == KEYS[2] then return 'shared' end
     local e = redis.call('XRANGE', KEYS[1], ARGV[2], ARGV[2])
     if #e == 1 then redis.call('XADD', KEYS[2], '*', unpack(e[1][2])) end
     redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
-    redis.call('XDEL', KEYS[1], ARGV[2])
-    return #e";
+    if not is_shared then redis.call('XDEL', KEYS[1], ARGV[2]) end
+    return 'moved'";
 
 #[async_trait]
 impl Act for ClaimPending {
@@ -88,7 +99,7 @@ impl Act for ClaimPending {
     async fn act(&self, _: &Context) -> Result<Done, String> {
         let mut redis = connect(&self.url).await?;
         let idle = u64::try_from(self.idle.0.as_millis()).unwrap_or(u64::MAX);
-        let (mut n_back, mut n_poison) = (0, 0);
+        let (mut n_back, mut n_poison, mut n_shared) = (0, 0, 0);
         let is_too_often = |n: usize| self.deliveries_max.is_some_and(|max| n > max);
         let mut held_up = HashSet::new();
         let mut from = "-".to_owned();
@@ -97,20 +108,35 @@ impl Act for ClaimPending {
             let Some((last, ..)) = pending.last() else { break };
             from = format!("({last}");
             for (id, consumer, unfinished, n_deliveries) in &pending {
-                // Poison is never left alone for long: it comes back to every worker that takes it.
                 let is_poison = is_too_often(*n_deliveries) && held_up.insert(consumer.clone());
                 if !is_poison && *unfinished < idle {
                     continue;
                 }
                 let poison = self.poison_key.as_ref().filter(|_| is_poison);
-                self.requeue(&mut redis, id, poison.unwrap_or(&self.key)).await?;
-                *(if poison.is_some() { &mut n_poison } else { &mut n_back }) += 1;
+                let (to, least) = match poison {
+                    Some(key) => (key, (0, *n_deliveries)),
+                    None => (&self.key, (idle, 0)),
+                };
+                match (&*self.requeue(&mut redis, id, to, least).await?, poison) {
+                    ("moved", Some(_)) => n_poison += 1,
+                    ("moved", None) => n_back += 1,
+                    ("shared", _) => n_shared += 1,
+                    _ => (),
+                }
             }
         }
-        if n_back + n_poison == 0 {
-            return Err(format!("nothing of `{}` is pending for so long", self.key));
+        match n_back + n_poison {
+            0 if n_shared > 0 => Err(format!(
+                "several groups read `{}`, so {n_shared} entries cannot be put in line again without \
+                 coming to the others twice; a worker of `{}` takes them over by XAUTOCLAIM",
+                self.key, self.group
+            )),
+            0 => Err(format!("nothing of `{}` is pending for so long", self.key)),
+            _ => {
+                let said = format!("{n_back} entries are in line again, {n_poison} are set aside");
+                Ok(Done::new(said))
+            }
         }
-        Ok(Done::new(format!("{n_back} entries are in line again, {n_poison} are set aside")))
     }
 }
 
@@ -129,15 +155,18 @@ impl ClaimPending {
         ask.query_async(redis).await.map_err(told)
     }
 
+    /// Moves an entry that is unfinished for at least so many milliseconds and was delivered at least so
+    /// often; says what came of it.
     async fn requeue(
         &self,
         redis: &mut MultiplexedConnection,
         id: &str,
         to: &str,
-    ) -> Result<(), String> {
+        (idle, n_deliveries): (u64, usize),
+    ) -> Result<String, String> {
         let mut ask = redis::cmd("EVAL");
         ask.arg(REQUEUE).arg(2).arg(&self.key).arg(to).arg(&self.group).arg(id);
-        ask.exec_async(redis).await.map_err(told)
+        ask.arg(idle).arg(n_deliveries).query_async(redis).await.map_err(told)
     }
 }
 
@@ -188,6 +217,7 @@ impl Act for TrimStream {
 
     fn check(&self, allowed: &Allowed) -> Result<(), String> {
         let text = self.archive.display().to_string();
+        file::without_dots("archive", &self.archive)?;
         if !super::has_names(&text) {
             allowed.folder(self.archive.parent().unwrap_or(Path::new("/")))?;
         }
@@ -196,7 +226,9 @@ impl Act for TrimStream {
 
     async fn act(&self, context: &Context) -> Result<Done, String> {
         let folder = self.archive.parent().ok_or("`archive` is no file")?;
-        file::within(folder, &context.allowed)?;
+        let name =
+            self.archive.file_name().and_then(|it| it.to_str()).ok_or("`archive` is no file")?;
+        let folder = Folder::open(folder, &context.allowed)?;
         let mut redis = connect(&self.url).await?;
         let length: usize = redis.xlen(&self.key).await.map_err(told)?;
         let surplus = length.saturating_sub(self.keep).min(ENTRIES_MAX);
@@ -205,7 +237,10 @@ impl Act for TrimStream {
         }
         let old: StreamRangeReply =
             redis.xrange_count(&self.key, "-", "+", surplus).await.map_err(told)?;
-        self.write(&old)?;
+        // What is in the stream is not for everybody.
+        let mut options = File::options();
+        let (file, _) = folder.ordinary(name, options.create(true).append(true).mode(0o600))?;
+        self.write(file, &old)?;
         let ids: Vec<&str> = old.ids.iter().map(|entry| entry.id.as_str()).collect();
         let mut n = 0;
         for chunk in ids.chunks(CHUNK) {
@@ -217,10 +252,8 @@ impl Act for TrimStream {
 
 impl TrimStream {
     /// On disk before anything is removed.
-    fn write(&self, entries: &StreamRangeReply) -> Result<(), String> {
+    fn write(&self, mut file: File, entries: &StreamRangeReply) -> Result<(), String> {
         let failed = |error: std::io::Error| format!("{}: {error}", self.archive.display());
-        let mut file =
-            File::options().create(true).append(true).open(&self.archive).map_err(failed)?;
         for entry in &entries.ids {
             let field = |(name, value): (&String, &Value)| (name.clone(), text(value).into());
             let fields: serde_json::Map<_, serde_json::Value> =

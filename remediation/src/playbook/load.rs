@@ -1,8 +1,13 @@
 //! Reads playbooks and refuses those that cannot work, one by one.
 
-use toml::{Table, Value};
+use std::ops::Range;
 
-use super::{Look, Playbook, names};
+use toml::{
+    Table, Value,
+    de::{DeTable, DeValue},
+};
+
+use super::{Look, Playbook, names, trust};
 use crate::action::{self, Allowed};
 
 /// Where the playbooks that come with the program are.
@@ -33,17 +38,16 @@ pub fn built_in() -> Vec<Playbook> {
 /// Reads the `[[playbook]]` entries of a text. One that cannot work is refused, and the others stay.
 pub fn load(file: &str, text: &str, allowed: &Allowed) -> (Vec<Playbook>, Vec<Refused>) {
     let refused = |line: usize, reason: String| Refused { place: format!("{file}:{line}"), reason };
+    let at = |span: Range<usize>| line_at(text, span);
     let table: Table = match toml::from_str(text) {
         Ok(table) => table,
         Err(error) => {
-            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-            let line = before.matches('\n').count() + 1;
+            let line = at(error.span().unwrap_or_default());
             return (vec![], vec![refused(line, error.message().to_owned())]);
         }
     };
     let Some(Value::Array(entries)) = table.get("playbook") else { return (vec![], vec![]) };
-    let headers = text.lines().enumerate().filter(|(_, line)| line.trim() == "[[playbook]]");
-    let lines: Vec<usize> = headers.map(|(n, _)| n + 1).collect();
+    let lines = lines(text);
     let (mut good, mut bad) = (Vec::<Playbook>::new(), vec![]);
     for (n, entry) in entries.iter().enumerate() {
         let line = lines.get(n).copied().unwrap_or(1);
@@ -64,30 +68,37 @@ pub fn load(file: &str, text: &str, allowed: &Allowed) -> (Vec<Playbook>, Vec<Re
     (good, bad)
 }
 
+/// The lines on which the playbooks of a text begin.
+fn lines(text: &str) -> Vec<usize> {
+    let Ok(table) = DeTable::parse(text) else { return vec![] };
+    let found = table.get_ref().iter().find(|(key, _)| key.get_ref() == "playbook");
+    match found.map(|(_, value)| value.get_ref()) {
+        Some(DeValue::Array(all)) => all.iter().map(|it| line_at(text, it.span())).collect(),
+        _ => vec![],
+    }
+}
+
+fn line_at(text: &str, span: Range<usize>) -> usize {
+    text.get(..span.start).unwrap_or_default().matches('\n').count() + 1
+}
+
 /// Reads a file that has nothing but playbooks. Whatever else stands there is refused: with a typo it would
 /// be a playbook without effect.
 pub fn load_file(file: &str, text: &str, allowed: &Allowed) -> (Vec<Playbook>, Vec<Refused>) {
     let (good, mut bad) = load(file, text, allowed);
-    for (key, value) in toml::from_str::<Table>(text).unwrap_or_default() {
-        let reason = match (key.as_str(), value) {
-            ("playbook", Value::Array(_)) => continue,
+    let Ok(table) = DeTable::parse(text) else { return (good, bad) };
+    for (key, value) in table.get_ref() {
+        let name = key.get_ref();
+        let reason = match (name.as_ref(), value.get_ref()) {
+            ("playbook", DeValue::Array(_)) => continue,
             ("playbook", _) => {
                 "`playbook` is a list; begin each one with `[[playbook]]`".to_owned()
             }
-            _ => format!("`{key}` is unknown here; a playbook begins with `[[playbook]]`"),
+            _ => format!("`{name}` is unknown here; a playbook begins with `[[playbook]]`"),
         };
-        bad.push(Refused { place: format!("{file}:{}", line_of(text, &key)), reason });
+        bad.push(Refused { place: format!("{file}:{}", line_at(text, key.span())), reason });
     }
     (good, bad)
-}
-
-/// The line on which a key of the top level first occurs.
-fn line_of(text: &str, key: &str) -> usize {
-    let is_it = |line: &str| {
-        let rest = line.trim_start_matches(['[', ' ', '\t', '"']).strip_prefix(key);
-        rest.is_some_and(|rest| rest.starts_with([']', '.', ' ', '=', '"', '\t']))
-    };
-    text.lines().position(is_it).map_or(1, |n| n + 1)
 }
 
 fn check(it: &Playbook, allowed: &Allowed) -> Result<(), String> {
@@ -96,6 +107,12 @@ fn check(it: &Playbook, allowed: &Allowed) -> Result<(), String> {
     }
     if it.rungs.is_empty() || it.rungs.len() > RUNGS_MAX {
         return Err(format!("it needs 1 to {RUNGS_MAX} actions"));
+    }
+    if it.attempts == Some(0) {
+        return Err(
+            "`attempts` is 0, so it would never act; leave it out, or switch it off by `dry_run`"
+                .to_owned(),
+        );
     }
     if it.verify.within.0.is_zero() {
         return Err("`verify.within` must be longer than nothing".to_owned());
@@ -119,10 +136,13 @@ fn check(it: &Playbook, allowed: &Allowed) -> Result<(), String> {
             look("when", when).map_err(place)?;
         }
         known_names(&rung.settings).map_err(place)?;
+        trust::check(&rung.settings).map_err(place)?;
         action::check(&rung.action, &rung.settings, allowed).map_err(place)?;
         if let Some(undo) = &rung.undo {
             let (name, settings) = split(undo.clone()).map_err(place)?;
-            known_names(&settings).map_err(|why| place(format!("undo: {why}")))?;
+            known_names(&settings)
+                .and_then(|()| trust::check(&settings))
+                .map_err(|why| place(format!("undo: {why}")))?;
             action::check(&name, &settings, allowed)
                 .map_err(|why| place(format!("undo: {why}")))?;
         }
@@ -146,6 +166,19 @@ fn look(place: &str, look: &Look) -> Result<(), String> {
     }
     if look.above.is_none() && look.below.is_none() {
         return Err(format!("`{place}` needs `above` or `below`"));
+    }
+    if [look.above, look.below].into_iter().flatten().any(|it| !it.is_finite()) {
+        return Err(format!("`{place}.above` and `{place}.below` are numbers"));
+    }
+    if let (Some(above), Some(below)) = (look.above, look.below)
+        && above >= below
+    {
+        return Err(format!("nothing is above {above} and below {below}, as `{place}` asks"));
+    }
+    if let Some(name) = look.labels.values().find_map(|it| names::names_of(it).pop()) {
+        return Err(format!(
+            "`{place}.labels` are taken as they are; `{{{name}}}` is not filled in"
+        ));
     }
     const KNOWN: [&str; 7] = ["mean", "min", "max", "last", "sum", "rate", "increase"];
     match look.aggregation.as_deref() {
@@ -204,6 +237,71 @@ url = 'no address'
             "{bad:?}"
         );
         assert!(bad[1].starts_with("p.toml:13: playbook `worse`: "), "{bad:?}");
+    }
+
+    #[test]
+    fn lines_are_right_whatever_else_stands_there() {
+        let text = "
+# [[playbook]]
+[[playbook]]      # optional
+name = 'good'
+[[playbook.action]]
+do = 'call_http'
+url = 'http://127.0.0.1/'
+body = '''
+[[playbook]]
+'''
+
+  [[ playbook ]] # the second
+name = 'bad'
+[[playbook.action]]
+do = 'call_htp'
+";
+        let (good, bad) = load("p.toml", text, &Allowed::default());
+        assert_eq!((&*good[0].place, &*bad[0].place), ("p.toml:3", "p.toml:12"));
+        let (_, bad) = load_file("p.toml", "\n\n[[ playbok ]]\nx = 1\n", &Allowed::default());
+        assert_eq!(bad[0].place, "p.toml:3");
+    }
+
+    #[test]
+    fn what_can_never_work_is_refused() {
+        let check = |text: &str, expected: &str| {
+            let (rest, action) = text.split_once(';').unwrap();
+            let action = match action {
+                "" => "do = 'call_http'\nurl = 'http://127.0.0.1/'",
+                it => it,
+            };
+            let text = format!("[[playbook]]\nname = 'p'\n{rest}\n[[playbook.action]]\n{action}\n");
+            let allowed = Allowed { roots: vec!["/logs".into()], ..Allowed::default() };
+            let (_, bad) = load("p.toml", &text, &allowed);
+            let said = bad.first().map_or("", |it| it.reason.as_str());
+            assert!(
+                said.contains(expected) && said.is_empty() == expected.is_empty(),
+                "{text}: {said}"
+            );
+        };
+        check(";", "");
+        check("attempts = 0;", "`attempts` is 0");
+        check("verify = { metric = 'm', above = 5, below = 1 };", "nothing is above 5 and below 1");
+        check("verify = { metric = 'm', above = 1, below = 5 };", "");
+        check("verify = { metric = 'm', above = nan };", "are numbers");
+        let labels = "verify = { metric = 'm', above = 1, labels = { p = '{component}' } };";
+        check(labels, "`{component}` is not filled in");
+        let call = |more: &str| format!(";do = 'call_http'\nurl = 'http://127.0.0.1/'\n{more}");
+        check(&call("headers = { 'bad header' = 'x' }"), "`bad header` is no name of a header");
+        check(&call("headers = { x = \"a\\r\\nb\" }"), "header `x` has a value");
+        check(&call("expect = [2000]"), "`expect` has 2000");
+        for url in ["http://127.0.0.1/{compo nent}", "{}"] {
+            check(&format!(";do = 'call_http'\nurl = '{url}'"), "braces without a name");
+        }
+        let start = ";do = 'restart_process'\nstart = ['a']\npid_file = ";
+        check(&format!("{start}'run/a.pid'"), "give the whole path");
+        check(&format!("{start}'/run/../a.pid'"), "write it without `..`");
+        check(&format!("{start}'{{control.pid_file}}'"), "");
+        let old = ";do = 'delete_files'\nolder_than = '1h'\nfolder = ";
+        check(&format!("{old}'/logs/../etc'"), "write it without `..`");
+        check(&format!("{old}'/logs/a'"), "");
+        check(";do = 'rotate_file'\npath = '/logs/a'\nkeep = 9000000000", "`keep` is 9000000000");
     }
 
     #[test]

@@ -5,11 +5,15 @@ use std::collections::BTreeMap;
 
 use toml::{Table, Value};
 
+use super::trust::Place;
+
 /// What the names of a playbook stand for in one case.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
     /// `{component}`.
     pub component: String,
+    /// Whether that is one of the configuration, and not just what an alert says.
+    pub is_configured: bool,
     /// `{kind}`.
     pub kind: String,
     /// `{metric}`.
@@ -27,40 +31,58 @@ impl Names {
     /// # Errors
     /// The first name that is not known.
     pub fn fill(&self, settings: &Table) -> Result<Table, String> {
-        settings.iter().map(|(key, value)| Ok((key.clone(), self.value(value)?))).collect()
+        let filled = |(key, value): (&String, &Value)| {
+            let value = match value {
+                Value::Array(words) => self.words(key, words)?,
+                _ => self.value(value, Place::of(key, value))?,
+            };
+            Ok((key.clone(), value))
+        };
+        settings.iter().map(filled).collect()
     }
 
-    fn value(&self, value: &Value) -> Result<Value, String> {
+    fn words(&self, key: &str, words: &[Value]) -> Result<Value, String> {
+        let place = |n: usize| Place::of_word(key, words, n);
+        let filled = words.iter().enumerate().map(|(n, word)| self.value(word, place(n)));
+        filled.collect::<Result<_, _>>().map(Value::Array)
+    }
+
+    fn value(&self, value: &Value, place: Place) -> Result<Value, String> {
+        let inner = |it: &Value| self.value(it, Place::Text);
         match value {
-            Value::String(text) => self.text(text),
-            Value::Array(all) => {
-                all.iter().map(|it| self.value(it)).collect::<Result<_, _>>().map(Value::Array)
+            Value::String(text) => self.text(text, place),
+            Value::Array(all) => all.iter().map(inner).collect::<Result<_, _>>().map(Value::Array),
+            Value::Table(table) => {
+                let filled = table.iter().map(|(key, it)| Ok((key.clone(), inner(it)?)));
+                filled.collect::<Result<_, _>>().map(Value::Table)
             }
-            Value::Table(table) => self.fill(table).map(Value::Table),
             other => Ok(other.clone()),
         }
     }
 
-    fn text(&self, text: &str) -> Result<Value, String> {
+    fn text(&self, text: &str, place: Place) -> Result<Value, String> {
+        let allow = |name: &str, before: &str| {
+            let name = name.split('|').next().unwrap_or_default();
+            place.allow(name, before, self.is_configured)
+        };
         if let Some(name) = whole(text) {
+            allow(name, "")?;
             return self.find(name);
         }
-        let (mut filled, mut rest) = (String::new(), text);
-        while let Some((before, after)) = rest.split_once('{') {
-            filled.push_str(before);
-            let Some((name, after)) = after.split_once('}').filter(|(name, _)| is_name(name))
-            else {
-                filled.push('{');
-                rest = after;
-                continue;
-            };
-            match self.find(name)? {
-                Value::String(value) => filled.push_str(&value),
-                other => filled.push_str(&other.to_string()),
+        let mut filled = String::new();
+        for piece in pieces(text) {
+            match piece {
+                Piece::Plain(plain) => filled.push_str(plain),
+                Piece::Name(name) => {
+                    allow(name, &filled)?;
+                    let value = match self.find(name)? {
+                        Value::String(value) => value,
+                        other => other.to_string(),
+                    };
+                    filled.push_str(&place.escape(name, value)?);
+                }
             }
-            rest = after;
         }
-        filled.push_str(rest);
         Ok(Value::String(filled))
     }
 
@@ -105,16 +127,38 @@ fn unknown_in(of: &Value) -> Option<String> {
 }
 
 /// The names in a text, without what stands there otherwise.
-fn names_of(text: &str) -> Vec<String> {
-    let (mut found, mut rest) = (vec![], text);
-    while let Some((_, after)) = rest.split_once('{') {
-        rest = after;
-        if let Some((name, after)) = after.split_once('}').filter(|(name, _)| is_name(name)) {
-            found.push(name.split('|').next().unwrap_or_default().to_owned());
-            rest = after;
+pub(super) fn names_of(text: &str) -> Vec<String> {
+    let name = |piece: Piece<'_>| match piece {
+        Piece::Name(name) => Some(name.split('|').next().unwrap_or_default().to_owned()),
+        Piece::Plain(_) => None,
+    };
+    pieces(text).into_iter().filter_map(name).collect()
+}
+
+/// A part of a text.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Piece<'a> {
+    /// What stays as it is.
+    Plain(&'a str),
+    /// A name, without its braces.
+    Name(&'a str),
+}
+
+/// A text taken apart into its names and what stands between them.
+pub(super) fn pieces(text: &str) -> Vec<Piece<'_>> {
+    let (mut all, mut rest, mut from) = (vec![], text, 0);
+    while let Some(at) = rest[from..].find('{').map(|n| n + from) {
+        let name = rest[at + 1..].split_once('}').map(|(name, _)| name);
+        match name.filter(|it| is_name(it)) {
+            Some(name) => {
+                all.extend([Piece::Plain(&rest[..at]), Piece::Name(name)]);
+                (rest, from) = (&rest[at + name.len() + 2..], 0);
+            }
+            None => from = at + 1,
         }
     }
-    found
+    all.push(Piece::Plain(rest));
+    all
 }
 
 fn is_known(name: &str) -> bool {
@@ -141,9 +185,10 @@ fn otherwise(of: &Value) -> Value {
     }
 }
 
-/// A number if it looks like one, else a text.
+/// A number or a truth value if it looks like one, else a text.
 fn value(text: &str) -> Value {
-    text.parse().map_or_else(|_| Value::String(text.to_owned()), Value::Integer)
+    let truth = || text.parse().map(Value::Boolean);
+    text.parse().map(Value::Integer).or_else(|_| truth()).unwrap_or_else(|_| text.into())
 }
 
 /// The name if the text is nothing else.
@@ -178,6 +223,7 @@ mod tests {
         );
         assert_eq!(fill("x = '{control.idle|60s}'").unwrap(), "x = \"60s\"\n");
         assert_eq!(fill("x = '{control.n|5}'").unwrap(), "x = 5\n");
+        assert_eq!(fill("x = '{control.n|false}'").unwrap(), "x = false\n");
         assert_eq!(fill("x = '{label.queue|none}:{kind|k}'").unwrap(), "x = \"orders:\"\n");
         assert_eq!(fill("x = '{nonsense}'").unwrap_err(), "`{nonsense}` is not known here");
     }

@@ -117,6 +117,7 @@ pub(super) fn names(config: &Config, symptom: &Symptom) -> Names {
     let component = config.health.component.iter().find(|it| it.name == symptom.component);
     Names {
         component: symptom.component.clone(),
+        is_configured: component.is_some(),
         kind: symptom.kind.clone(),
         metric: symptom.metric.clone().unwrap_or_default(),
         labels: labels(symptom),
