@@ -120,6 +120,8 @@ words! {
     Anomaly = "anomaly",
     /// A number is past its limit, without a better name.
     LimitExceeded = "limit_exceeded",
+    /// A number will probably be past its limit, and is not yet.
+    LimitForeseen = "limit_foreseen",
 }
 
 words! {
@@ -166,7 +168,7 @@ impl Kind {
     /// How near to the cause it is: what is further up explains what is further down.
     fn depth(self) -> u8 {
         match self {
-            Self::Silence => 0,
+            Self::Silence | Self::LimitForeseen => 0,
             Self::HighLatency | Self::ErrorBurst | Self::Anomaly | Self::LimitExceeded => 1,
             Self::QueueBacklog => 2,
             Self::QueueStuck | Self::QueueFailures | Self::DatabasePerformance => 3,
@@ -376,6 +378,7 @@ mod tests {
         assert!(Kind::CrashLoop.explains(Kind::WorkerDead));
         assert!(Kind::IdleTransaction.explains(Kind::DatabaseBlocked));
         assert!(Kind::WorkerDead.explains(Kind::Silence));
+        assert!(Kind::LimitExceeded.explains(Kind::LimitForeseen));
         assert!(!Kind::QueueBacklog.explains(Kind::QueueStuck));
         assert!(!Kind::QueueStuck.explains(Kind::QueueStuck));
     }

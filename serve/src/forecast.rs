@@ -5,6 +5,7 @@
     reason = "a refusal is as large as a forecast, and both are moved once"
 )]
 
+pub mod grid;
 mod history;
 mod rows;
 pub mod score;
@@ -17,7 +18,7 @@ use std::{
 
 use analytics::{
     Engine,
-    forecast::{self, ENSEMBLE, Method, Options, Refusal},
+    forecast::{self, ENSEMBLE, Method, Options},
 };
 use anyhow::Context;
 use arrow::array::AsArray;
@@ -42,9 +43,6 @@ const TASK: &str = "forecasts";
 
 /// Series of one metric that are forecast together.
 const GROUP: usize = 25;
-
-/// A series that was silent for more steps than this has no forecast.
-const STALE_STEPS: i64 = 4;
 
 /// Why there is no forecast of what a round had no time for; the next one begins with it.
 const LATE: &str = "the budget of this round ended before it; raise `forecast.budget`";
@@ -77,6 +75,11 @@ impl Horizon {
     pub fn length(self) -> TimeDelta {
         TimeDelta::seconds(self.step * self.n_steps as i64)
     }
+
+    /// Its steps.
+    fn ahead(self) -> grid::Ahead {
+        grid::Ahead { step_us: self.step * 1_000_000, n_steps: self.n_steps }
+    }
 }
 
 /// Why there is no forecast of something.
@@ -100,17 +103,37 @@ pub struct Refused {
 
 /// What the last round could not forecast.
 #[derive(Debug, Default)]
-pub struct Outlook(Mutex<Vec<Refused>>);
+pub struct Outlook(Mutex<(Option<DateTime<Utc>>, Vec<Refused>)>);
 
 impl Outlook {
     /// What the last round could not forecast.
     pub fn refused(&self) -> Vec<Refused> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).1.clone()
     }
 
-    fn keep(&self, refused: Vec<Refused>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = refused;
+    /// When the last round of this process was; none since it started.
+    pub fn looked_at(&self) -> Option<DateTime<Utc>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).0
     }
+
+    fn keep(&self, refused: Vec<Refused>, now: DateTime<Utc>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (Some(now), refused);
+    }
+}
+
+/// By when the next round begins: in the next period, or if that of `now` had none yet, at the next look.
+pub fn next_round(state: &State, now: DateTime<Utc>) -> DateTime<Utc> {
+    let every = state.config.forecast.every.0;
+    let last = state.lake.snapshot(Table::Forecasts).txn(TASK);
+    next_after(last, every, now)
+}
+
+/// The same, after a round in the period that began at `last` (µs since the epoch).
+fn next_after(last: i64, every: Duration, now: DateTime<Utc>) -> DateTime<Utc> {
+    let [period, look] = [every, every.min(LOOK_EVERY)]
+        .map(|it| TimeDelta::from_std(it).unwrap_or(TimeDelta::days(1)));
+    let begun = DateTime::from_timestamp_micros(last).filter(|begun| now - *begun < period);
+    begun.map_or(now + look, |begun| begun + period)
 }
 
 /// A forecast with whose it is.
@@ -153,7 +176,7 @@ pub async fn issue(state: &State, now: DateTime<Utc>) -> anyhow::Result<String> 
         }
     }
     let n_refused = refused.len();
-    state.outlook.keep(refused);
+    state.outlook.keep(refused, now);
     if issued.is_empty() {
         return Ok(format!("nothing has enough history yet, {n_refused} refused"));
     }
@@ -249,29 +272,16 @@ fn naive(group: &[Subject], horizon: Horizon, options: &Options, now: DateTime<U
 
 /// The answer for each subject, in their order.
 fn tried(group: &[Subject], horizon: Horizon, options: &Options, now: DateTime<Utc>) -> Answers {
-    let step_us = horizon.step * 1_000_000;
-    let series = |subject: &Subject| {
-        let last = subject.points.last().map(|(ts, _)| now.timestamp_micros() - ts);
-        if last.is_some_and(|silent| silent > STALE_STEPS * step_us) {
-            return Err("nothing was measured lately".to_owned());
-        }
-        forecast::Series::with_step(&subject.points, step_us).map_err(|why| why.to_string())
-    };
-    let all: Vec<_> = group.iter().map(series).collect();
-    let known: Vec<_> = all.iter().filter_map(|it| it.as_ref().ok()).cloned().collect();
+    let points: Vec<_> = group.iter().map(|subject| subject.points.as_slice()).collect();
     let bounds = group.first().and_then(|subject| subject.bounds);
-    let run = forecast::run_many(&known, horizon.n_steps, &LEVELS, bounds, options);
-    let mut forecasts = run.unwrap_or_else(|why| vec![Err(why); known.len()]).into_iter();
-    let answer = |(subject, series): (&Subject, Result<forecast::Series, String>)| {
-        let done = series.and_then(|series| {
-            let forecast = forecasts.next().unwrap_or(Err(Refusal::Excluded));
-            forecast.map(|it| (series, it)).map_err(|why| why.to_string())
-        });
-        let (series, forecast) = done.map_err(|reason| subject.refused(horizon, reason))?;
+    let answers = grid::run(&points, horizon.ahead(), &LEVELS, bounds, options, now);
+    let answers = answers.unwrap_or_else(|why| vec![Err(why.to_string()); group.len()]);
+    let answer = |(subject, answer): (&Subject, grid::Answer)| {
+        let (series, forecast) = answer.map_err(|reason| subject.refused(horizon, reason))?;
         let model = forecast.model.to_owned();
         Ok(Issued { subject: subject.clone(), horizon, series, forecast, model })
     };
-    group.iter().zip(all).map(answer).collect()
+    group.iter().zip(answers).map(answer).collect()
 }
 
 /// Models that lost to the naive one lately, by metric and horizon.
@@ -337,6 +347,25 @@ mod tests {
         let said = models(&group, false, 240);
         assert!(said[0].contains("lately") && said[1] == "ensemble", "{said:?}");
         assert!(models(&group[..1], false, 5)[0].contains("needs 10 points"));
+    }
+
+    #[test]
+    fn what_comes_every_hour_is_foreseen_for_the_near_horizons_as_well() {
+        for horizon in Horizon::ALL {
+            let group = [subject("load", 240)];
+            assert_eq!(ahead(&group, horizon, false, 240), ["ensemble"], "{}", horizon.name);
+        }
+    }
+
+    #[test]
+    fn the_next_round_is_in_the_next_period_or_at_the_next_look() {
+        let at = |minutes| DateTime::UNIX_EPOCH + TimeDelta::minutes(minutes);
+        let hour = Duration::from_secs(3_600);
+        assert_eq!(next_after(0, hour, at(14)), at(60));
+        assert_eq!(next_after(0, hour, at(61)), at(66));
+        assert_eq!(next_after(-1, hour, at(14_000)), at(14_005));
+        let often = Duration::from_secs(60);
+        assert_eq!(next_after(0, often, at(14)), at(15));
     }
 
     #[test]

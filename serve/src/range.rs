@@ -103,24 +103,27 @@ impl Question {
     /// # Errors
     /// When what is in memory cannot be read.
     pub fn sql(&self, ingest: &Ingest) -> Result<String, ingest::Error> {
-        self.select(ingest, "", "")
+        self.select(ingest, ["", "", ""])
     }
 
-    /// The same with a last column `labels`.
+    /// The same with last columns `labels`, and `series_id`: the series as text, which no reader of JSON
+    /// rounds.
     ///
     /// # Errors
     /// As [`Question::sql`].
-    pub fn sql_with_labels(&self, ingest: &Ingest) -> Result<String, ingest::Error> {
-        self.select(ingest, ", labels", ", first_value(labels) as labels")
+    pub fn sql_with_names(&self, ingest: &Ingest) -> Result<String, ingest::Error> {
+        let id = ", cast(series as varchar) as series_id";
+        self.select(ingest, [", labels", ", first_value(labels) as labels", id])
     }
 
-    /// `each` is read of every row besides, and `one` of all that share a bucket.
-    fn select(&self, ingest: &Ingest, each: &str, one: &str) -> Result<String, ingest::Error> {
+    /// `each` is read of every row besides, `one` of all that share a bucket, and `id` is told with both.
+    fn select(&self, ingest: &Ingest, besides: [&str; 3]) -> Result<String, ingest::Error> {
+        let [each, one, id] = besides;
         let Resolution::Means(table, seconds) = self.resolution else {
             let all = [self.from.timestamp_micros()..self.to.timestamp_micros() + 1];
             let rows = self.samples(&all, each);
             return Ok(format!(
-                "select ts, metric, service, host, series, sum as value, count, min, max, last{each} \
+                "select ts, metric, service, host, series, sum as value, count, min, max, last{each}{id} \
                  from ({rows}) order by series, ts"
             ));
         };
@@ -130,7 +133,7 @@ impl Question {
         Ok(format!(
             "select bucket as ts, metric, service, host, series, sum(sum) / sum(count) as value, \
              sum(count) as count, min(min) as min, max(max) as max, \
-             last_value(last order by ts) as last{one} \
+             last_value(last order by ts) as last{one}{id} \
              from (select *, time_bucket('{seconds} seconds', ts) as bucket from ({})) \
              group by series, metric, service, host, bucket order by series, bucket",
             parts.join(" union all ")

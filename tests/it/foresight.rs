@@ -118,7 +118,7 @@ fn time(value: &Value) -> DateTime<Utc> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_growing_backlog_is_warned_of_once_with_the_hours_that_are_left() {
-    let (home, _process) = start(BACKLOG).await;
+    let (home, _process) = start(&format!("{BACKLOG}[forecast]\nevery = '1s'")).await;
     let client = home.client();
     // +2 an hour, 72 now: 100 in 14 hours.
     let end = Utc::now();
@@ -140,6 +140,8 @@ async fn a_growing_backlog_is_warned_of_once_with_the_hours_that_are_left() {
         let hours = (time(&alert["breach_at"][quantile]) - end).num_minutes() as f64 / 60.0;
         assert!((13.0..=15.1).contains(&hours), "{quantile}: {hours} h in {alert:#}");
     }
+    let apart = time(&alert["breach_at"]["p90"]) - time(&alert["breach_at"]["p10"]);
+    assert!(apart >= hour, "steps of an hour know no better: {alert:#}");
     assert!(alert["title"].as_str().unwrap().contains("within 24h"), "{alert:#}");
 
     let risks = get(&client, "/api/v1/predictions/risks?component=queue").await.unwrap();
@@ -157,12 +159,29 @@ async fn a_growing_backlog_is_warned_of_once_with_the_hours_that_are_left() {
     assert_eq!(items(&again).len(), 1, "{again:#}");
     let findings = get(&client, "/api/v1/findings?kind=risk").await.unwrap();
     assert_eq!(items(&findings).len(), 1, "{findings:#}");
-    assert_eq!(findings["items"][0]["evidence"]["state"], "raised");
+    let finding = &findings["items"][0];
+    assert_eq!(finding["evidence"]["state"], "raised");
+    assert_eq!((&finding["observed"], &finding["expected"]), (&json!(72.0), &json!(100.0)));
+    assert_eq!(finding["score"], finding["evidence"]["probability"]);
+    assert_eq!(finding["series_id"], finding["series"].to_string());
+    let twice = get(&client, "/api/v1/findings?rule=forecast").await.unwrap();
+    assert_eq!(items(&twice).len(), 0, "one warning is one finding: {twice:#}");
 
     // People see one incident, of a kind that nothing is restarted for.
     let all = |it: &Value| it["incidents"].as_array().unwrap().clone();
     let incidents = until(&client, "/api/v1/incidents", |it| !all(it).is_empty()).await.unwrap();
     assert_eq!(all(&incidents).len(), 1, "{incidents:#}");
+    assert_eq!(all(&incidents)[0]["kind"], "limit_foreseen", "{incidents:#}");
+
+    // What comes every hour is foreseen for a day as well, stored and now, until the day is over.
+    let stored = until(&client, "/api/v1/forecasts?metric=queue.backlog&horizon=24h", |it| {
+        !items(it).is_empty()
+    });
+    assert!(items(&stored.await.unwrap()).len() >= 24);
+    let path = "/api/v1/forecasts/now?metric=queue.backlog&horizon=24h";
+    let now = get(&client, path).await.unwrap();
+    let steps = now["items"][0]["steps"].as_array().unwrap();
+    assert!(time(&steps[steps.len() - 1]["ts"]) >= time(&now["until"]), "{now:#}");
 
     // It comes: the warning is confirmed and its lead measured.
     let now = json!({"samples": [{"metric": "queue.backlog", "service": "queue", "value": 101.0}]});
@@ -440,6 +459,16 @@ async fn a_queue_that_outgrows_its_consumers_is_found_explained_and_advised_on()
     let metrics = get(&client, "/api/v1/performance/metrics?category=queue").await.unwrap();
     assert_eq!(metrics["categories"]["queue"]["state"], "known");
     assert_eq!(metrics["categories"]["queue"]["metrics"].as_array().unwrap().len(), 4);
+    let path = "/api/v1/performance/metrics?category=queue&limit=3";
+    let first = get(&client, path).await.unwrap();
+    let rest = get(&client, &format!("{path}&cursor={}", first["next"].as_str().unwrap())).await;
+    let rest = rest.unwrap();
+    assert_eq!(rest["categories"]["queue"]["metrics"].as_array().unwrap().len(), 1, "{rest:#}");
+    assert_eq!(rest["next"], Value::Null);
+    let series = get(&client, "/api/v1/series?metric=mail.render_seconds").await.unwrap();
+    assert_eq!(series[0]["series_id"], series[0]["series"].to_string(), "{series:#}");
+    let samples = get(&client, "/api/v1/samples?metric=mail.render_seconds&resolution=1m").await;
+    assert_eq!(samples.unwrap()[0]["series_id"], series[0]["series_id"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -470,6 +499,41 @@ async fn a_bad_question_is_answered_with_what_to_do() {
     check("baselines", "`metric` is missing").await;
     check("baselines?metric=x&cursor=y", "`next`").await;
     check("explain?from=soon", "-24h").await;
+    check("findings?kind=foo", "limit_foreseen").await;
+    check("performance/bottlenecks?kind=foo", "cpu").await;
+    check("findings?from=0001-01-01T00:00:00Z", "1900 to 2199").await;
+    check("samples?metric=x&to=9999-12-31T00:00:00Z", "1900 to 2199").await;
+    for list in
+        ["samples?metric=x", "series?", "forecasts?", "forecasts/accuracy?", "predictions/health?"]
+            .into_iter()
+            .chain(["health/history?", "health/trends?", "explain?", "slos?", "events?"])
+    {
+        check(&format!("{list}&from=-1h&to=-2h"), "swap").await;
+    }
+    for list in
+        ["performance/metrics", "forecasts/accuracy", "predictions/health", "slos", "explain"]
+    {
+        check(&format!("{list}?cursor=y"), "`next`").await;
+        check(&format!("{list}?limit=0"), "`limit=0`").await;
+    }
+    for path in [
+        "explain",
+        "findings",
+        "health/history",
+        "health/trends",
+        "health/trends/history",
+        "performance/bottlenecks",
+        "predictions/alerts",
+        "predictions/health",
+        "predictions/risks",
+        "predictions/risks/history",
+        "slos",
+        "slos/history",
+    ] {
+        let reply = client.get(&format!("/api/v1/{path}?component=nosuch")).await.unwrap();
+        assert_eq!(reply.status, 404, "{path}: {}", reply.text);
+    }
+    assert_eq!(client.get("/api/v1/slos?name=nosuch").await.unwrap().status, 404);
     assert_eq!(client.get("/api/v1/explain?incident=none").await.unwrap().status, 404);
     assert_eq!(client.get("/api/v1/explain?finding=none").await.unwrap().status, 404);
     let stranger = Client::new(home.http, "");

@@ -2,7 +2,8 @@
 //! horizon after its last point, and when. `side` is `'above'`, when not given, or `'below'`.
 //!
 //! It is what `GET /api/v1/predictions/risks` says of a limit of a check, before it is corrected by what
-//! earlier probabilities came to. Where nothing can be said, there is but a `reason`.
+//! earlier probabilities came to. `breach_10_at`, `breach_50_at` and `breach_90_at` say when, if it is reached
+//! within the horizon at all. Where nothing can be said, there is but a `reason`.
 
 use std::{mem::size_of_val, sync::Arc};
 

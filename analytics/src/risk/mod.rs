@@ -24,6 +24,9 @@ pub const BLEND: f64 = 0.75;
 /// Most steps ahead; finer series are brought to steps of which the horizon has no more.
 pub const MAX_STEPS: usize = 96;
 
+/// The probability from which it is told when: of what hardly ever comes, few courses know.
+pub const TIMED: f64 = 0.1;
+
 /// Fewest steps of history, whatever the horizon.
 pub const MIN_HISTORY: usize = 16;
 
@@ -93,13 +96,16 @@ pub enum Refusal {
 /// How likely and when a limit is reached.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Risk {
-    /// Probability within the horizon, 0 to 1: courses and climatology blended, corrected.
+    /// Probability within the horizon, 0 to 1: courses and climatology blended, corrected. From n courses
+    /// nobody knows less than one in n + 1, nor that something is certain before it is there.
     pub probability: f64,
-    /// What the courses alone say.
+    /// What the courses alone say, one in n + 1 at least.
     pub simulated: f64,
     /// How often the limit was reached within as long a time before; none without such a time.
     pub climatology: Option<f64>,
-    /// Time until it is reached with probability 0.1, 0.5 and 0.9, in µs; none beyond the horizon.
+    /// When, if it is reached within the horizon: the time until the first tenth, the half and nine tenths of
+    /// the courses that reach it have done so, in µs, no closer together than a step. None below a
+    /// probability of [`TIMED`].
     pub breach_us: [Option<i64>; 3],
     /// The value is at the limit or beyond it now.
     pub is_reached: bool,
@@ -138,20 +144,30 @@ pub fn assess(
     let scaled_limit = Limit { value: scale.apply(limit.value), ..limit };
     let paths = model::paths(&scaled, n_steps, seasons);
     let crossing = crossing(&paths, scaled_limit).ok_or(Refusal::NotFinite)?;
+    let least = 1.0 / (paths.len() as f64 + 1.0);
+    let simulated = crossing.probability.max(least);
     let past = climatology::past(&scaled, n_steps, seasons, scaled_limit);
     let share = calibrator.map_or(BLEND, |it| it.blend);
-    let blended =
-        past.map_or(crossing.probability, |it| share * crossing.probability + (1.0 - share) * it);
+    let blended = past.map_or(simulated, |it| share * simulated + (1.0 - share) * it);
     let is_reached = values.last().is_some_and(|value| limit.is_reached(*value));
     let probability = calibrator.map_or(blended, |it| it.apply(blended));
-    let breach_us = crossing.steps.map(|step| step.map(|step| step_us.saturating_mul(step as i64)));
+    let probability = probability.max(least).min(1.0 - least);
+    let times = crossing.steps.filter(|_| probability >= TIMED);
+    let breach_us = times.map_or([None; 3], |steps| within(steps, step_us).map(Some));
     Ok(Risk {
         probability: if is_reached { 1.0 } else { probability },
-        simulated: crossing.probability,
+        simulated,
         climatology: past,
         breach_us: if is_reached { [Some(0); 3] } else { breach_us },
         is_reached,
     })
+}
+
+/// Steps as times. Nobody knows when within a step: the outer ones are half a step from the middle at least.
+fn within(steps: [usize; 3], step_us: i64) -> [i64; 3] {
+    let [early, middle, late] = steps.map(|step| step_us.saturating_mul(step as i64));
+    let half = step_us / 2;
+    [early.min(middle - half), middle, late.max(middle.saturating_add(half))]
 }
 
 /// Width of the buckets of which [`of_points`] takes the worst value, in µs: as in the stored risks.
@@ -245,7 +261,8 @@ mod tests {
         let backlog = hours(37, |n| 2.0 * n);
         let risk = of(&backlog, Limit::above(100.0), 24);
         assert!(risk.probability > 0.7 && risk.simulated > 0.95, "{risk:?}");
-        assert_eq!(risk.breach_us, [Some(14 * HOUR); 3]);
+        let half_hours = risk.breach_us.map(|it| it.unwrap() * 2 / HOUR);
+        assert_eq!(half_hours, [27, 28, 29], "steps of an hour know no better");
         assert!(of(&backlog, Limit::above(100.0), 6).probability < 0.05);
     }
 
@@ -265,6 +282,19 @@ mod tests {
             assert!(risk.probability < 0.01, "{risk:?}");
             assert_eq!(risk.breach_us, [None; 3]);
         }
+    }
+
+    #[test]
+    fn no_probability_is_finer_than_the_courses_it_was_counted_from() {
+        let noise = |n: f64| ((n * 12.9898).sin() * 43_758.547).fract();
+        let far = of(&hours(21 * 24, noise), Limit::above(1e6), 24);
+        assert!(far.probability > 1e-5 && far.probability < 0.01, "{far:?}");
+        assert!(far.simulated > 1e-5, "{far:?}");
+        assert_eq!(far.breach_us, [None; 3]);
+        // Reached every day, and not now: certain is only what is there.
+        let daily = hours(21 * 24, |n| if n % 24.0 == 5.0 { 9.0 } else { 1.0 });
+        let near = of(&daily, Limit::above(9.0), 24);
+        assert!(near.probability > 0.9 && near.probability < 1.0, "{near:?}");
     }
 
     #[test]

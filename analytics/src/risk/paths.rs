@@ -11,7 +11,7 @@ const TAIL_PATHS: usize = 5;
 /// How close to the limit is at it: courses are sums of scaled numbers and carry their rounding.
 const ROUNDING: f64 = 1e-9;
 
-/// The shares of the paths for which the time of the crossing is told.
+/// The shares of the paths that cross by which the time of the crossing is told.
 pub const QUANTILES: [f64; 3] = [0.1, 0.5, 0.9];
 
 /// A possible course of the steps ahead.
@@ -28,9 +28,9 @@ pub struct Path {
 pub struct Crossing {
     /// Probability that the limit is reached on the way, 0 to 1.
     pub probability: f64,
-    /// The step, from 1, by which it is reached with each of the [`QUANTILES`]; none when that is
-    /// beyond the last step.
-    pub steps: [Option<usize>; 3],
+    /// The step, from 1, by which each of the [`QUANTILES`] of the paths that reach it have done so: when,
+    /// if at all. None when no path does.
+    pub steps: Option<[usize; 3]>,
 }
 
 /// Courses around `mean`: it with every one of the `residuals`, and with their mirror images.
@@ -66,12 +66,14 @@ pub fn crossing(paths: &[Path], limit: Limit) -> Option<Crossing> {
     let probability = tail(paths, limit, total).unwrap_or(seen).clamp(0.0, 1.0);
     let by = |share: f64| {
         let mut sum = 0.0;
-        arrivals.iter().position(|arrival| {
+        let step = arrivals.iter().position(|arrival| {
             sum += arrival;
-            sum >= share - 1e-9
-        })
+            sum >= share * seen - 1e-9 * seen
+        });
+        step.unwrap_or(n_steps)
     };
-    Some(Crossing { probability, steps: QUANTILES.map(by) })
+    let steps = (seen > 0.0).then(|| QUANTILES.map(by));
+    Some(Crossing { probability, steps })
 }
 
 /// The probability of a limit among or beyond the most extreme paths; none below them.
@@ -118,9 +120,19 @@ mod tests {
         let rising: &[f64] = &[1.0, 2.0, 3.0];
         let flat: &[f64] = &[1.0; 3];
         let found = crossing(&paths(&[rising, rising, flat, flat]), Limit::above(2.0)).unwrap();
-        assert_eq!(found, Crossing { probability: 0.5, steps: [Some(2), Some(2), None] });
+        assert_eq!(found, Crossing { probability: 0.5, steps: Some([2; 3]) });
         let found = crossing(&paths(&[flat, flat]), Limit::below(1.0)).unwrap();
-        assert_eq!(found, Crossing { probability: 1.0, steps: [Some(1); 3] });
+        assert_eq!(found, Crossing { probability: 1.0, steps: Some([1; 3]) });
+    }
+
+    #[test]
+    fn when_is_a_matter_of_the_paths_that_arrive() {
+        let (soon, late): (&[f64], &[f64]) = (&[2.0, 2.0, 2.0], &[1.0, 1.0, 2.0]);
+        let flat: &[f64] = &[1.0; 3];
+        let found = crossing(&paths(&[soon, late, flat, flat, flat, flat]), Limit::above(2.0));
+        assert_eq!(found.unwrap().steps, Some([1, 1, 3]));
+        let none = crossing(&paths(&[flat]), Limit::above(2.0)).unwrap();
+        assert_eq!((none.probability, none.steps), (0.0, None));
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub struct Risk {
     pub level: Option<String>,
     /// Why it is unknown.
     pub reason: Option<String>,
-    /// When the limit is reached with probability 0.1, 0.5 and 0.9.
+    /// If the limit is reached, by then with probability 0.1, 0.5 and 0.9.
     pub breach_at: [Option<DateTime<Utc>>; 3],
     /// When it was looked at.
     pub assessed_at: DateTime<Utc>,
@@ -79,7 +79,7 @@ pub struct PredictionAlert {
     pub probability: f64,
     /// The highest one since it was raised.
     pub highest: f64,
-    /// When the limit is reached with probability 0.1, 0.5 and 0.9.
+    /// If the limit is reached, by then with probability 0.1, 0.5 and 0.9.
     pub breach_at: [Option<DateTime<Utc>>; 3],
     /// How often in a row it was calm.
     pub calm: u32,

@@ -62,6 +62,9 @@ pub struct Check {
     pub warning: f64,
     /// Past this it is unhealthy. Above `warning`, high is bad; below it, low is bad.
     pub critical: f64,
+    /// Whether it is also asked how likely `warning` is reached; of `critical` it always is.
+    #[serde(default)]
+    pub foresee_warning: bool,
     /// Its share in the score, relative to the other checks.
     #[serde(default = "one")]
     pub weight: f64,
@@ -145,6 +148,7 @@ impl Default for Health {
             window: five_minutes(),
             warning,
             critical,
+            foresee_warning: false,
             weight: one(),
             kind: None,
             believe: None,

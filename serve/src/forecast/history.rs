@@ -21,6 +21,9 @@ use crate::{
 /// Series of one metric that are looked at.
 const SERIES_PER_METRIC: usize = 20;
 
+/// How far back it is looked for series: what comes once a day may be late.
+const LIVE: TimeDelta = TimeDelta::days(3);
+
 /// Something with a history.
 #[derive(Clone, Debug)]
 pub(super) struct Subject {
@@ -117,34 +120,36 @@ fn whole_step(now: DateTime<Utc>, horizon: Horizon) -> DateTime<Utc> {
     DateTime::from_timestamp(seconds, 0).unwrap_or(now)
 }
 
-/// Series that a check looks at and that were measured within the hour.
+/// Series that a check looks at and that were measured within the last days, those of the last hours first:
+/// how long one may be silent depends on how often it comes.
 async fn live(
     state: &State,
     check: &Check,
     now: DateTime<Utc>,
     limit: usize,
 ) -> anyhow::Result<Vec<i64>> {
-    let from = now - TimeDelta::hours(1);
-    let mut condition = format!(
-        "metric = {} and ts > {} and ts <= {} and date between date '{}' and date '{}'",
-        quoted(&check.metric),
-        literal(from),
-        literal(now),
-        from.date_naive(),
-        now.date_naive()
-    );
-    for (label, value) in &check.labels {
-        condition.push_str(&match label.as_str() {
-            "host" | "service" => format!(" and {label} = {}", quoted(value)),
-            _ => format!(" and labels[{}] = {}", quoted(label), quoted(value)),
-        });
-    }
+    let labels = check.labels.iter().map(|(label, value)| match label.as_str() {
+        "host" | "service" => format!("{label} = {}", quoted(value)),
+        _ => format!("labels[{}] = {}", quoted(label), quoted(value)),
+    });
+    let question = Question {
+        metric: check.metric.clone(),
+        and: labels.collect::<Vec<_>>().join(" and "),
+        from: now - LIVE,
+        to: now,
+        resolution: Resolution::means(3_600),
+    };
     let query = format!(
-        "select distinct series from samples where {condition} order by series limit {limit}"
+        "select series from ({}) group by series order by max(ts) > {} desc, series limit {limit}",
+        question.sql(&state.ingest)?,
+        literal(now - TimeDelta::hours(2))
     );
-    let batches = state.engine.collect(&query).await?;
-    let ids = batches.iter().flat_map(|batch| batch.column(0).as_primitive::<Int64Type>().values());
-    Ok(ids.copied().collect())
+    let mut ids = vec![];
+    for batch in state.engine.collect(&query).await? {
+        let series = column(&batch, "series", &DataType::Int64)?;
+        ids.extend(series.as_primitive::<Int64Type>().values());
+    }
+    Ok(ids)
 }
 
 /// Means per step of `series` of a metric, from and to whole steps; of a counter its growth per

@@ -47,6 +47,23 @@ struct Kept {
     steps: BTreeMap<i64, [f64; 5]>,
 }
 
+impl Kept {
+    /// The distance of its steps, in µs: the horizon's, or that of a series that comes more rarely.
+    fn step_us(&self, horizon: Horizon) -> i64 {
+        let mut times = self.steps.keys();
+        let apart = times.next().zip(times.next()).map(|(first, second)| second - first);
+        apart.filter(|apart| *apart > 0).unwrap_or(horizon.step * 1_000_000)
+    }
+
+    /// What was foreseen for `ts`: of the step that is nearest, as what comes rarely is not on the dot.
+    fn at(&self, ts: i64, step_us: i64) -> Option<&[f64; 5]> {
+        let near =
+            |(at, step): (&i64, _)| (at.abs_diff(ts) * 2 <= step_us.unsigned_abs()).then_some(step);
+        let after = self.steps.range(ts..).next().and_then(near);
+        after.or_else(|| self.steps.range(..ts).next_back().and_then(near))
+    }
+}
+
 /// Scores every round whose last step is over and that has not been scored, in the order of their
 /// issue; the lake keeps how far that is.
 ///
@@ -127,13 +144,15 @@ fn against(kept: &Kept, points: &[(i64, f64)], horizon: Horizon) -> Vec<Scored> 
     let before = points.partition_point(|(ts, _)| ts < first);
     let (history, came) = points.split_at(before);
     let values: Vec<_> = history.iter().map(|(_, value)| *value).collect();
-    let season = usize::try_from(86_400 / horizon.step).unwrap_or(1);
+    let step_us = kept.step_us(horizon);
+    let season = usize::try_from(DAY_US / step_us).unwrap_or(1);
     let scale = accuracy::scale(&values, season);
     let known: BTreeMap<_, _> = history.iter().copied().collect();
     let last = history.last().map(|(_, value)| *value);
     let (mut own, mut naive) = (vec![], vec![]);
     for (ts, truth) in came {
-        let Some(&[mean, low_80, high_80, low_95, high_95]) = kept.steps.get(ts) else { continue };
+        let found = kept.at(*ts, step_us);
+        let Some(&[mean, low_80, high_80, low_95, high_95]) = found else { continue };
         let (interval_80, interval_95) = ((low_80, high_80), (low_95, high_95));
         own.push(Step { truth: *truth, mean, interval_80, interval_95 });
         let days = (ts - first).div_euclid(DAY_US) + 1;
@@ -218,6 +237,19 @@ mod tests {
         assert_eq!((naive.model.as_str(), naive.crps), (REFERENCE, None));
         assert_eq!((own.coverage_80, own.coverage_95), (Some(1.0), Some(1.0)));
         assert!(own.mase < naive.mase, "{scored:?}");
+    }
+
+    #[test]
+    fn what_comes_every_hour_is_held_against_the_nearest_step_of_a_finer_horizon() {
+        let quarter = STEP / 4;
+        // On the hour at first, then always a quarter later.
+        let late = |n: i64| if n >= 245 { quarter } else { 0 };
+        let value = |n: i64| (n % 24 + n / 24) as f64;
+        let points: Vec<_> = (0..260).map(|n| (n * STEP + late(n), value(n))).collect();
+        let step = |n: i64| (n * STEP, [value(n), -99.0, 99.0, -99.0, 99.0]);
+        let kept = Kept { model: "ets".into(), steps: (240..265).map(step).collect() };
+        let scored = against(&kept, &points, Horizon::ALL[1]);
+        assert_eq!((scored[0].n_points, scored[0].mase), (20, Some(0.0)), "{scored:?}");
     }
 
     #[test]

@@ -14,17 +14,19 @@ const FORECAST: &str = "forecast";
 /// The rule of objectives.
 const OBJECTIVE: &str = "objective";
 
-/// An early warning as it is now. What has come is no longer foreseen: checks speak of it.
+/// An early warning as it is now, with what was measured `last`. What has come is no longer foreseen:
+/// checks speak of it.
 pub(super) fn of_alert(
     alert: &PredictionAlert,
     risk: &Risk,
+    last: Option<f64>,
     components: &[Component],
 ) -> Observation {
     let kind = components.iter().find(|it| it.name == alert.component).map(|it| it.kind.as_str());
     // What is only foreseen is no reason to restart anything; room can be made in time.
     let kind = match classify(&alert.metric, kind.unwrap_or_default()) {
         Kind::DiskFilling => Kind::DiskFilling,
-        _ => Kind::LimitExceeded,
+        _ => Kind::LimitForeseen,
     };
     let stands = alert.state == "raised";
     Observation {
@@ -36,7 +38,7 @@ pub(super) fn of_alert(
         metric: Some(alert.metric.clone()),
         labels: "{}".to_owned(),
         verdict: if stands { Verdict::Bad(Severity::Warning) } else { Verdict::Good },
-        observed: risk.probability,
+        observed: last,
         expected: Some(risk.limit),
         score: risk.probability,
         // Early warnings have waited already.
@@ -67,5 +69,57 @@ pub(super) fn of_objective(
         score: None,
         hysteresis: Hysteresis::NONE,
         expires_at: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+
+    use super::*;
+
+    #[test]
+    fn what_is_foreseen_is_of_a_kind_of_its_own_and_is_measured_in_the_unit_of_its_limit() {
+        let at = DateTime::UNIX_EPOCH;
+        let risk = Risk {
+            key: "queue|backlog|7|100".to_owned(),
+            horizon: "24h".to_owned(),
+            component: "queue".to_owned(),
+            metric: "backlog".to_owned(),
+            series: 7,
+            limit: 100.0,
+            side: "above".to_owned(),
+            probability: Some(0.75),
+            impact: 0.9,
+            level: None,
+            reason: None,
+            breach_at: [None; 3],
+            assessed_at: at,
+        };
+        let alert = PredictionAlert {
+            id: "1".to_owned(),
+            risk_key: risk.key.clone(),
+            component: risk.component.clone(),
+            metric: risk.metric.clone(),
+            title: String::new(),
+            level: "critical".to_owned(),
+            state: "raised".to_owned(),
+            probability: 0.75,
+            highest: 0.75,
+            breach_at: [None; 3],
+            calm: 0,
+            raised_at: at,
+            updated_at: at,
+            ended_at: None,
+            lead_us: None,
+        };
+        let seen = of_alert(&alert, &risk, Some(72.0), &[]);
+        assert_eq!(seen.kind, Kind::LimitForeseen);
+        assert_eq!(
+            (seen.observed, seen.expected, seen.score),
+            (Some(72.0), Some(100.0), Some(0.75))
+        );
+        let disk = PredictionAlert { metric: "system.filesystem.utilization".to_owned(), ..alert };
+        assert_eq!(of_alert(&disk, &risk, None, &[]).kind, Kind::DiskFilling);
     }
 }

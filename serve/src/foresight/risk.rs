@@ -38,6 +38,9 @@ const CHUNK: usize = 25;
 /// A probability is remembered for scoring this often per horizon.
 const SAID_PER_HORIZON: i32 = 6;
 
+/// What reaching a warning limit costs, of what reaching the critical one does.
+const WARNING_IMPACT: f64 = 0.5;
+
 /// How old the last point may be, in steps of the series, and at least.
 const STALE_STEPS: i64 = 3;
 const STALE_LEAST_US: i64 = 15 * 60_000_000;
@@ -54,7 +57,31 @@ struct Watched {
     component: String,
     impact: f64,
     limit: Limit,
+    is_warning: bool,
     observed: Observed,
+}
+
+/// A limit of a check that is asked about.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Asked {
+    limit: Limit,
+    /// It is not the critical one.
+    is_warning: bool,
+}
+
+impl Asked {
+    /// The limits of a check: the critical one and, where the check says so, that of a warning.
+    fn of(check: &Check) -> impl Iterator<Item = Self> {
+        let side = if check.critical > check.warning { Side::Above } else { Side::Below };
+        let asked = move |value, is_warning| Self { limit: Limit { value, side }, is_warning };
+        let warning = check.foresee_warning.then(|| asked(check.warning, true));
+        [asked(check.critical, false)].into_iter().chain(warning)
+    }
+
+    /// What reaching it costs, of what trouble of the component does.
+    fn impact(self, of_component: f64) -> f64 {
+        if self.is_warning { of_component * WARNING_IMPACT } else { of_component }
+    }
 }
 
 /// Looks at every limit, the most important first, until the budget is used.
@@ -91,7 +118,12 @@ pub async fn look(state: &State, now: DateTime<Utc>) -> anyhow::Result<String> {
             told.extend(assessed.await?);
         }
         match read {
-            true => state.ledger.forget_risk(&key(&component.name, check, 0)).await?,
+            true => {
+                for asked in Asked::of(check) {
+                    let none = key(&component.name, check, 0, asked.limit);
+                    state.ledger.forget_risk(&none).await?;
+                }
+            }
             false => told.extend(unknown(component, check, impact, now)),
         }
     }
@@ -147,11 +179,6 @@ pub fn impact(all: &[Component], component: &Component) -> f64 {
     matrix::impact(component.criticality, &others)
 }
 
-fn limit_of(check: &Check) -> Limit {
-    let side = if check.critical > check.warning { Side::Above } else { Side::Below };
-    Limit { value: check.critical, side }
-}
-
 fn side_word(side: Side) -> &'static str {
     match side {
         Side::Above => "above",
@@ -160,8 +187,8 @@ fn side_word(side: Side) -> &'static str {
 }
 
 /// Which limit of which series, as text that reads back.
-fn key(component: &str, check: &Check, series: i64) -> String {
-    format!("{component}|{}|{series}|{}", check.metric, check.critical)
+fn key(component: &str, check: &Check, series: i64, limit: Limit) -> String {
+    format!("{component}|{}|{series}|{}", check.metric, limit.value)
 }
 
 /// The histories of the series that a check looks at, in chunks.
@@ -176,13 +203,12 @@ async fn histories(
         // Jumps of a counter within a window are events, not a course that could be foreseen.
         return Ok(vec![]);
     }
-    let limit = limit_of(check);
-    let aggregate = match (check.aggregation, limit.side) {
-        (Aggregation::Last, _) => "last_value(value order by ts)",
-        (Aggregation::Max | Aggregation::Rate | Aggregation::Increase, _) => "max(value)",
-        (Aggregation::Min, _) => "min(value)",
-        (Aggregation::Sum, _) => "sum(value)",
-        (Aggregation::Mean, _) => "avg(value)",
+    let aggregate = match check.aggregation {
+        Aggregation::Last => "last_value(value order by ts)",
+        Aggregation::Max | Aggregation::Rate | Aggregation::Increase => "max(value)",
+        Aggregation::Min => "min(value)",
+        Aggregation::Sum => "sum(value)",
+        Aggregation::Mean => "avg(value)",
     };
     let condition = Some(matching(&check.metric, &check.labels));
     let window = Window { from: now - HISTORY, to: now, bucket_s: BUCKET_S, condition, aggregate };
@@ -190,14 +216,17 @@ async fn histories(
     if check.aggregation == Aggregation::Rate {
         all = all.iter().map(Observed::rate).collect();
     }
-    let watched = |observed: Observed| Watched {
-        key: key(&component.name, check, observed.series),
+    let watched = |(observed, asked): (Observed, Asked)| Watched {
+        key: key(&component.name, check, observed.series, asked.limit),
         component: component.name.clone(),
-        impact,
-        limit,
+        impact: asked.impact(impact),
+        limit: asked.limit,
+        is_warning: asked.is_warning,
         observed,
     };
-    let watched: Vec<_> = all.into_iter().map(watched).collect();
+    let each =
+        all.into_iter().flat_map(|it| Asked::of(check).map(move |asked| (it.clone(), asked)));
+    let watched: Vec<_> = each.map(watched).collect();
     Ok(watched.chunks(CHUNK).map(<[_]>::to_vec).collect())
 }
 
@@ -205,6 +234,10 @@ async fn histories(
 #[derive(Clone, Debug)]
 struct Told {
     risk: Risk,
+    /// The limit is that of a warning.
+    is_warning: bool,
+    /// What was measured last.
+    last: Option<f64>,
     is_reached: bool,
     parts: Option<(f64, f64)>,
 }
@@ -259,6 +292,8 @@ fn assess(it: &Watched, learnt: &BTreeMap<&str, Calibrator>, now: DateTime<Utc>)
             };
             let refused = |reason: String| Told {
                 risk: Risk { reason: Some(reason), ..risk.clone() },
+                is_warning: it.is_warning,
+                last: it.observed.last(),
                 is_reached: false,
                 parts: None,
             };
@@ -294,6 +329,8 @@ fn tell(risk: Risk, found: &risk::Risk, it: &Watched, now: DateTime<Utc>) -> Tol
             breach_at: found.breach_us.map(|breach| breach.and_then(at)),
             ..risk
         },
+        is_warning: it.is_warning,
+        last: it.observed.last(),
         is_reached: found.is_reached,
         parts: Some(parts),
     }
@@ -301,7 +338,6 @@ fn tell(risk: Risk, found: &risk::Risk, it: &Watched, now: DateTime<Utc>) -> Tol
 
 /// A check that finds no series is a risk that nobody knows.
 fn unknown(component: &Component, check: &Check, impact: f64, now: DateTime<Utc>) -> Vec<Told> {
-    let limit = limit_of(check);
     let metric = &check.metric;
     let reason = match check.aggregation {
         Aggregation::Increase => format!(
@@ -311,23 +347,32 @@ fn unknown(component: &Component, check: &Check, impact: f64, now: DateTime<Utc>
         ),
         _ => format!("no series of `{metric}` has points in the last 28 days"),
     };
-    let risk = |name: &str| Risk {
-        key: key(&component.name, check, 0),
+    let risk = |name: &str, asked: Asked| Risk {
+        key: key(&component.name, check, 0, asked.limit),
         horizon: name.to_owned(),
         component: component.name.clone(),
         metric: check.metric.clone(),
         series: 0,
-        limit: limit.value,
-        side: side_word(limit.side).to_owned(),
+        limit: asked.limit.value,
+        side: side_word(asked.limit.side).to_owned(),
         probability: None,
-        impact,
+        impact: asked.impact(impact),
         level: None,
         reason: Some(reason.clone()),
         breach_at: [None; 3],
         assessed_at: now,
     };
-    let told = |(name, _)| Told { risk: risk(name), is_reached: false, parts: None };
-    HORIZONS.into_iter().map(told).collect()
+    let told = |name, asked: Asked| Told {
+        risk: risk(name, asked),
+        is_warning: asked.is_warning,
+        last: None,
+        is_reached: false,
+        parts: None,
+    };
+    let all = Asked::of(check);
+    all.flat_map(|asked| HORIZONS.into_iter().map(move |(name, _)| (name, asked)))
+        .map(|(name, asked)| told(name, asked))
+        .collect()
 }
 
 #[cfg(test)]
@@ -360,6 +405,20 @@ mod tests {
         assert_eq!(reason(check), "no series of `m` has points in the last 28 days");
         let events = reason(&format!("{check}\naggregation = 'increase'\nwindow = '15m'"));
         assert!(events.contains("within 15m are events") && events.contains("`rate`"), "{events}");
+    }
+
+    #[test]
+    fn a_warning_limit_is_asked_about_where_the_check_says_so() {
+        let check = "name = 'x'\n[[check]]\nmetric = 'm'\nwarning = 1\ncritical = 2";
+        let of = |toml: &str| {
+            let all = [component(toml)];
+            let told = unknown(&all[0], &all[0].check[0], 0.8, DateTime::UNIX_EPOCH);
+            let each = told.iter().map(|it| (it.risk.limit, it.risk.impact, it.is_warning));
+            each.step_by(HORIZONS.len()).collect::<Vec<_>>()
+        };
+        assert_eq!(of(check), [(2.0, 0.8, false)]);
+        let both = of(&format!("{check}\nforesee_warning = true"));
+        assert_eq!(both, [(2.0, 0.8, false), (1.0, 0.4, true)]);
     }
 
     #[test]

@@ -18,8 +18,8 @@ use crate::{
 /// How far back a look goes that names no window.
 const WINDOW: Period = Period::seconds(300);
 
-/// The rule of early warnings, whose number is a probability.
-const FORECAST: &str = "forecast";
+/// The rule of early warnings, whose score is a probability.
+pub(super) const FORECAST: &str = "forecast";
 
 /// The number before an action that the one after it is compared with: of the same metric.
 pub(super) async fn before(
@@ -197,6 +197,7 @@ async fn number(
         window: WINDOW,
         warning: 0.0,
         critical: 1.0,
+        foresee_warning: false,
         weight: 1.0,
         kind: None,
         believe: None,

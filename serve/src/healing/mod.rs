@@ -161,7 +161,7 @@ impl Healing {
         }
         let found = self.decide(fenced, now, |desk| desk.observe(seen)).await?;
         if !found.is_empty() {
-            self.ingest.append(Table::Findings, data::finding::rows(&found)?).await?;
+            self.publish(found).await?;
             self.wake();
         }
         Ok(())
@@ -189,7 +189,15 @@ impl Healing {
             desk.settle(&busy, &fixed);
         });
         let found = found.await?;
-        self.ingest.append(Table::Findings, data::finding::rows(&found)?).await?;
+        self.publish(found).await
+    }
+
+    /// Keeps what was found, but for early warnings: of these whoever foresaw them has told.
+    async fn publish(&self, mut found: Vec<Finding>) -> anyhow::Result<()> {
+        found.retain(|it| it.rule != look::FORECAST);
+        if !found.is_empty() {
+            self.ingest.append(Table::Findings, data::finding::rows(&found)?).await?;
+        }
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use super::{
     auth::Viewer,
     error::Problem,
     list::{Conditions, Page},
-    samples::time,
+    page::Range,
 };
 use crate::{clock, range::quoted, state};
 
@@ -44,8 +44,8 @@ async fn list_events(
     Query(params): Query<Params>,
 ) -> Result<Json<Value>, Problem> {
     let now = clock::now();
-    let from = time("from", params.from.as_deref().unwrap_or("-24h"), now)?;
-    let to = time("to", params.to.as_deref().unwrap_or("-0s"), now)?;
+    let range = Range::of(params.from.as_deref(), params.to.as_deref(), "-24h", now)?;
+    let (from, to) = (range.from, range.to);
     let page = Page::of(params.cursor.as_deref(), params.limit, to)?;
     let mut conditions = Conditions::within("ts", from, page.until)
         .and(format!(

@@ -1,10 +1,7 @@
 //! `GET /api/v1/forecasts` and `/api/v1/forecasts/accuracy`: what was foreseen, and how well.
 //! `GET /api/v1/predictions/health`: what is foreseen of each component now.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use analytics::Engine;
 use arrow::{array::AsArray, datatypes::Int64Type};
@@ -14,7 +11,7 @@ use axum::{
     http::StatusCode,
     routing::get,
 };
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use data::metric::Catalog;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -23,12 +20,12 @@ use super::{
     auth::Viewer,
     error::Problem,
     list::{Conditions, Page, rows},
-    samples::time,
+    page::{Range, behind, limit},
 };
 use crate::{
     clock,
     config::{Check, Component, Config},
-    forecast::{DEMOTED, Horizon, Outlook, SCORE},
+    forecast::{DEMOTED, Horizon, SCORE, next_round},
     foresight::matching,
     range::literal,
     state,
@@ -70,8 +67,7 @@ async fn list_forecasts(
 ) -> Result<Json<Value>, Problem> {
     let now = clock::now();
     known_horizon(params.horizon.as_deref())?;
-    let from = time("from", params.from.as_deref().unwrap_or("-24h"), now)?;
-    let to = time("to", params.to.as_deref().unwrap_or("-0s"), now)?;
+    let Range { from, to } = Range::of(params.from.as_deref(), params.to.as_deref(), "-24h", now)?;
     let page = Page::of(params.cursor.as_deref(), params.limit, to)?;
     let conditions = Conditions::within("issued_at", from, page.until)
         .and(format!("date >= date '{}'", (from - TimeDelta::days(1)).date_naive()))
@@ -96,6 +92,22 @@ struct Scores {
     model: Option<String>,
     /// `series`: a row for each series; otherwise all series of a metric together.
     by: Option<String>,
+    /// Of the issue; all that there are when not given.
+    from: Option<String>,
+    to: Option<String>,
+    cursor: Option<String>,
+    limit: Option<usize>,
+}
+
+/// The views by which accuracy is told, as they are in SQL.
+const BY_METRIC: &str = include_str!("../../../sql/forecast_accuracy.sql");
+const BY_SERIES: &str = include_str!("../../../sql/forecast_accuracy_by_series.sql");
+
+/// How good the forecasts were that were issued within a time, as `view` says of all.
+fn accuracy(view: &str, from: Option<DateTime<Utc>>, to: DateTime<Utc>) -> String {
+    let since = from.map(|from| format!("issued_at >= {} and ", literal(from)));
+    let within = format!("{}issued_at <= {}", since.unwrap_or_default(), literal(to));
+    view.replace("from forecast_scores\n", &format!("from forecast_scores where {within}\n"))
 }
 
 /// How good stored forecasts were, and which models are demoted for it.
@@ -105,9 +117,12 @@ async fn show_accuracy(
     Query(scores): Query<Scores>,
 ) -> Result<Json<Value>, Problem> {
     known_horizon(scores.horizon.as_deref())?;
+    let now = clock::now();
+    let range = Range::of(scores.from.as_deref(), scores.to.as_deref(), "-1d", now)?;
+    let page = Page::of(scores.cursor.as_deref(), scores.limit, range.to)?;
     let (view, order) = match scores.by.as_deref() {
-        None | Some("metric") => ("forecast_accuracy", "metric, horizon, model"),
-        Some("series") => ("forecast_accuracy_by_series", "metric, series, horizon, model"),
+        None | Some("metric") => (BY_METRIC, "metric, horizon, model"),
+        Some("series") => (BY_SERIES, "metric, series, horizon, model"),
         Some(other) => {
             let detail = format!("`by={other}` is none of metric, series");
             return Err(Problem::bad_request(detail));
@@ -117,60 +132,104 @@ async fn show_accuracy(
         .equal("metric", scores.metric.as_ref())
         .equal("horizon", scores.horizon.as_ref())
         .equal("model", scores.model.as_ref());
-    let accuracy = format!("select * from {view} where {conditions} order by {order}");
+    let from = scores.from.is_some().then_some(range.from);
+    let of_time = accuracy(view, from, page.until);
+    let accuracy = format!("select * from ({of_time}) where {conditions} order by {order}");
     let demotions = format!(
         "select * from forecast_demotions where {conditions} order by metric, horizon, model"
     );
-    let (accuracy, demotions) = (rows(&engine, &accuracy).await?, rows(&engine, &demotions).await?);
-    Ok(Json(json!({ "accuracy": accuracy, "demoted": demotions })))
+    let (accuracy, demotions) =
+        (page.read(&engine, &accuracy).await?, rows(&engine, &demotions).await?);
+    Ok(Json(json!({
+        "accuracy": accuracy["items"], "demoted": demotions, "next": accuracy["next"],
+    })))
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Wanted {
     component: Option<String>,
+    metric: Option<String>,
     horizon: Option<String>,
+    /// Of the issue; of each series the last one in between is shown.
+    from: Option<String>,
+    to: Option<String>,
+    /// Of the components.
+    cursor: Option<String>,
+    limit: Option<u32>,
 }
 
 /// The latest forecasts of each component's score and of the series that its checks look at, for
 /// each horizon; or why there is none.
 async fn predict_health(
     _: Viewer,
-    State(engine): State<Engine>,
-    State(config): State<Arc<Config>>,
-    State(outlook): State<Arc<Outlook>>,
-    State(catalog): State<Arc<Catalog>>,
+    State(state): State<state::State>,
     Query(wanted): Query<Wanted>,
 ) -> Result<Json<Value>, Problem> {
-    let now = clock::now();
+    let (engine, now) = (&state.engine, clock::now());
     known_horizon(wanted.horizon.as_deref())?;
-    let components = wanted.components(&config)?;
-    let every = TimeDelta::from_std(config.forecast.every.0).unwrap_or(TimeDelta::hours(1));
-    let since = now - (every * PERIODS_MAX).max(SHOWN_MIN);
-    let latest = latest(&engine, since).await?;
-    let refused: Vec<_> =
-        outlook.refused().into_iter().filter_map(|it| serde_json::to_value(it).ok()).collect();
+    let every = TimeDelta::from_std(state.config.forecast.every.0).unwrap_or(TimeDelta::hours(1));
+    let back = (every * PERIODS_MAX).max(SHOWN_MIN).num_seconds();
+    let range = Range::of(wanted.from.as_deref(), wanted.to.as_deref(), &format!("-{back}s"), now)?;
+    let limit = limit(wanted.limit)?;
+    let components = wanted.components(&state.config)?;
+    let components = behind(components, wanted.cursor.as_deref(), |it| it.name.clone())?;
+    let latest = latest(engine, range).await?;
+    let refused = match wanted.to {
+        None => not_foreseen(&state, now),
+        // Why there was none then is not kept.
+        Some(_) => vec![],
+    };
     let horizons = Horizon::ALL.map(|horizon| horizon.name);
     let horizons = horizons.into_iter();
     let horizons: Vec<_> =
         horizons.filter(|name| wanted.horizon.as_ref().is_none_or(|it| it == name)).collect();
+    let none = match wanted.to {
+        None => {
+            format!("not foreseen yet; the next round is at {}", second(next_round(&state, now)))
+        }
+        Some(_) => "no forecast was issued within this time".to_owned(),
+    };
     let mut answer = vec![];
-    for component in components {
+    for component in components.iter().take(limit as usize) {
         let mut own = vec![Own::score(&component.name)];
         for check in &component.check {
-            let series = series(&engine, check, since - TimeDelta::hours(1), now).await?;
+            let series = series(engine, check, range.from - TimeDelta::hours(1), range.to).await?;
             let it = Own::check(check, series);
             if !own.contains(&it) {
                 own.push(it);
             }
         }
+        own.retain(|it| wanted.metric.as_ref().is_none_or(|metric| metric == it.metric()));
         let parts = own.iter().flat_map(|own| {
-            horizons.iter().flat_map(|horizon| part(&latest, &refused, own, horizon))
+            horizons.iter().flat_map(|horizon| part(&latest, &refused, own, horizon, &none))
         });
-        let parts: Vec<_> = parts.map(|it| meant(it, &catalog)).collect();
+        let parts: Vec<_> = parts.map(|it| meant(it, &state.catalog)).collect();
         answer.push(json!({ "component": component.name, "predictions": parts }));
     }
-    Ok(Json(json!({ "at": now, "components": answer })))
+    let more = components.len() > limit as usize;
+    let next = answer.last().filter(|_| more).map(|it| it["component"].clone());
+    Ok(Json(json!({ "at": now, "components": answer, "next": next })))
+}
+
+/// What the last round could not foresee, with when that was and when it is looked at again: much may have
+/// been measured since.
+fn not_foreseen(state: &state::State, now: DateTime<Utc>) -> Vec<Value> {
+    let (at, next) = (state.outlook.looked_at().unwrap_or(now), next_round(state, now));
+    let told = |it| {
+        let mut it = serde_json::to_value(it).ok()?;
+        let reason = it["reason"].as_str().unwrap_or_default();
+        it["reason"] =
+            json!(format!("{reason}, as of {}; the next round is at {}", second(at), second(next)));
+        it["looked_at"] = json!(at);
+        it["next_round_at"] = json!(next);
+        Some(it)
+    };
+    state.outlook.refused().into_iter().filter_map(told).collect()
+}
+
+fn second(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 impl Wanted {
@@ -262,13 +321,19 @@ async fn series(
     Ok(Some(ids.copied().collect()))
 }
 
-/// Forecasts of a metric over a horizon, or one entry that says why there is none.
-fn part(latest: &[Value], refused: &[Value], own: &Own<'_>, horizon: &str) -> Vec<Value> {
+/// Forecasts of a metric over a horizon, or one entry that says why there is none: `reason`, unless the
+/// last round knew one.
+fn part(
+    latest: &[Value],
+    refused: &[Value],
+    own: &Own<'_>,
+    horizon: &str,
+    reason: &str,
+) -> Vec<Value> {
     let is = |it: &&Value| it["horizon"] == horizon && own.has(it);
     let mut found: Vec<_> = latest.iter().filter(is).cloned().collect();
     found.extend(refused.iter().filter(is).cloned());
     if found.is_empty() {
-        let reason = "no forecast was issued lately; the next round will say more";
         let (metric, service, labels) = match own {
             Own::Score(component) => (SCORE, Some(*component), None),
             Own::Check { metric, labels, .. } => (*metric, None, Some(labels)),
@@ -292,13 +357,15 @@ fn meant(mut it: Value, catalog: &Catalog) -> Value {
     it
 }
 
-/// The last forecast of each series and horizon that was issued after `from`, with its steps.
-async fn latest(engine: &Engine, from: DateTime<Utc>) -> Result<Vec<Value>, Problem> {
+/// The last forecast of each series and horizon that was issued within a range, with its steps.
+async fn latest(engine: &Engine, range: Range) -> Result<Vec<Value>, Problem> {
     // What a demoted model says is kept to be scored, and is not what is foreseen.
     let recent = format!(
-        "issued_at >= {} and date >= date '{}' and model not like '%{DEMOTED}'",
-        literal(from),
-        (from - TimeDelta::days(1)).date_naive()
+        "issued_at >= {} and issued_at <= {} and date >= date '{}' \
+         and model not like '%{DEMOTED}'",
+        literal(range.from),
+        literal(range.to),
+        (range.from - TimeDelta::days(1)).date_naive()
     );
     let query = format!(
         "with latest as (select metric, series, horizon, max(issued_at) as issued_at \
@@ -318,8 +385,8 @@ async fn latest(engine: &Engine, from: DateTime<Utc>) -> Result<Vec<Value>, Prob
 
 /// Rows of one forecast as one object with its steps.
 fn folded(rows: &[Value]) -> Value {
-    const OF_FORECAST: [&str; 7] =
-        ["metric", "service", "host", "series", "horizon", "model", "issued_at"];
+    const OF_FORECAST: [&str; 8] =
+        ["metric", "service", "host", "series", "series_id", "horizon", "model", "issued_at"];
     const OF_STEP: [&str; 6] = ["ts", "mean", "lower_80", "upper_80", "lower_95", "upper_95"];
     let pick = |row: &Value, names: &[&str]| -> Map<String, Value> {
         names.iter().map(|name| ((*name).to_owned(), row[*name].clone())).collect()
@@ -363,13 +430,25 @@ mod tests {
     }
 
     #[test]
+    fn accuracy_is_asked_of_the_forecasts_of_a_time() {
+        let (from, to) = (DateTime::UNIX_EPOCH, DateTime::UNIX_EPOCH + TimeDelta::days(1));
+        for view in [BY_METRIC, BY_SERIES] {
+            let asked = accuracy(view, Some(from), to);
+            assert!(asked.contains("where issued_at >= timestamp '1970-01-01"), "{asked}");
+            let all = accuracy(view, None, to);
+            assert!(all.contains("where issued_at <= timestamp '1970-01-02"), "{all}");
+        }
+    }
+
+    #[test]
     fn why_a_check_has_no_forecast_is_said_of_that_check() {
         let (shop, mail) = (check("service = 'shop'"), check("service = 'mail'"));
         let refused = json!({"metric": "up", "series": null, "labels": {"service": "shop"}});
         assert!(Own::check(&shop, None).has(&refused) && !Own::check(&mail, None).has(&refused));
         let score = json!({"metric": SCORE, "service": "shop", "series": 4, "labels": {}});
         assert!(Own::score("shop").has(&score) && !Own::score("mail").has(&score));
-        let none = part(&[], &[], &Own::check(&mail, None), "6h").remove(0);
+        let next = "not foreseen yet; the next round is at 12:00";
+        let none = part(&[], &[], &Own::check(&mail, None), "6h", next).remove(0);
         let none = [meant(none, &Catalog::default())];
         assert_eq!((&none[0]["unit"], &none[0]["per_second"]), (&json!("1"), &json!(false)));
         assert!(none[0]["reason"].as_str().unwrap().contains("next round"), "{none:?}");

@@ -17,8 +17,18 @@ use data::metric::Catalog;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{auth::Viewer, error::Problem, of_metric::named, performance::version};
-use crate::{clock, forecast as stored, foresight::selected, state};
+use super::{
+    auth::Viewer, error::Problem, of_metric::named, page::identified, performance::version,
+};
+use crate::{
+    clock,
+    forecast::{
+        self as stored,
+        grid::{self, Ahead, Answer},
+    },
+    foresight::selected,
+    state,
+};
 
 /// Series that one answer has at most.
 const SERIES_MAX: usize = 50;
@@ -28,8 +38,6 @@ const LEVELS: [f64; 2] = [0.8, 0.95];
 
 /// Methods of the ensemble that are named with their shares.
 const SHARES: usize = 5;
-
-const HOUR_US: i64 = 3_600_000_000;
 
 pub(super) fn router() -> Router<state::State> {
     Router::new().route("/api/v1/forecasts/now", get(foresee))
@@ -57,6 +65,8 @@ struct Wanted {
     step_s: i64,
     n_steps: usize,
     days: i64,
+    /// How far ahead, in µs.
+    length: i64,
 }
 
 impl Wanted {
@@ -78,12 +88,17 @@ impl Wanted {
             step_s: like.step,
             n_steps: n_steps.unwrap_or(usize::MAX),
             days: like.days,
+            length,
         })
+    }
+
+    fn ahead(&self) -> Ahead {
+        Ahead { step_us: self.step_s * 1_000_000, n_steps: self.n_steps }
     }
 }
 
-/// Forecasts of every matching series from what is known now, or why one has none. The answer is
-/// kept until the lake has a newer version.
+/// Forecasts of every matching series from its newest value until the horizon is covered, or why one has
+/// none. The answer is kept until the lake has a newer version.
 async fn foresee(
     _: Viewer,
     State(state): State<state::State>,
@@ -93,7 +108,7 @@ async fn foresee(
     let metric = named(params.metric.as_deref())?;
     let wanted = Wanted::of(&params, state.config.forecast.zone())?;
     let step = now.timestamp().div_euclid(wanted.step_s) * wanted.step_s;
-    let to = DateTime::from_timestamp(step, 0).unwrap_or(now);
+    let begun = DateTime::from_timestamp(step, 0).unwrap_or(now);
     let (question, version) = (format!("forecast {params:?} at {step}"), version(&state));
     if let Some(answer) = state.answers.get(&question, version) {
         return Ok(Json(Value::clone(&answer)));
@@ -101,21 +116,23 @@ async fn foresee(
     let condition = selected(metric, [("host", &params.host), ("service", &params.service)], &[]);
     let counter = state.catalog.is_counter(metric);
     let window = Window {
-        from: to - TimeDelta::days(wanted.days),
-        to: to - TimeDelta::microseconds(1),
+        from: begun - TimeDelta::days(wanted.days),
+        to: now,
         bucket_s: wanted.step_s,
         condition: Some(condition),
         aggregate: if counter { "max(value)" } else { "avg(value)" },
     };
     let mut all = observed::read(&state.engine, &window, SERIES_MAX + 1).await?;
+    all.iter_mut().for_each(|it| whole(it, step * 1_000_000, wanted.step_s * 1_000_000));
     let more = all.len() > SERIES_MAX;
     all.truncate(SERIES_MAX);
     let catalog = Arc::clone(&state.catalog);
-    let work = move || items(&all, &catalog, &wanted, to);
+    let work = move || items(&all, &catalog, &wanted, now);
     let items = tokio::task::spawn_blocking(work).await.map_err(Problem::from_any)?;
     let items = items.map_err(|why| Problem::new(StatusCode::BAD_REQUEST, why.to_string()))?;
     let answer = json!({
         "at": now,
+        "until": now + TimeDelta::microseconds(wanted.length),
         "step_seconds": wanted.step_s,
         "zone": wanted.zone.name(),
         "state": if items.is_empty() { "unknown" } else { "known" },
@@ -126,38 +143,36 @@ async fn foresee(
     Ok(Json(answer))
 }
 
+/// Leaves out the step of `step_us` that began at `begun_us` and is not over, unless the series comes so
+/// rarely that one value is all there is of a step.
+fn whole(it: &mut Observed, begun_us: i64, step_us: i64) {
+    let is_rare = grid::usual(&it.points).is_some_and(|usual| usual > step_us);
+    if !is_rare && it.points.last().is_some_and(|(last, _)| *last >= begun_us) {
+        it.points.pop();
+    }
+}
+
 /// The answer for each series; an error says that the question is wrong.
 fn items(
     all: &[Observed],
     catalog: &Catalog,
     wanted: &Wanted,
-    to: DateTime<Utc>,
+    now: DateTime<Utc>,
 ) -> Result<Vec<Value>, Refusal> {
     let name = all.first().map_or("", |it| &it.metric);
     let (counter, bounds) = (catalog.is_counter(name), catalog.bounds(name));
-    let step_us = wanted.step_s * 1_000_000;
-    let oldest = to.timestamp_micros() - (4 * step_us).max(HOUR_US);
-    let series = |it: &Observed| {
-        let points = if counter { forecast::rates(&it.points) } else { it.points.clone() };
-        let fresh = points.last().is_some_and(|(ts, _)| *ts >= oldest);
-        let found = Series::with_step(&points, step_us).map_err(|why| why.to_string());
-        if fresh || found.is_err() { found } else { Err("nothing was measured lately".to_owned()) }
-    };
-    let series: Vec<_> = all.iter().map(series).collect();
-    let known: Vec<Series> = series.iter().filter_map(|it| it.as_ref().ok()).cloned().collect();
+    let points =
+        |it: &Observed| if counter { forecast::rates(&it.points) } else { it.points.clone() };
+    let points: Vec<_> = all.iter().map(points).collect();
+    let points: Vec<_> = points.iter().map(Vec::as_slice).collect();
     let options = Options {
         method: wanted.method,
         zone: Some(wanted.zone),
         threads: stored::threads(),
         ..Options::default()
     };
-    let forecasts = forecast::run_many(&known, wanted.n_steps, &LEVELS, bounds, &options)?;
-    let mut forecasts = forecasts.into_iter();
-    let item = |(it, series): (&Observed, Result<Series, String>)| {
-        let done = series.and_then(|series| {
-            let forecast = forecasts.next().unwrap_or(Err(Refusal::Excluded));
-            forecast.map(|it| (series, it)).map_err(|why| why.to_string())
-        });
+    let answers = grid::run(&points, wanted.ahead(), &LEVELS, bounds, &options, now)?;
+    let item = |(it, done): (&Observed, Answer)| {
         let mut item = json!({
             "series": it.series,
             "metric": it.metric,
@@ -173,9 +188,10 @@ fn items(
             Ok((series, forecast)) => described(&mut item, &series, &forecast),
             Err(reason) => item["reason"] = json!(reason),
         }
+        identified(&mut item);
         item
     };
-    Ok(all.iter().zip(series).map(item).collect())
+    Ok(all.iter().zip(answers).map(item).collect())
 }
 
 fn described(item: &mut Value, series: &Series, forecast: &Forecast) {
@@ -193,7 +209,47 @@ fn described(item: &mut Value, series: &Series, forecast: &Forecast) {
     };
     let shares = forecast.weights.iter().take(SHARES);
     let shares = shares.map(|(name, share)| json!({ "method": name, "share": share }));
+    item["from"] = json!(DateTime::from_timestamp_micros(series.time_after(0)));
+    item["step_seconds"] = json!(series.step_us / 1_000_000);
     item["model"] = json!(forecast.model);
     item["made_of"] = shares.collect();
     item["steps"] = forecast.mean.iter().enumerate().map(step).collect();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: i64 = 60_000_000;
+
+    #[test]
+    fn what_comes_rarely_is_foreseen_from_its_newest_value_and_the_rest_from_the_last_whole_step() {
+        let quarter = 15 * MINUTE;
+        let last = |apart: i64| {
+            let points = (0..100).map(|n| (n * apart, 1.0)).collect();
+            let mut it = Observed { points, ..Observed::default() };
+            whole(&mut it, 99 * apart, quarter);
+            it.points.last().map(|(ts, _)| ts / apart)
+        };
+        assert_eq!((last(quarter), last(4 * quarter)), (Some(98), Some(99)));
+    }
+
+    #[test]
+    fn an_answer_says_from_when_to_when_and_in_which_steps() {
+        let params = Params { horizon: Some("24h".into()), ..Params::default() };
+        let wanted = Wanted::of(&params, Tz::UTC).unwrap();
+        // Fourteen minutes past the hour; what comes every hour came two minutes ago.
+        let now = DateTime::UNIX_EPOCH + TimeDelta::minutes(100 * 60 + 14);
+        let points = (0..=100).map(|n| (n * 60 * MINUTE, (n % 24) as f64)).collect();
+        let hourly =
+            Observed { series: i64::MAX, metric: "x".into(), points, ..Observed::default() };
+        let item = items(&[hourly], &Catalog::default(), &wanted, now).unwrap().remove(0);
+        assert_eq!((&item["state"], &item["step_seconds"]), (&json!("known"), &json!(3_600)));
+        let time = |value: &Value| value.as_str().unwrap().parse::<DateTime<Utc>>().unwrap();
+        assert_eq!(time(&item["from"]), DateTime::UNIX_EPOCH + TimeDelta::hours(100));
+        let steps = item["steps"].as_array().unwrap();
+        assert!(time(&steps[0]["ts"]) > now, "{item:#}");
+        assert!(time(&steps[steps.len() - 1]["ts"]) >= now + TimeDelta::hours(24), "{item:#}");
+        assert_eq!(item["series_id"], i64::MAX.to_string());
+    }
 }

@@ -6,7 +6,6 @@ use analytics::Engine;
 use axum::{
     Json, Router,
     extract::{Query, State},
-    response::Response,
     routing::get,
 };
 use data::ledger::Ledger;
@@ -16,10 +15,10 @@ use serde_json::{Value, json};
 use super::{
     auth::Viewer,
     error::Problem,
-    samples::time,
-    sql::{Format, answer},
+    list::{Conditions, rows},
+    page::{Range, known_component},
 };
-use crate::{clock, config::Config, health, range::literal, state};
+use crate::{clock, config::Config, health, state};
 
 /// Snapshots that one answer has at most.
 const ROWS_MAX: usize = 10_000;
@@ -60,19 +59,20 @@ struct Params {
 async fn list_history(
     _: Viewer,
     State(engine): State<Engine>,
+    State(config): State<Arc<Config>>,
     Query(params): Query<Params>,
-) -> Result<Response, Problem> {
+) -> Result<Json<Value>, Problem> {
     let now = clock::now();
-    let from = time("from", params.from.as_deref().unwrap_or("-24h"), now)?;
-    let to = time("to", params.to.as_deref().unwrap_or("-0s"), now)?;
-    let component = params
-        .component
-        .map_or(String::new(), |name| format!(" and component = '{}'", name.replace('\'', "''")));
+    let range = Range::of(params.from.as_deref(), params.to.as_deref(), "-24h", now)?;
+    let (from, to) = (range.from, range.to);
+    let named = Conditions::within("ts", from, to).equal("component", params.component.as_ref());
     let query = format!(
-        "select ts, component, state, score, checks from health \
-         where ts >= {} and ts <= {}{component} order by ts, component limit {ROWS_MAX}",
-        literal(from),
-        literal(to)
+        "select ts, component, state, score, checks from health where {named} \
+         order by ts, component limit {ROWS_MAX}"
     );
-    answer(&engine, &query, Format::Json).await
+    let rows = rows(&engine, &query).await?;
+    // What is no longer configured may still have a history.
+    let seen = !rows.is_empty();
+    known_component(&config.health.component, params.component.as_deref(), seen)?;
+    Ok(Json(Value::Array(rows)))
 }

@@ -15,7 +15,7 @@ use super::{
     auth::Viewer,
     error::Problem,
     list::{Conditions, Page},
-    page::{Range, one_of},
+    page::{Range, known_component, one_of},
 };
 use crate::{clock, state};
 
@@ -102,7 +102,12 @@ async fn list(
         chosen(&params, kept, within)?,
         kept.order
     );
-    Ok(Json(page.read(&state.engine, &query).await?))
+    let answer = page.read(&state.engine, &query).await?;
+    if kept.columns.iter().any(|(column, _)| *column == "component") {
+        let seen = answer["items"].as_array().is_some_and(|items| !items.is_empty());
+        known_component(&state.config.health.component, given("component"), seen)?;
+    }
+    Ok(Json(answer))
 }
 
 /// What is asked for, besides the range and the page.

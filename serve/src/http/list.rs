@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use super::{
     error::Problem,
-    page::no_cursor,
+    page::{identified, no_cursor},
+    samples::is_kept,
     sql::{Format, ask},
 };
 use crate::range::literal;
@@ -42,7 +43,7 @@ impl Page {
         let Some(cursor) = cursor else { return Ok(Self { until, offset: 0, limit }) };
         let read = || {
             let (micros, offset) = cursor.split_once('-')?;
-            let until = DateTime::from_timestamp_micros(micros.parse().ok()?)?;
+            let until = DateTime::from_timestamp_micros(micros.parse().ok()?).filter(is_kept)?;
             Some(Self { until, offset: offset.parse().ok()?, limit })
         };
         read().ok_or_else(no_cursor)
@@ -71,7 +72,10 @@ pub(super) async fn rows(engine: &Engine, query: &str) -> Result<Vec<Value>, Pro
         )
     };
     let bytes = Format::Json.write(&rows).map_err(unwritten)?;
-    serde_json::from_slice(&bytes).map_err(|error| unwritten(error.into()))
+    let mut rows: Vec<Value> =
+        serde_json::from_slice(&bytes).map_err(|error| unwritten(error.into()))?;
+    rows.iter_mut().for_each(identified);
+    Ok(rows)
 }
 
 /// Conditions as SQL, joined by `and`.
@@ -119,7 +123,9 @@ mod tests {
         let page = Page::of(Some("7-20"), Some(10), now).unwrap();
         let until = DateTime::from_timestamp_micros(7).unwrap();
         assert_eq!(page, Page { until, offset: 20, limit: 10 });
-        for wrong in ["", "x", "1", "1-", "-1-1", "1--1", "1-99999999999999999999"] {
+        for wrong in
+            ["", "x", "1", "1-", "-1-1", "1--1", "1-99999999999999999999", "253402300799000000-1"]
+        {
             let taken = Page::of(Some(wrong), None, now);
             assert!(taken.is_err() || wrong == "-1-1", "{wrong}");
         }

@@ -1,17 +1,18 @@
 //! What lists have in common: a time range, a limit, and a cursor to go on from.
 
-use axum::Json;
+use axum::{Json, http::StatusCode};
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{error::Problem, samples::time};
+use crate::config::Component;
 
 /// Items of one page, unless asked for fewer or more.
 const LIMIT: u32 = 100;
 
 /// Most items of one page.
-const LIMIT_MAX: u32 = 1_000;
+pub(super) const LIMIT_MAX: u32 = 1_000;
 
 /// A time range.
 #[derive(Clone, Copy, Debug)]
@@ -21,15 +22,15 @@ pub(super) struct Range {
 }
 
 impl Range {
-    /// From the parameters `from` and `to`; `back` is how far back it goes by default.
+    /// From the parameters `from` and `to`; `back` is how far back from its end it goes by default.
     pub(super) fn of(
         from: Option<&str>,
         to: Option<&str>,
         back: &str,
         now: DateTime<Utc>,
     ) -> Result<Self, Problem> {
-        let from = time("from", from.unwrap_or(back), now)?;
         let to = time("to", to.unwrap_or("-0s"), now)?;
+        let from = from.map_or_else(|| time("from", back, to), |from| time("from", from, now))?;
         if from > to {
             return Err(Problem::bad_request("`from` is after `to`; swap them"));
         }
@@ -89,6 +90,30 @@ pub(super) fn no_cursor() -> Problem {
     )
 }
 
+/// Says so when a component is named that is neither configured nor `seen` in what there is.
+pub(super) fn known_component(
+    all: &[Component],
+    name: Option<&str>,
+    seen: bool,
+) -> Result<(), Problem> {
+    let is_known = |name: &str| seen || all.iter().any(|it| it.name == name);
+    match name.filter(|name| !is_known(name)) {
+        Some(name) => {
+            let detail = format!("there is no component `{name}`; `/api/v1/health` lists them");
+            Err(Problem::new(StatusCode::NOT_FOUND, detail))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Adds `series_id` to what has a `series`: the same number as text. It has up to 19 digits, and JavaScript,
+/// among others, knows numbers of JSON by their first 15 to 17.
+pub(super) fn identified(item: &mut Value) {
+    if let Some(id) = item.get("series").and_then(Value::as_i64) {
+        item["series_id"] = json!(id.to_string());
+    }
+}
+
 /// A page of `items`, of which one more than `limit` was asked for, to know whether there is a next.
 pub(super) fn page(
     mut items: Vec<Value>,
@@ -97,6 +122,7 @@ pub(super) fn page(
 ) -> Json<Value> {
     let more = items.len() > limit as usize;
     items.truncate(limit as usize);
+    items.iter_mut().for_each(identified);
     let next = items.last().filter(|_| more).map(cursor);
     Json(json!({"items": items, "next": next}))
 }
@@ -129,10 +155,33 @@ mod tests {
     }
 
     #[test]
+    fn a_series_is_named_by_a_text_as_well() {
+        let series = i64::MAX - 2;
+        let Json(page) =
+            page(vec![json!({"series": series}), json!({"series": null})], 2, |_| String::new());
+        assert_eq!(page["items"][0], json!({"series": series, "series_id": series.to_string()}));
+        assert_eq!(page["items"][1], json!({"series": null}));
+    }
+
+    #[test]
+    fn a_component_that_nothing_knows_is_not_found() {
+        let all: Vec<Component> = vec![toml::from_str("name = 'shop'").unwrap()];
+        let status = |name, seen| {
+            known_component(&all, name, seen).map_err(|problem| problem.status().as_u16())
+        };
+        assert_eq!(status(Some("mail"), false), Err(404));
+        for (name, seen) in [(None, false), (Some("shop"), false), (Some("mail"), true)] {
+            assert_eq!(status(name, seen), Ok(()), "{name:?}");
+        }
+    }
+
+    #[test]
     fn a_range_that_ends_before_it_begins_is_refused() {
         let now = DateTime::UNIX_EPOCH;
         Range::of(Some("-1h"), Some("-2h"), "-1d", now).unwrap_err();
         Range::of(None, None, "-1d", now).unwrap();
+        let week_ago = Range::of(None, Some("-7d"), "-1d", now).unwrap();
+        assert_eq!((now - week_ago.from).num_days(), 8, "a default counts from the end");
         limit(Some(0)).unwrap_err();
         assert_eq!(limit(None).unwrap(), LIMIT);
     }

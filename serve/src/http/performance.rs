@@ -17,7 +17,10 @@ use serde_json::{Value, json};
 use super::{
     auth::{Operator, Viewer},
     error::Problem,
-    page::{Range, behind, id_cursor, limit, one_of, page},
+    page::{
+        LIMIT_MAX, Range, behind, id_cursor, identified, known_component, limit, one_of, page,
+        skipped,
+    },
     sql::{Format, ask},
 };
 use crate::{
@@ -62,18 +65,23 @@ struct MetricParams {
     category: Option<String>,
     host: Option<String>,
     service: Option<String>,
+    metric: Option<String>,
     from: Option<String>,
     to: Option<String>,
+    cursor: Option<String>,
+    limit: Option<u32>,
 }
 
 /// Every metric of the resources over a range: last, mean, extremes, 95th percentile. A category
-/// without points is unknown.
+/// without points is unknown. Series of all categories together are a page.
 async fn show_metrics(
     _: Viewer,
     State(state): State<state::State>,
-    Query(params): Query<MetricParams>,
+    Query(mut params): Query<MetricParams>,
 ) -> Result<Json<Value>, Problem> {
     let now = clock::now();
+    let limit = limit(params.limit.take().or(Some(LIMIT_MAX)))?;
+    let skipped = skipped(params.cursor.take().as_deref())?;
     let range = Range::of(params.from.as_deref(), params.to.as_deref(), "-1h", now)?;
     let wanted = CATEGORIES
         .iter()
@@ -86,7 +94,7 @@ async fn show_metrics(
     let question = format!("metrics {params:?}");
     let version = version(&state);
     if let Some(answer) = state.answers.get(&question, version) {
-        return Ok(Json((*answer).clone()));
+        return Ok(Json(part(&answer, skipped, limit)));
     }
     let mut categories = BTreeMap::new();
     for (name, starts) in wanted {
@@ -95,8 +103,28 @@ async fn show_metrics(
         categories.insert(*name, json!({"state": known, "metrics": rows}));
     }
     let answer = json!({"from": range.from, "to": range.to, "categories": categories});
-    state.answers.put(question, version, std::sync::Arc::new(answer.clone()));
-    Ok(Json(answer))
+    let shown = part(&answer, skipped, limit);
+    state.answers.put(question, version, std::sync::Arc::new(answer));
+    Ok(Json(shown))
+}
+
+/// A page of the whole answer: its series from one on, over all categories by their names. What is said of
+/// a category holds for all of it.
+fn part(whole: &Value, skipped: usize, limit: u32) -> Value {
+    let mut answer = whole.clone();
+    let (mut place, end) = (0, skipped.saturating_add(limit as usize));
+    for category in
+        answer["categories"].as_object_mut().into_iter().flat_map(|all| all.values_mut())
+    {
+        let Some(metrics) = category["metrics"].as_array_mut() else { continue };
+        metrics.retain_mut(|it| {
+            identified(it);
+            place += 1;
+            (skipped..end).contains(&(place - 1))
+        });
+    }
+    answer["next"] = json!((end < place).then(|| end.to_string()));
+    answer
 }
 
 async fn measured(
@@ -114,7 +142,8 @@ async fn measured(
         range.from.date_naive(),
         range.to.date_naive()
     );
-    for (column, value) in [("host", &params.host), ("service", &params.service)] {
+    let named = [("host", &params.host), ("service", &params.service), ("metric", &params.metric)];
+    for (column, value) in named {
         let value = value.as_ref().map(|value| format!(" and {column} = {}", quoted(value)));
         condition.push_str(&value.unwrap_or_default());
     }
@@ -174,9 +203,17 @@ async fn list_bottlenecks(
     let limit = limit(params.limit)?;
     one_of("state", params.state.as_deref(), &["open", "resolved"])?;
     one_of("severity", params.severity.as_deref(), &["warning", "critical"])?;
+    let known: Vec<_> = bottleneck::coverage(&[], 0).iter().map(|(kind, _)| *kind).collect();
+    one_of("kind", params.kind.as_deref(), &known)?;
     let cursor = id_cursor(params.cursor.as_deref())?;
     let all = state.ledger.bottlenecks(range.from, range.to, cursor, u32::MAX).await?;
     let is = |wanted: &Option<String>, it: &str| wanted.as_ref().is_none_or(|wanted| wanted == it);
+    let facts = facts(&state, now).await?;
+    let of_it = |it: Option<&str>| it.is_some() && it == params.component.as_deref();
+    let seen = cursor.is_some()
+        || all.iter().any(|it| of_it(it.component.as_deref()))
+        || facts.iter().any(|it| of_it(it.component()));
+    known_component(&state.config.health.component, params.component.as_deref(), seen)?;
     let wanted = all.iter().filter(|it| {
         let open = if it.resolved_at.is_some() { "resolved" } else { "open" };
         is(&params.component, it.component.as_deref().unwrap_or_default())
@@ -187,7 +224,6 @@ async fn list_bottlenecks(
     let items = wanted.take(limit as usize + 1).map(bottleneck).collect();
     let Json(mut answer) =
         page(items, limit, |it| it["id"].as_str().unwrap_or_default().to_owned());
-    let facts = facts(&state, now).await?;
     let coverage = bottleneck::coverage(&facts, now.timestamp_micros());
     let word = |fresh| if fresh { "known" } else { "unknown" };
     answer["coverage"] =
@@ -370,6 +406,29 @@ async fn decide(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_page_of_metrics_goes_on_in_the_next_category() {
+        let of = |n: Vec<i64>| -> Value { n.iter().map(|n| json!({"series": n})).collect() };
+        let whole = json!({"categories": {
+            "cpu": {"state": "known", "metrics": of(vec![1, 2, 3])},
+            "disk": {"state": "unknown", "metrics": []},
+            "memory": {"state": "known", "metrics": of(vec![4, 5])},
+        }});
+        let ids = |page: &Value| -> String {
+            let all = page["categories"].as_object().unwrap().values();
+            let all = all.flat_map(|it| it["metrics"].as_array().unwrap());
+            all.map(|it| it["series_id"].as_str().unwrap().to_owned()).collect()
+        };
+        let (mut seen, mut skipped) = (vec![], Some(0));
+        while let Some(at) = skipped {
+            let page = part(&whole, at, 2);
+            assert_eq!(page["categories"]["cpu"]["state"], "known");
+            seen.push(ids(&page));
+            skipped = page["next"].as_str().map(|next| next.parse().unwrap());
+        }
+        assert_eq!(seen, ["12", "34", "5"]);
+    }
 
     /// Before and after as they were measured, if that was tried.
     #[track_caller]

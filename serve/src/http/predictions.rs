@@ -19,9 +19,12 @@ use serde_json::{Value, json};
 use super::{
     auth::Viewer,
     error::Problem,
-    page::{Range, behind, id_cursor, limit, one_of, page},
+    page::{Range, behind, id_cursor, known_component, limit, one_of, page},
 };
 use crate::{clock, foresight::risk::HORIZONS, state};
+
+/// What the times of a breach mean beside its probability.
+const BREACH: &str = "when it is reached, if it is reached within the horizon";
 
 pub(super) fn router() -> Router<state::State> {
     Router::new()
@@ -53,6 +56,10 @@ async fn list_risks(
     let limit = limit(params.limit)?;
     let is = |wanted: &Option<String>, it: &str| wanted.as_ref().is_none_or(|wanted| wanted == it);
     let all = state.ledger.risks().await?;
+    let components = &state.config.health.component;
+    let seen =
+        params.component.is_some() && all.iter().any(|it| is(&params.component, &it.component));
+    known_component(components, params.component.as_deref(), seen)?;
     let wanted = all.into_iter().filter(|it| {
         is(&params.component, &it.component)
             && is(&params.metric, &it.metric)
@@ -89,6 +96,7 @@ fn risk(it: &Risk) -> Value {
         "risk": it.probability.map(|probability| matrix::risk(probability, it.impact)),
         "level": it.level,
         "breach_at": {"p10": early, "p50": middle, "p90": late},
+        "breach_is": BREACH,
         "assessed_at": it.assessed_at,
     })
 }
@@ -162,6 +170,9 @@ async fn list_alerts(
     // One more than a page holds: filters are applied afterwards, so all are read.
     let all = state.ledger.alerts(range.from, range.to, cursor, u32::MAX).await?;
     let is = |wanted: &Option<String>, it: &str| wanted.as_ref().is_none_or(|wanted| wanted == it);
+    // Behind a cursor there may be nothing left of a component that is no longer configured.
+    let seen = cursor.is_some() || all.iter().any(|it| is(&params.component, &it.component));
+    known_component(&state.config.health.component, params.component.as_deref(), seen)?;
     let wanted = all
         .iter()
         .filter(|it| is(&params.component, &it.component) && is(&params.state, &it.state));
@@ -190,6 +201,7 @@ fn alert(it: &PredictionAlert) -> Value {
         "probability": it.probability,
         "highest_probability": it.highest,
         "breach_at": {"p10": early, "p50": middle, "p90": late},
+        "breach_is": BREACH,
         "raised_at": it.raised_at,
         "updated_at": it.updated_at,
         "ended_at": it.ended_at,

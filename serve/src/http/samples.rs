@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Datelike, TimeDelta, Utc};
 use ingest::Ingest;
 use serde::Deserialize;
 
@@ -20,6 +20,7 @@ use super::{
     error::Problem,
     labels::Labelled,
     of_metric::named,
+    page::Range,
     sql::{Format, Rows, ask},
 };
 use crate::{
@@ -72,7 +73,7 @@ async fn list_samples(
     let cursor = Cursor::read(params.cursor.as_deref())?;
     let question = question(&params, labels, cursor, clock::now())?;
     let offset = cursor.map_or(0, |cursor| cursor.n_seen);
-    let query = question.sql_with_labels(&ingest).map_err(unread)?;
+    let query = question.sql_with_names(&ingest).map_err(unread)?;
     let query = format!("{query} limit {} offset {offset}", ROWS_MAX + 1);
     let (rows, more) = first_rows(&engine, &query).await?;
     let end = if more { Cursor::behind(&rows, question.from, question.to, cursor) } else { None };
@@ -155,8 +156,8 @@ fn range(
     if let Some(Cursor { from, to, .. }) = cursor {
         return Ok((from, to));
     }
-    let from = time("from", params.from.as_deref().unwrap_or("-1h"), now)?;
-    Ok((from, time("to", params.to.as_deref().unwrap_or("-0s"), now)?))
+    let range = Range::of(params.from.as_deref(), params.to.as_deref(), "-1h", now)?;
+    Ok((range.from, range.to))
 }
 
 async fn list_series(
@@ -169,7 +170,10 @@ async fn list_series(
     let rows = condition(&params, labels, from, to);
     let offset = cursor.map_or(0, |cursor| cursor.n_seen);
     let query = format!(
-        "select series, metric, service, host, first_value(labels) as labels, min(ts) as first,          max(ts) as last, count(*) as samples          from samples where {rows} group by series, metric, service, host          order by metric, host, service, series limit {} offset {offset}",
+        "select series, cast(series as varchar) as series_id, metric, service, host, \
+         first_value(labels) as labels, min(ts) as first, max(ts) as last, count(*) as samples \
+         from samples where {rows} group by series, metric, service, host \
+         order by metric, host, service, series limit {} offset {offset}",
         ROWS_MAX + 1
     );
     let (rows, more) = first_rows(&engine, &query).await?;
@@ -198,14 +202,29 @@ fn condition(
     all.join(" and ")
 }
 
+/// Years in which times may be asked for; what is kept lies within them.
+const YEARS: std::ops::RangeInclusive<i32> = 1900..=2199;
+
+/// Whether something could be kept of such a time.
+pub(super) fn is_kept(at: &DateTime<Utc>) -> bool {
+    YEARS.contains(&at.year())
+}
+
 /// An RFC 3339 time, or one relative to now such as `-24h`.
 pub(super) fn time(name: &str, text: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, Problem> {
     let absolute = || DateTime::parse_from_rfc3339(text).ok().map(|at| at.to_utc());
-    absolute().or_else(|| relative(text, now)).ok_or_else(|| {
+    let at = absolute().or_else(|| relative(text, now)).ok_or_else(|| {
         Problem::bad_request(format!(
             "`{name}={text}` is no time; expected one like 2026-03-09T14:00:00Z or -24h"
         ))
-    })
+    })?;
+    if !is_kept(&at) {
+        let (first, last) = (YEARS.start(), YEARS.end());
+        return Err(Problem::bad_request(format!(
+            "`{name}={text}` is out of range; ask for a time from {first} to {last}"
+        )));
+    }
+    Ok(at)
 }
 
 fn relative(text: &str, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
@@ -238,9 +257,25 @@ mod tests {
         check("-24h", Some("2026-03-08T14:00:00+00:00"));
         check("2026-01-01T00:00:00+01:00", Some("2025-12-31T23:00:00+00:00"));
         check("-9223372036854775807d", None);
+        check("0001-01-01T00:00:00Z", None);
+        check("9999-12-31T23:59:59Z", None);
+        check("-1000000d", None);
+        check("1900-01-01T00:00:00Z", Some("1900-01-01T00:00:00+00:00"));
         check("yesterday", None);
         check("-5é", None);
         check("", None);
+    }
+
+    #[test]
+    fn a_range_that_ends_before_it_begins_is_refused() {
+        let params = |from: &str, to: &str| Params {
+            from: Some(from.into()),
+            to: Some(to.into()),
+            ..Params::default()
+        };
+        let now = "2026-03-09T14:00:00Z".parse().unwrap();
+        range(&params("-1h", "-2h"), None, now).unwrap_err();
+        range(&params("-2h", "-1h"), None, now).unwrap();
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! it has not the others.
 
 use analytics::{
-    forecast::{self, Series},
+    forecast::{self, Refusal, Series},
     observed::{self, Observed, Window},
     seasonality::{self, Tried},
 };
@@ -84,11 +84,21 @@ fn shown(it: &Observed, catalog: &Catalog) -> Value {
         "labels": it.labels,
         "per_second": counter,
         "state": if series.is_ok() { "known" } else { "unknown" },
-        "reason": series.as_ref().err().map(ToString::to_string),
+        "reason": series.as_ref().err().map(unseen),
         "step_seconds": series.as_ref().ok().map(|series| series.step_us / 1_000_000),
         "seasons": found.into_iter().map(season).collect::<Vec<_>>(),
         "not_found": not.into_iter().map(season).collect::<Vec<_>>(),
     })
+}
+
+/// Why no seasons can be looked for.
+fn unseen(refusal: &Refusal) -> String {
+    match refusal {
+        Refusal::TooFew { found } => {
+            format!("seasons need {} points with values, found {found}", forecast::MIN_POINTS)
+        }
+        other => other.to_string(),
+    }
 }
 
 /// A season with what speaks for it, or against.
@@ -107,6 +117,13 @@ fn season(it: &Tried) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn few_points_are_said_to_be_too_few_for_seasons() {
+        let points = vec![(0, 1.0), (1, 2.0)];
+        let it = shown(&Observed { points, ..Observed::default() }, &Catalog::default());
+        assert_eq!(it["reason"], "seasons need 10 points with values, found 2");
+    }
 
     #[test]
     fn a_longer_range_has_longer_steps() {

@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use super::{
     auth::Viewer,
     error::Problem,
-    samples::{time, unread},
+    page::{Range, known_component},
+    samples::unread,
 };
 use crate::{
     clock,
@@ -44,9 +45,9 @@ async fn show_trends(
     Query(params): Query<Params>,
 ) -> Result<Json<Value>, Problem> {
     let now = clock::now();
-    let from = time("from", params.from.as_deref().unwrap_or("-24h"), now)?;
-    let to = time("to", params.to.as_deref().unwrap_or("-0s"), now)?;
-    if from >= to || to - from > TimeDelta::days(3_650) {
+    let Range { from, to } = Range::of(params.from.as_deref(), params.to.as_deref(), "-24h", now)?;
+    known_component(&state.config.health.component, params.component.as_deref(), false)?;
+    if from == to || to - from > TimeDelta::days(3_650) {
         let sentence = "`from` must be before `to`, by ten years at most";
         return Err(Problem::bad_request(sentence));
     }

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use analytics::{
     observed::{self, Window},
-    risk::{Calibrator, Scored, Side},
+    risk::{Calibrator, Limit, Scored, Side},
 };
 use chrono::{DateTime, Utc};
 use data::ledger::RiskOutcome;
 
-use super::{BUCKET_S, HORIZONS, key, limit_of};
+use super::{Asked, BUCKET_S, HORIZONS, key};
 use crate::{
     config::{Aggregation, Check, Component},
     foresight::matching,
@@ -45,13 +45,15 @@ pub(super) async fn due(state: &State, now: DateTime<Utc>) -> anyhow::Result<usi
     Ok(due.len())
 }
 
-/// The check that a key names, and the series.
-fn check_of<'a>(components: &'a [Component], wanted: &str) -> Option<(&'a Check, i64)> {
+/// The check that a key names, the series and the limit.
+fn check_of<'a>(components: &'a [Component], wanted: &str) -> Option<(&'a Check, i64, Limit)> {
     let series = wanted.rsplit('|').nth(1)?.parse().ok()?;
     for component in components {
-        let is_it = |check: &&Check| key(&component.name, check, series) == wanted;
-        if let Some(check) = component.check.iter().find(is_it) {
-            return Some((check, series));
+        for check in &component.check {
+            let is_it = |it: &Asked| key(&component.name, check, series, it.limit) == wanted;
+            if let Some(asked) = Asked::of(check).find(is_it) {
+                return Some((check, series, asked.limit));
+            }
         }
     }
     None
@@ -59,10 +61,8 @@ fn check_of<'a>(components: &'a [Component], wanted: &str) -> Option<(&'a Check,
 
 /// None when the check is gone or there were no points.
 async fn happened(state: &State, it: &RiskOutcome) -> anyhow::Result<Option<bool>> {
-    let Some((check, series)) = check_of(&state.config.health.component, &it.key) else {
-        return Ok(None);
-    };
-    let limit = limit_of(check);
+    let found = check_of(&state.config.health.component, &it.key);
+    let Some((check, series, limit)) = found else { return Ok(None) };
     let condition =
         Some(format!("{} and series = {series}", matching(&check.metric, &check.labels)));
     let aggregate = match limit.side {
@@ -87,11 +87,14 @@ mod tests {
     #[test]
     fn a_key_leads_back_to_its_check() {
         let component = |text: &str| -> Component { toml::from_str(text).unwrap() };
-        let check = "[[check]]\nmetric = 'a|b'\nwarning = 1\ncritical = 2.5";
+        let check =
+            "[[check]]\nmetric = 'a|b'\nwarning = 1\ncritical = 2.5\nforesee_warning = true";
         let all = [component(&format!("name = 'x|y'\n{check}")), component("name = 'x'")];
-        let name = key("x|y", &all[0].check[0], -7);
-        let (found, series) = check_of(&all, &name).unwrap();
-        assert_eq!((&*found.metric, series), ("a|b", -7));
+        for limit in [2.5, 1.0].map(Limit::above) {
+            let name = key("x|y", &all[0].check[0], -7, limit);
+            let (found, series, of) = check_of(&all, &name).unwrap();
+            assert_eq!((&*found.metric, series, of), ("a|b", -7, limit));
+        }
         assert!(check_of(&all, "x|y|a|b|-7|3").is_none(), "another limit");
         assert!(check_of(&all, "nonsense").is_none());
     }

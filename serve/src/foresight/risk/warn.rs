@@ -44,10 +44,12 @@ pub(super) async fn all(state: &State, told: &[Told], now: DateTime<Utc>) -> any
         let alert = next(before, worst.map(|it| &it.risk), step, now);
         let Some(alert) = alert else { continue };
         state.ledger.keep_alert(&alert).await?;
-        seen.extend(worst.map(|it| incident::of_alert(&alert, &it.risk, components)));
+        // A warning limit is told of; what nobody is woken for when it comes opens no incident before.
+        let critical = worst.filter(|it| !it.is_warning);
+        seen.extend(critical.map(|it| incident::of_alert(&alert, &it.risk, it.last, components)));
         if !matches!(step, Step::Update(_)) {
             n_changed += 1;
-            findings.extend(worst.map(|it| told_as(&alert, &it.risk)));
+            findings.extend(worst.map(|it| told_as(&alert, it)));
         }
     }
     finding::append(&state.ingest, &findings, now).await?;
@@ -113,10 +115,12 @@ fn fresh(risk: &Risk, now: DateTime<Utc>) -> PredictionAlert {
     }
 }
 
-fn told_as(alert: &PredictionAlert, risk: &Risk) -> Finding {
+/// What was measured last beside the limit; how likely that is reached is the score.
+fn told_as(alert: &PredictionAlert, told: &Told) -> Finding {
+    let risk = &told.risk;
     let severity = match (alert.state.as_str(), alert.level.as_str()) {
         ("withdrawn", _) => "info",
-        (_, "critical" | "high") => "critical",
+        (_, "critical" | "high") if !told.is_warning => "critical",
         _ => "warning",
     };
     Finding {
@@ -126,7 +130,7 @@ fn told_as(alert: &PredictionAlert, risk: &Risk) -> Finding {
         component: Some(alert.component.clone()),
         metric: Some(alert.metric.clone()),
         series: Some(risk.series).filter(|series| *series != 0),
-        observed: risk.probability,
+        observed: told.last,
         expected: Some(risk.limit),
         score: risk.probability,
         evidence: json!({
@@ -134,7 +138,9 @@ fn told_as(alert: &PredictionAlert, risk: &Risk) -> Finding {
             "title": alert.title,
             "state": alert.state,
             "horizon": risk.horizon,
+            "probability": risk.probability,
             "limit": risk.limit,
+            "limit_is": if told.is_warning { "warning" } else { "critical" },
             "side": risk.side,
             "impact": risk.impact,
             "level": alert.level,

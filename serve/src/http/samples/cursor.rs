@@ -9,7 +9,10 @@ use arrow::{
 };
 use chrono::{DateTime, Utc};
 
-use super::super::{error::Problem, sql::Rows};
+use super::{
+    super::{error::Problem, sql::Rows},
+    is_kept,
+};
 use crate::range::literal;
 
 /// Rows come by series and time, and time may stand still: what is known of the last row is its series
@@ -38,9 +41,10 @@ impl Cursor {
         let numbers: Result<Vec<i64>, _> = text.split('_').map(str::parse).collect();
         let read = || {
             let [from, to, series, ts, n_seen] = numbers.ok()?.try_into().ok()?;
-            let [from, to] = [from, to].map(DateTime::from_timestamp_micros);
+            let time = |micros| DateTime::from_timestamp_micros(micros).filter(is_kept);
+            let [from, to] = [from, to].map(time);
             let n_seen = usize::try_from(n_seen).ok()?;
-            DateTime::from_timestamp_micros(ts)?;
+            time(ts)?;
             Some(Self { from: from?, to: to?, series, ts, n_seen })
         };
         read().map(Some).ok_or_else(|| {
@@ -126,7 +130,8 @@ mod tests {
         let cursor = Cursor { from, to, series: -3, ts: 1, n_seen: 2 };
         assert_eq!(cursor.to_string(), "0_5_-3_1_2");
         assert_eq!(Cursor::read(Some("0_5_-3_1_2")).unwrap(), Some(cursor));
-        for text in ["", "1", "0_5_-3_1_-2", "0_5_3_1_2_3", "0_5_x_1_2"] {
+        for text in ["", "1", "0_5_-3_1_-2", "0_5_3_1_2_3", "0_5_x_1_2", "0_5_1_9999999999999999_1"]
+        {
             Cursor::read(Some(text)).unwrap_err();
         }
     }
