@@ -183,3 +183,24 @@ fn checked(payload: Option<&str>, bytes_max: usize) -> Result<&str, Wrong> {
         .map_err(|error| Wrong::new("payload", format!("is no JSON: {error}")))?;
     Ok(payload)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_has_each_field_once() {
+        let check = |text: &str, expected: Result<usize, &str>| {
+            let read = serde_json::from_str::<Entry<'_>>(text);
+            match (read, expected) {
+                (Ok(entry), Ok(n)) => assert_eq!(entry.values().unwrap().len(), n),
+                (Err(error), Err(why)) => assert!(error.to_string().contains(why), "{error}"),
+                (read, _) => panic!("{text}: {read:?}"),
+            }
+        };
+        check("{}", Ok(0));
+        check(r#"{"destination": "a", "payload": {"a": 1, "a": 2}}"#, Ok(2));
+        check(r#"{"destination": "a", "destination": "b"}"#, Err("`destination` is there twice"));
+        check("[]", Err("expected an object"));
+    }
+}

@@ -12,7 +12,7 @@ use crate::state::State;
 pub(crate) const WAITS: &str = "waits";
 
 /// Lines that are written at once; in a storm the others follow in the next turns.
-const LINES_MAX: usize = 200;
+const LINES_MAX: usize = 100;
 
 /// Writes down what is new. `waits` is, by incident, why nothing is done about it now.
 pub(super) async fn tell(

@@ -3,7 +3,7 @@
 use axum::{
     body::Bytes,
     extract::{FromRequest, Request},
-    http::StatusCode,
+    http::{StatusCode, Uri},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -69,14 +69,7 @@ fn unclean(value: &Value, field: &str) -> Option<String> {
 
 /// Refuses an address with a NUL in its path or behind the question mark: no database keeps or compares one.
 pub(crate) async fn without_nul(request: Request, next: Next) -> Response {
-    let uri = request.uri();
-    let pairs = uri.query().unwrap_or_default().split('&');
-    let mut names = pairs.filter(|pair| pair.contains("%00"));
-    let field = match uri.path().contains("%00") {
-        true => Some("path".to_owned()),
-        false => names.next().map(|it| it.split('=').next().unwrap_or_default().to_owned()),
-    };
-    match field {
+    match nul(request.uri()).map(str::to_owned) {
         None => next.run(request).await,
         Some(field) => {
             let why = format!("`{field}` holds a NUL, which nothing here has");
@@ -85,9 +78,28 @@ pub(crate) async fn without_nul(request: Request, next: Next) -> Response {
     }
 }
 
+/// Where an address has a NUL: in its path, or in the parameter of this name.
+fn nul(uri: &Uri) -> Option<&str> {
+    if uri.path().contains("%00") {
+        return Some("path");
+    }
+    let pair = uri.query()?.split('&').find(|pair| pair.contains("%00"))?;
+    pair.split('=').next()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_nul_in_an_address_is_found() {
+        let check = |text: &str, expected| {
+            assert_eq!(nul(&text.parse().unwrap()), expected, "{text}");
+        };
+        check("/a%20b?c=%2500&d=1", None);
+        check("/a%00", Some("path"));
+        check("/a?c=1&tenant=x%00", Some("tenant"));
+    }
 
     #[test]
     fn a_control_character_is_refused_by_the_name_of_its_field() {
