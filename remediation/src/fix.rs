@@ -351,10 +351,10 @@ fn exhausted(case: &Case<'_>, limits: &Limits, facts: &Facts<'_>) -> String {
     }
 }
 
-/// What a number that nothing confirmed yet must not be older than, if nothing says how often it is measured.
+/// How old a number may be that nothing has confirmed yet, if nothing says how often it is measured.
 const FRESH: TimeDelta = TimeDelta::seconds(60);
 
-/// What was measured comes late, and is late, when it has taken so many times as long as usual.
+/// A number is old when it is so many times as old as the time between two of them.
 const USUAL_TIMES: i32 = 3;
 
 /// How recently a number was measured.
@@ -368,9 +368,9 @@ pub struct Freshness {
 
 /// Whether a trouble that began at `since` is confirmed by what was measured from then on.
 ///
-/// `is_bad` says so, `None` if nothing was. Then a further measurement is waited for until `patience`, and after that one
-/// counts that is as fresh as can be expected: what is measured rarely is not waited for, and what is measured no more is
-/// no reason to act.
+/// `is_bad` says so, `None` if nothing was. Then a further measurement is waited for until `patience`, and
+/// after that one counts that is as fresh as can be expected: what is measured rarely is not waited for, and
+/// what is measured no more is no reason to act.
 ///
 /// # Errors
 /// A sentence why nothing is done yet.

@@ -25,7 +25,7 @@ pub struct Health {
 pub struct Component {
     /// Its name.
     pub name: String,
-    /// What it is: service, worker, database, queue, host or destination. Helps to name its troubles.
+    /// What it is: service, worker, database, queue, dependency, host or destination. Helps to name its troubles.
     #[serde(default)]
     pub kind: String,
     /// Components that it does not work without. Their trouble explains its own.

@@ -339,13 +339,19 @@ async fn propose(
         until.to_rfc3339(),
         it.id
     );
-    let said = format!("`{}` on `{}` waits for an approval", it.action, it.target);
-    let mut changes = with(it.clone(), &said, now);
     let about = known.incidents.iter().find(|incident| incident.id == it.incident_id);
     // Whoever may read what is sent to others must not be able to agree in their place.
     let hidden = |it| NewDelivery { secret: Some(token.clone()), ..it };
     let promises = notify::plain(state, about, "action.approval", &text, now);
-    changes.promises = promises.into_iter().map(hidden).collect();
+    let promises: Vec<_> = promises.into_iter().map(hidden).collect();
+    // Who has a link may have been any of them.
+    let asked = match &promises[..] {
+        [] => "in the list of actions".to_owned(),
+        some => some.iter().map(|it| it.destination.as_str()).collect::<Vec<_>>().join(", "),
+    };
+    let said =
+        format!("`{}` on `{}` waits for an approval, asked for in {asked}", it.action, it.target);
+    let changes = Changes { promises, ..with(it.clone(), &said, now) };
     state.healing.keep(&changes, now).await?;
     known.actions.push(Action { version: 1, ..it });
     Ok(())

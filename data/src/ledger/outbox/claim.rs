@@ -81,7 +81,8 @@ pub(super) async fn read(
     for chunk in chunks(ids) {
         let mut select = statement(format!(
             "select d.delivery_id, tenant, idempotency_key, destination, route, ordering_key,
-                    coalesce(line, destination) as line, payload, p.secret, attempts, failures, begun_at, due_at, expires_at, leased_until
+                    coalesce(line, destination) as line, payload, p.secret, attempts, failures,
+                    begun_at, due_at, expires_at, leased_until
              from   delivery d join delivery_payload p on p.delivery_id = d.delivery_id
              where  d.delivery_id in {}",
             values(1, chunk.len(), 0)

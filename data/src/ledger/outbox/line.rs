@@ -105,8 +105,10 @@ async fn ends(change: &mut Transaction<'_, Any>, lines: &[Line]) -> Result<Vec<(
     Ok(ends)
 }
 
-/// The next in a line may go, the oldest that waits, unless one is on its way. That need not be the oldest:
-/// what is redriven stands before those that were made later, and does not overtake the one that is tried.
+/// The next in a line may go, the oldest that waits, unless one is on its way.
+///
+/// That need not be the oldest: what is redriven stands before those that were made later, and does not
+/// overtake the one that is tried.
 pub(super) async fn call_next(
     change: &mut Transaction<'_, Any>,
     line: &str,
