@@ -38,11 +38,12 @@ pub async fn tick(state: &State, now: DateTime<Utc>) -> anyhow::Result<String> {
     if !state.ledger.take_lease(LEASE, &healing.holder, length, now).await? {
         return Ok("another process acts".to_owned());
     }
-    let known = Known::read(healing, now).await?;
+    let mut known = Known::read(healing, now).await?;
     if verify::run(state, &known, now).await? > 0 {
         healing.wake();
+        // In a storm that is much to read, so only after something was changed.
+        known = Known::read(healing, now).await?;
     }
-    let mut known = Known::read(healing, now).await?;
     brakes(state, &mut known, now).await?;
     let Planned { n_acts, decided, waits } = plan(state, &mut known, now).await?;
     waits::tell(state, &waits, now).await?;
