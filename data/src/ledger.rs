@@ -42,7 +42,7 @@ pub use key::{ApiKey, NewKey, Role};
 pub use migrate::Applied;
 pub use outbox::{
     Attempt, AttemptRow, Claim, Delivery, DeliveryRow, Depth, Ended, Exchange, Exchanged, Filter,
-    Finished, Kept, Mark, NewDelivery, Promise, Redrive, Ticket,
+    Finished, Kept, Mark, NewDelivery, Promise, Redrive, SECRET, Ticket,
 };
 pub use outcome::Outcomes;
 pub use risk::{PredictionAlert, Risk, RiskOutcome, alert_id};

@@ -351,23 +351,47 @@ fn exhausted(case: &Case<'_>, limits: &Limits, facts: &Facts<'_>) -> String {
     }
 }
 
-/// Whether a trouble is confirmed by what was measured since it began.
+/// How old a number may be that nothing has confirmed yet, if nothing says how often it is measured.
+const FRESH: TimeDelta = TimeDelta::seconds(60);
+
+/// A number is old when it is so many times as old as the time between two of them.
+const USUAL_TIMES: i32 = 3;
+
+/// How recently a number was measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Freshness {
+    /// When it was last.
+    pub latest: Option<DateTime<Utc>>,
+    /// When it was the time before.
+    pub before: Option<DateTime<Utc>>,
+}
+
+/// Whether a trouble that began at `since` is confirmed by what was measured from then on.
 ///
-/// `is_bad` says so, `None` if nothing was. It has lasted for `lasts`, and a further measurement is waited for until `patience`; a sentence why
-/// nothing is done yet.
+/// `is_bad` says so, `None` if nothing was. Then a further measurement is waited for until `patience`, and
+/// after that one counts that is as fresh as can be expected: what is measured rarely is not waited for, and
+/// what is measured no more is no reason to act.
 ///
 /// # Errors
-/// That sentence.
+/// A sentence why nothing is done yet.
 pub fn confirmed(
     is_bad: Option<bool>,
-    lasts: TimeDelta,
+    since: DateTime<Utc>,
     patience: TimeDelta,
+    fresh: Freshness,
+    now: DateTime<Utc>,
 ) -> Result<(), String> {
     match is_bad {
-        Some(true) => Ok(()),
-        Some(false) => Err("what was measured since is well".to_owned()),
-        None if lasts < patience => Err("nothing was measured since".to_owned()),
-        None => Ok(()),
+        Some(true) => return Ok(()),
+        Some(false) => return Err("what was measured since is well".to_owned()),
+        None if now - since < patience => return Err("nothing was measured since".to_owned()),
+        None => (),
+    }
+    let Some(latest) = fresh.latest else { return Err("nothing is measured any more".to_owned()) };
+    let usual = fresh.before.map_or(TimeDelta::zero(), |before| latest - before);
+    match now - latest <= (usual * USUAL_TIMES).max(patience * 2).max(FRESH) {
+        true => Ok(()),
+        false => Err(format!("nothing was measured since {}", latest.to_rfc3339())),
     }
 }
 

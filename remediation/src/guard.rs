@@ -305,11 +305,12 @@ impl Limits {
             let reason = format!("{failures} actions in a row did not help");
             due.push(brake("breaker".to_owned(), reason, Some(now + self.breaker_open)));
         }
-        let n = opened.iter().filter(|at| **at > now - self.storm_window).count();
+        let stale = facts.brakes.iter().find(|it| it.name == "storm");
+        let counted = (now - self.storm_window).max(self.storm_lifted(stale));
+        let n = opened.iter().filter(|at| **at > counted).count();
         if n >= self.storm_incidents as usize {
             let reason = format!("{n} incidents within {}", words(self.storm_window));
             let ends_at = now + self.storm_window;
-            let stale = facts.brakes.iter().find(|it| it.name == "storm");
             let renew =
                 stale.and_then(|it| it.ends_at).is_none_or(|end| end - now < self.storm_window / 2);
             if renew {
@@ -317,6 +318,14 @@ impl Limits {
             }
         }
         due
+    }
+
+    /// When a person has lifted the storm, for whom what had broken by then is no storm any more: only then it
+    /// ends before its time.
+    fn storm_lifted(&self, storm: Option<&Brake>) -> DateTime<Utc> {
+        let end =
+            storm.and_then(|it| it.ends_at.filter(|end| *end - it.begun_at < self.storm_window));
+        end.unwrap_or(DateTime::<Utc>::MIN_UTC)
     }
 
     fn failures_in_a_row(&self, facts: &Facts<'_>) -> usize {

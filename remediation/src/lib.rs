@@ -16,6 +16,7 @@
 //! Deciding takes `now` and touches nothing; doing ([`action`]) is short. Who measures is the caller.
 
 pub mod action;
+pub mod control;
 pub mod delivery;
 pub mod desk;
 pub mod fix;

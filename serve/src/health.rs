@@ -12,7 +12,7 @@ use arrow::{
         ArrayRef, AsArray, Date32Array, Float64Array, RecordBatch, StringArray,
         TimestampMicrosecondArray,
     },
-    datatypes::Float64Type,
+    datatypes::{Float64Type, TimestampMicrosecondType},
 };
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use data::{
@@ -21,6 +21,7 @@ use data::{
     table::DAY,
 };
 use ingest::Ingest;
+use remediation::fix::Freshness;
 use serde::Serialize;
 
 use crate::config::{Aggregation, Check, Component};
@@ -201,10 +202,32 @@ pub(crate) async fn measure_series(
     Ok(value.and_then(|value| value.iter().next().flatten()).filter(|value| value.is_finite()))
 }
 
+/// How long ago the measurement before the last one is looked for: what is measured daily has one.
+const RHYTHM: TimeDelta = TimeDelta::hours(50);
+
+/// When what `check` looks at was measured last, and the time before.
+pub(crate) async fn latest(
+    engine: &Engine,
+    check: &Check,
+    now: DateTime<Utc>,
+) -> Result<Freshness, analytics::Error> {
+    let condition = condition(check, None, now - RHYTHM, now);
+    let question =
+        format!("select distinct ts from samples where {condition} order by ts desc limit 2");
+    let batches = engine.collect(&question).await?;
+    let times = batches.iter().filter_map(|batch| {
+        let times = batch.column(0).as_primitive_opt::<TimestampMicrosecondType>()?;
+        Some(times.iter().flatten().collect::<Vec<_>>())
+    });
+    let mut times = times.flatten().filter_map(DateTime::from_timestamp_micros);
+    Ok(Freshness { latest: times.next(), before: times.next() })
+}
+
 /// Sum of what counters grew by between neighbours; after a reset, what they have reached since.
 const GROWTH: &str = "sum(case when value < before then value else value - before end)";
 
-fn question(check: &Check, series: Option<i64>, from: DateTime<Utc>, to: DateTime<Utc>) -> String {
+/// What is true of the samples that a check looks at.
+fn condition(check: &Check, series: Option<i64>, from: DateTime<Utc>, to: DateTime<Utc>) -> String {
     let at = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Micros, true);
     let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
     let mut condition = format!(
@@ -226,6 +249,11 @@ fn question(check: &Check, series: Option<i64>, from: DateTime<Utc>, to: DateTim
     if let Some(series) = series {
         condition.push_str(&format!(" and series = {series}"));
     }
+    condition
+}
+
+fn question(check: &Check, series: Option<i64>, from: DateTime<Utc>, to: DateTime<Utc>) -> String {
+    let condition = condition(check, series, from, to);
     let from_samples = format!("from samples where {condition}");
     match check.aggregation {
         Aggregation::Mean => format!("select avg(value) {from_samples}"),

@@ -153,7 +153,13 @@ async fn poison_is_set_apart_the_rest_flows_and_it_can_be_redriven() {
         let listed = client.get(path).await.unwrap().json().unwrap();
         assert_eq!(listed["deliveries"].as_array().unwrap().len(), 1);
         room.set(Mood::Well);
-        let redriven = post(&client, "/api/v1/deliveries/redrive", &json!({})).await;
+        // What is meant for all says so.
+        for vague in [json!({}), json!({"ids": []})] {
+            let refused = post(&client, "/api/v1/deliveries/redrive", &vague).await;
+            assert_eq!(refused.status.as_u16(), 422, "{}", refused.text);
+        }
+        let all = json!({"all": true});
+        let redriven = post(&client, "/api/v1/deliveries/redrive", &all).await;
         assert_eq!(redriven.json().unwrap()["redriven"], 1);
         wait_for(&client, &bad, "delivered").await.unwrap();
         assert_eq!(room.taken().len(), 51);

@@ -90,6 +90,7 @@ async fn incidents(one: &Ledger, other: &Ledger) {
         route: vec![],
         payload: "{}".to_owned(),
         ordering_key: None,
+        secret: None,
     };
     let changes = |incident: &Incident, promises: Vec<NewDelivery>| Changes {
         incidents: vec![incident.clone()],
@@ -134,6 +135,7 @@ async fn deliveries(one: &Ledger, other: &Ledger) {
             id: id.to_owned(),
             destination: "on-call".to_owned(),
             ordering_key: None,
+            line: "on-call".to_owned(),
         },
         attempt: Some(Attempt {
             outcome: if then == Finished::Delivered { "delivered" } else { "transient" },

@@ -75,9 +75,7 @@ impl Ledger {
         for one in &changes.brakes {
             brake::write(&mut change, one).await?;
         }
-        for promise in &changes.promises {
-            outbox::enqueue(&mut change, promise, now).await?;
-        }
+        outbox::enqueue(&mut change, &changes.promises, now).await?;
         change.commit().await.map_err(failed(DOING))
     }
 }

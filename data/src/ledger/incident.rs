@@ -89,6 +89,11 @@ const COLUMNS: &str = "incident_id, dedupe_key, component, kind, title, severity
     snoozed_until, reopened, flapping, escalated_at, escalation, notified_at, notices, told_to, \
     version";
 
+/// Not over, or over since a time, or such that somebody has to hear of its end.
+const CURRENT: &str = "(state <> 'resolved' or resolved_at >= $1 \
+    or (notices > 0 and merged_into is null \
+        and (notified_at is null or notified_at < resolved_at)))";
+
 impl Ledger {
     /// The incident with this identifier.
     pub async fn incident(&self, id: &str) -> Result<Option<Incident>> {
@@ -102,14 +107,20 @@ impl Ledger {
     /// told of who was told of the trouble; the newest first.
     pub async fn current_incidents(&self, since: DateTime<Utc>) -> Result<Vec<Incident>> {
         let query = format!(
-            "select {COLUMNS} from incident where state <> 'resolved' or resolved_at >= $1 \
-                or (notices > 0 and merged_into is null \
-                    and (notified_at is null or notified_at < resolved_at)) \
+            "select {COLUMNS} from incident where {CURRENT} \
              order by opened_at desc, incident_id limit $2"
         );
         let query = sqlx::query(sqlx::AssertSqlSafe(query)).bind(micros(since)).bind(ROWS_MAX);
         let rows = query.fetch_all(&self.pool).await.map_err(failed("listing incidents"))?;
         rows.iter().map(incident).collect()
+    }
+
+    /// How many incidents [`Ledger::current_incidents`] has to give.
+    pub async fn count_current_incidents(&self, since: DateTime<Utc>) -> Result<usize> {
+        let query = format!("select count(*) as n from incident where {CURRENT}");
+        let query = sqlx::query(sqlx::AssertSqlSafe(query)).bind(micros(since));
+        let row = query.fetch_one(&self.pool).await.map_err(failed("counting incidents"))?;
+        Ok(usize::try_from(get::<i64>(&row, "n")?).unwrap_or(0))
     }
 
     /// Incidents that match, the newest first.

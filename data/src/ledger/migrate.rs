@@ -56,6 +56,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "order_and_notices",
         sql: include_str!("../../../migrations/022_order_and_notices.sql"),
     },
+    Migration {
+        number: 23,
+        name: "lines_and_secrets",
+        sql: include_str!("../../../migrations/023_lines_and_secrets.sql"),
+    },
 ];
 
 struct Migration {

@@ -10,7 +10,9 @@ mod claim;
 mod end;
 mod enqueue;
 mod keep;
+mod line;
 mod list;
+mod route;
 
 use chrono::{DateTime, Utc};
 use sqlx::{Any, AssertSqlSafe, any::AnyArguments, query::Query};
@@ -27,6 +29,9 @@ use crate::Result;
 /// that the database has each of them ready, and few of them for any number of rows.
 const CHUNKS: [usize; 9] = [256, 128, 64, 32, 16, 8, 4, 2, 1];
 
+/// What in a payload the secret of its delivery stands in for.
+pub const SECRET: &str = "{secret}";
+
 /// A promise of our own, made in the transaction of the fact that it reports.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NewDelivery {
@@ -40,6 +45,8 @@ pub struct NewDelivery {
     pub ordering_key: Option<String>,
     /// What, as JSON.
     pub payload: String,
+    /// Stands in for [`SECRET`] in the payload when it is sent; nobody who reads deliveries sees it.
+    pub secret: Option<String>,
 }
 
 /// A promise that somebody asks us to make.
@@ -69,6 +76,8 @@ pub struct Promise {
     pub expires_at: Option<DateTime<Utc>>,
     /// Why it must not be sent to anybody yet.
     pub quarantine: Option<String>,
+    /// Stands in for [`SECRET`] in the payload when it is sent; nobody who reads deliveries sees it.
+    pub secret: Option<String>,
 }
 
 /// What became of a [`Promise`].
@@ -97,13 +106,15 @@ pub struct Delivery {
     pub route: Vec<String>,
     /// Those with the same key go out one after another.
     pub ordering_key: Option<String>,
-    /// What, as JSON.
+    /// Where the first of its line is to go: with the key, the name of the line.
+    pub line: String,
+    /// What, as JSON, as the receiver gets it.
     pub payload: String,
     /// How often it was tried before.
     pub attempts: u32,
     /// How often that failed at this destination since it was begun.
     pub failures: u32,
-    /// When it was asked for, or last redriven.
+    /// When it was first due, or last redriven.
     pub begun_at: DateTime<Utc>,
     /// Pointless after this.
     pub expires_at: Option<DateTime<Utc>>,
@@ -131,6 +142,8 @@ pub struct Ticket {
     pub destination: String,
     /// Its place in a line.
     pub ordering_key: Option<String>,
+    /// Where the first of that line was to go.
+    pub line: String,
 }
 
 /// What happened when somebody tried.
@@ -223,6 +236,7 @@ impl Ledger {
     /// Keeps, records and claims, all or nothing; what it returns is on disk.
     pub async fn exchange(&self, turn: &Exchange, now: DateTime<Utc>) -> Result<Exchanged> {
         let mut change = self.begin("working on the outbox").await?;
+        line::hold(&mut change, line::of_turn(turn)).await?;
         let n_ended = end::record(&mut change, &turn.worker, &turn.ended, now).await?;
         end::mark(&mut change, &turn.marks).await?;
         let kept = enqueue::keep(&mut change, &turn.promises).await?;

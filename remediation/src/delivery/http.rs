@@ -20,6 +20,7 @@ use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpStream, lookup_host},
+    time::timeout_at,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use url::{Host, Url};
@@ -32,6 +33,8 @@ const IDLE_MAX: usize = 64;
 const IDLE_FOR: Duration = Duration::from_secs(15);
 /// Bytes of an answer that are read so that the connection can be used again.
 const ANSWER_READ: usize = 64 * 1024;
+/// How long the text of an answer is waited for once its status is known.
+const BODY_WAIT: Duration = Duration::from_secs(2);
 
 type Connection = SendRequest<Full<Bytes>>;
 
@@ -58,6 +61,8 @@ pub(super) enum Error {
     Forbidden(String),
     /// It could not be asked, or did not answer.
     Failed(String),
+    /// It did not answer in time.
+    Late,
 }
 
 /// Connects to checked addresses only.
@@ -129,15 +134,32 @@ impl Connector {
         secured.map_err(|e| Error::Failed(format!("TLS with {host} failed: {e}")))
     }
 
-    /// Posts, within the time that the caller allows.
-    pub(super) async fn post(&self, post: &Post) -> Result<Answer, Error> {
+    /// Posts, until then: there must be a status by `until`. What else it says is read for [`BODY_WAIT`] at
+    /// most, or until then if what it says counts.
+    pub(super) async fn post(
+        &self,
+        post: &Post,
+        says: bool,
+        until: Instant,
+    ) -> Result<Answer, Error> {
+        let asked = timeout_at(until.into(), self.ask(post)).await;
+        let (origin, connection, answer) = asked.map_err(|_| Error::Late)??;
+        let until = if says { until } else { until.min(Instant::now() + BODY_WAIT) };
+        Ok(self.read(origin, connection, answer, until).await)
+    }
+
+    /// Asks, and gives the beginning of the answer.
+    async fn ask(
+        &self,
+        post: &Post,
+    ) -> Result<(String, Connection, http::Response<Incoming>), Error> {
         let origin = post.url.origin().ascii_serialization();
         let mut request = request(post)?;
         // A connection that the other side has closed meanwhile took nothing; that is known for sure,
         // so another one may be tried.
         while let Some(mut connection) = self.idle(&origin) {
             match connection.try_send_request(request).await {
-                Ok(answer) => return self.read(origin, connection, answer).await,
+                Ok(answer) => return Ok((origin, connection, answer)),
                 Err(mut error) => match error.take_message() {
                     Some(unsent) => request = unsent,
                     None => return Err(broken(&error.into_error())),
@@ -146,7 +168,7 @@ impl Connector {
         }
         let mut connection = self.open(&post.url).await?;
         let answer = connection.send_request(request).await.map_err(|e| broken(&e))?;
-        self.read(origin, connection, answer).await
+        Ok((origin, connection, answer))
     }
 
     async fn open(&self, url: &Url) -> Result<Connection, Error> {
@@ -165,15 +187,16 @@ impl Connector {
         origin: String,
         connection: Connection,
         answer: http::Response<Incoming>,
-    ) -> Result<Answer, Error> {
+        until: Instant,
+    ) -> Answer {
         let (parts, mut body) = answer.into_parts();
         let (mut kept, mut n_read) = (Vec::new(), 0);
         let is_whole = loop {
-            match body.frame().await {
-                None => break true,
+            match timeout_at(until.into(), body.frame()).await {
+                Ok(None) => break true,
                 // The status is known, and it is what counts.
-                Some(Err(_)) => break false,
-                Some(Ok(frame)) => {
+                Err(_) | Ok(Some(Err(_))) => break false,
+                Ok(Some(Ok(frame))) => {
                     let data = frame.data_ref().map_or(&[][..], |data| data);
                     n_read += data.len();
                     kept.extend_from_slice(&data[..data.len().min(ANSWER_KEPT - kept.len())]);
@@ -190,7 +213,7 @@ impl Connector {
                 of_host.push((Instant::now(), connection));
             }
         }
-        Ok(Answer { status: parts.status, headers: parts.headers, body: kept })
+        Answer { status: parts.status, headers: parts.headers, body: kept }
     }
 
     fn idle(&self, origin: &str) -> Option<Connection> {

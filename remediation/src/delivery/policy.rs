@@ -110,6 +110,7 @@ mod tests {
             destination: "chat".into(),
             route: route.iter().map(|name| (*name).to_owned()).collect(),
             ordering_key: None,
+            line: "chat".into(),
             payload: "{}".into(),
             attempts: failures,
             failures,

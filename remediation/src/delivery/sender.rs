@@ -1,6 +1,10 @@
 //! Does what a destination composed, within limits of time and space.
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{
+    io,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use chrono::{DateTime, Utc};
 use http::header;
@@ -8,7 +12,7 @@ use rustls::{
     RootCertStore,
     pki_types::{CertificateDer, pem::PemObject},
 };
-use tokio::io::AsyncWriteExt;
+use tokio::{io::AsyncWriteExt, time::timeout};
 
 use super::{
     Failure, Outcome, Sending, excerpt,
@@ -17,6 +21,7 @@ use super::{
     http::{Connector, Error, Post},
     smtp,
 };
+use crate::action::bounded;
 
 /// What a sender may do.
 #[derive(Clone, Debug)]
@@ -63,27 +68,43 @@ impl Sender {
     }
 
     /// One attempt. `now` is when it begins, for answers that name a date.
+    ///
+    /// What the receiver says is kept without secrets: it may repeat what it was sent.
     pub async fn send(&self, sending: &Sending, now: DateTime<Utc>) -> Outcome {
+        let outcome = self.attempt(sending, now).await;
+        let answer = outcome.answer.as_deref().map(bounded);
+        Outcome { detail: bounded(&outcome.detail), answer, ..outcome }
+    }
+
+    async fn attempt(&self, sending: &Sending, now: DateTime<Utc>) -> Outcome {
         let limit = self.settings.timeout;
-        let attempt = async {
-            match sending {
-                Sending::Post { url, headers, body, expect } => {
-                    let (url, headers, body) = (url.clone(), headers.clone(), body.clone());
-                    self.post(&Post { url, headers, body }, expect.as_deref(), now).await
-                }
-                Sending::Mail { server, mail } => smtp::send(&self.connector, server, mail).await,
-                Sending::Append { path, line } => self.append(path, line).await,
+        match sending {
+            Sending::Post { url, headers, body, expect } => {
+                let (url, headers, body) = (url.clone(), headers.clone(), body.clone());
+                self.post(&Post { url, headers, body }, expect.as_deref(), now).await
             }
-        };
-        let late = || Outcome::failed(Failure::Transient, None, format!("no answer in {limit:?}"));
-        tokio::time::timeout(limit, attempt).await.unwrap_or_else(|_| late())
+            Sending::Mail { server, mail } => {
+                let sent = timeout(limit, smtp::send(&self.connector, server, mail)).await;
+                sent.unwrap_or_else(|_| self.late())
+            }
+            Sending::Append { path, line } => {
+                timeout(limit, self.append(path, line)).await.unwrap_or_else(|_| self.late())
+            }
+        }
+    }
+
+    fn late(&self) -> Outcome {
+        let why = format!("no answer in {:?}", self.settings.timeout);
+        Outcome::failed(Failure::Transient, None, why)
     }
 
     async fn post(&self, post: &Post, expect: Option<&str>, now: DateTime<Utc>) -> Outcome {
-        let answer = match self.connector.post(post).await {
+        let until = Instant::now() + self.settings.timeout;
+        let answer = match self.connector.post(post, expect.is_some(), until).await {
             Ok(answer) => answer,
             Err(Error::Forbidden(why)) => return Outcome::failed(Failure::Misdirected, None, why),
             Err(Error::Failed(why)) => return Outcome::failed(Failure::Transient, None, why),
+            Err(Error::Late) => return self.late(),
         };
         let header = |name| answer.headers.get(name).and_then(|value| value.to_str().ok());
         let status = answer.status.as_u16();
@@ -131,3 +152,6 @@ impl Sender {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,8 +2,13 @@
 //!
 //! RFC 5321, RFC 3207 (STARTTLS), RFC 4954 (AUTH). The mail itself is built by `lettre`.
 
+use std::time::Duration;
+
 use base64::{Engine as _, prelude::BASE64_STANDARD as BASE64};
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufStream};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufStream},
+    time::timeout,
+};
 use url::Host;
 
 use super::{
@@ -14,6 +19,8 @@ use super::{
 
 /// Bytes of one line of an answer.
 const LINE_MAX: u64 = 4096;
+/// How long a farewell may take.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// Lines of one answer.
 const LINES_MAX: usize = 64;
 
@@ -55,8 +62,8 @@ async fn dialogue(connector: &Connector, server: &Server, mail: &Mail) -> Result
     say(&mut wire, "DATA", 354).await?;
     wire.write_all(&stuffed(&mail.bytes)).await.map_err(|e| broken(&e))?;
     let taken = say(&mut wire, ".", 250).await?;
-    // It is theirs now, whatever becomes of the farewell.
-    drop(say(&mut wire, "QUIT", 221).await);
+    // It is theirs now, whatever becomes of the farewell, and however long that takes.
+    tokio::spawn(async move { drop(timeout(FAREWELL, say(&mut wire, "QUIT", 221)).await) });
     Ok(taken)
 }
 
@@ -149,6 +156,7 @@ fn not_asked(error: Error) -> Outcome {
     match error {
         Error::Forbidden(why) => Outcome::failed(Failure::Misdirected, None, why),
         Error::Failed(why) => Outcome::failed(Failure::Transient, None, why),
+        Error::Late => Outcome::failed(Failure::Transient, None, "it did not answer in time"),
     }
 }
 

@@ -177,12 +177,35 @@ fn only_a_silence_that_nothing_explains_is_acted_on() {
 
 #[test]
 fn one_measurement_is_no_reason_to_act() {
-    let second = TimeDelta::seconds;
-    let check = |is_bad, lasts: i64| confirmed(is_bad, second(lasts), second(30)).is_ok();
+    let ago = |seconds: i64| now() - TimeDelta::seconds(seconds);
+    let check = |is_bad, lasts: i64| {
+        let fresh = Freshness { latest: Some(ago(lasts + 5)), before: None };
+        confirmed(is_bad, ago(lasts), TimeDelta::seconds(30), fresh, now()).is_ok()
+    };
     assert!(!check(None, 29), "a second one is waited for");
     assert!(check(None, 30), "and not for ever");
     assert!(check(Some(true), 2), "it was measured again and is bad");
     assert!(!check(Some(false), 2) && !check(Some(false), 300), "it is well by now");
+}
+
+#[test]
+fn an_old_measurement_is_no_reason_to_act() {
+    let ago = |seconds: i64| now() - TimeDelta::seconds(seconds);
+    #[track_caller]
+    fn check(said: Result<(), String>, expected: &str) {
+        assert_eq!(said.err().as_deref().unwrap_or("act"), expected);
+    }
+    let said = |latest: Option<i64>, before: Option<i64>| {
+        let fresh = Freshness { latest: latest.map(ago), before: before.map(ago) };
+        confirmed(None, ago(30), TimeDelta::seconds(30), fresh, now())
+    };
+    check(said(Some(50), None), "act");
+    let since = format!("nothing was measured since {}", ago(3_000).to_rfc3339());
+    check(said(Some(3_000), None), &since);
+    check(said(Some(3_000), Some(3_001)), &since);
+    // What comes every 20 minutes is 50 minutes old at times.
+    check(said(Some(3_000), Some(4_200)), "act");
+    check(said(None, None), "nothing is measured any more");
 }
 
 #[test]

@@ -192,3 +192,32 @@ fn what_does_not_help_opens_the_breaker_and_suspends_itself() {
         limits().due_brakes(&Facts { brakes: &closed, effectiveness: &[], ..facts }, &[], now());
     assert_eq!(due, []);
 }
+
+#[test]
+fn a_storm_that_a_person_has_lifted_stays_so_until_as_much_breaks_anew() {
+    let ago = |seconds: i64| now() - TimeDelta::seconds(seconds);
+    // Pulled a minute ago for five minutes, and lifted ten seconds ago.
+    let lifted = Brake {
+        name: "storm".into(),
+        reason: "r".into(),
+        who: "w".into(),
+        begun_at: ago(60),
+        ends_at: Some(ago(10)),
+    };
+    let over = Brake { begun_at: ago(310), ..lifted.clone() };
+    let check = |brake: &Brake, opened: DateTime<Utc>, expected: usize| {
+        let brakes = std::slice::from_ref(brake);
+        let facts = Facts {
+            actions: &[],
+            brakes,
+            effectiveness: &[],
+            n_components: 1,
+            in_maintenance: false,
+        };
+        assert_eq!(limits().due_brakes(&facts, &[opened; 10], now()).len(), expected);
+    };
+    check(&lifted, ago(11), 0);
+    check(&lifted, ago(9), 1);
+    // One that has ended by itself was lifted by nobody.
+    check(&over, ago(11), 1);
+}

@@ -44,6 +44,12 @@ fn sentence(message: &str) -> String {
     unknown(key, &known)
 }
 
+/// The known word that this one is most likely meant to be: so many letters differ at most.
+pub(super) fn nearest<'a>(word: &str, known: &[&'a str], differ_max: usize) -> Option<&'a str> {
+    let distance = |name: &&str| strsim::damerau_levenshtein(word, name);
+    known.iter().copied().filter(|name| distance(name) <= differ_max).min_by_key(distance)
+}
+
 /// A sentence about a key that nobody knows.
 pub(super) fn unknown(key: &str, known: &[&str]) -> String {
     let distance = |name: &str| strsim::damerau_levenshtein(key, name);

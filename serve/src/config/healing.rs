@@ -159,6 +159,11 @@ impl Healing {
         if let Some(path) = self.allow_folders.iter().find(|path| !path.is_absolute()) {
             return Err(format!("healing.allow_folders: `{}` is no whole path", path.display()));
         }
+        if self.allow_folders.iter().any(|path| path.parent().is_none()) {
+            let sentence =
+                "healing.allow_folders: `/` is everything; name the folders that are meant";
+            return Err(sentence.to_owned());
+        }
         if self.lease.0 < self.every.0 * 3 {
             return Err("healing.lease must be at least three times healing.every".to_owned());
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use remediation::kind::Kind;
 use serde::{Deserialize, Serialize};
 
-use super::Period;
+use super::{Period, error};
 
 /// When health is looked at, and of what.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -25,7 +25,7 @@ pub struct Health {
 pub struct Component {
     /// Its name.
     pub name: String,
-    /// What it is: service, worker, database, queue, host or destination. Helps to name its troubles.
+    /// What it is: service, worker, database, queue, dependency, host or destination. Helps to name its troubles.
     #[serde(default)]
     pub kind: String,
     /// Components that it does not work without. Their trouble explains its own.
@@ -117,6 +117,57 @@ pub enum Aggregation {
     Rate,
     /// What a counter grew by.
     Increase,
+}
+
+/// What a component can be, where that means something.
+const KINDS: [&str; 7] =
+    ["service", "worker", "database", "queue", "dependency", "host", "destination"];
+
+/// Letters in which a word may differ from a known one and still be a typo.
+const TYPO: usize = 2;
+
+impl Component {
+    /// Says what is wrong with it. `components` are the names of all, `mentioned` is what the user's playbooks say, if
+    /// that is known.
+    pub(super) fn check(
+        &self,
+        components: &[&String],
+        mentioned: Option<&str>,
+    ) -> Result<(), String> {
+        let name = &self.name;
+        if self.depends_on.contains(name) {
+            return Err(format!("health.component `{name}` depends on itself"));
+        }
+        if let Some(other) = self.depends_on.iter().find(|it| !components.contains(it)) {
+            return Err(format!(
+                "health.component `{name}` depends on `{other}`, and there is no component of that name"
+            ));
+        }
+        let kind = self.kind.as_str();
+        if let Some(near) = typo(kind, &KINDS) {
+            return Err(format!(
+                "health.component `{name}`: kind `{kind}` is unknown; did you mean `{near}`?"
+            ));
+        }
+        let known = remediation::control::names();
+        let is_used =
+            |key: &str| mentioned.is_none_or(|it| it.contains(&format!("{{control.{key}}}")));
+        for key in self.control.keys().filter(|key| !is_used(key)) {
+            if let Some(near) = typo(key, &known) {
+                return Err(format!(
+                    "health.component `{name}`: no playbook uses `control.{key}`; did you mean `{near}`?"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn typo<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+    match known.contains(&word) || word.len() <= TYPO {
+        true => None,
+        false => error::nearest(word, known, TYPO),
+    }
 }
 
 impl Check {

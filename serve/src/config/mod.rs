@@ -145,12 +145,7 @@ impl Config {
             }
         }
         for component in &self.health.component {
-            if let Some(other) = component.depends_on.iter().find(|it| !names.contains(it)) {
-                let name = &component.name;
-                let sentence =
-                    format!("health.component `{name}` depends on `{other}`, which is none");
-                return Err(Error::Invalid(sentence));
-            }
+            component.check(&names, self.mentioned().as_deref()).map_err(Error::Invalid)?;
         }
         self.incident.check().map_err(Error::Invalid)?;
         self.healing.check().map_err(Error::Invalid)?;
@@ -181,6 +176,11 @@ impl Config {
 }
 
 impl Config {
+    /// All that the user's playbooks say, for names that they use; nothing when some lie elsewhere.
+    fn mentioned(&self) -> Option<String> {
+        self.healing.playbooks.is_none().then(|| format!("{:?}", self.playbook))
+    }
+
     /// What trouble costs, what was promised, and what is known of metrics.
     fn check_foresight(&self, components: &[&String]) -> Result<(), Error> {
         for component in &self.health.component {

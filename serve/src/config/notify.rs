@@ -9,6 +9,7 @@ use remediation::{
         self, NAMES,
         group::{self, Grouping},
     },
+    playbook::glob,
 };
 use serde::{Deserialize, Serialize};
 
@@ -159,6 +160,7 @@ impl Notify {
             if let Some((key, _)) = it.matches.iter().find(|(_, patterns)| patterns.is_empty()) {
                 return Err(format!("{name}: `match.{key}` is empty and fits nothing"));
             }
+            check_severities(&name, it.matches.get("severity"))?;
             let by = it.group_by.as_deref().unwrap_or_default();
             check_group(&name, by, it.group_wait, it.group_interval)?;
         }
@@ -179,6 +181,18 @@ fn check_group(
         }
     }
     Ok(())
+}
+
+/// A severity that no incident has would fit nothing, and nobody would be told.
+fn check_severities(name: &str, patterns: Option<&Vec<String>>) -> Result<(), String> {
+    const KNOWN: [Severity; 3] = [Severity::Info, Severity::Warning, Severity::Critical];
+    let fits = |pattern: &String| KNOWN.iter().any(|it| glob(pattern, it.as_str()));
+    match patterns.into_iter().flatten().find(|it| !fits(it)) {
+        None => Ok(()),
+        Some(odd) => Err(format!(
+            "{name}: `match.severity` names `{odd}`; there are info, warning and critical"
+        )),
+    }
 }
 
 fn check_names<'a>(

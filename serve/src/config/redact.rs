@@ -10,6 +10,10 @@ const REDACTED: &str = "redacted";
 const SECRET: [&str; 7] =
     ["password", "secret", "token", "headers", "credential", "admin_key", "routing_key"];
 
+/// Words in a text after which a secret follows.
+const ENDS: [&str; 8] =
+    ["password", "passwd", "secret", "token", "api-key", "api_key", "apikey", "authorization"];
+
 /// The table without secrets.
 pub(super) fn table(mut table: Table) -> Table {
     hide_path(&mut table);
@@ -50,9 +54,44 @@ fn hide_url(table: &mut Table) {
 fn clean(value: Value) -> Value {
     match value {
         Value::Table(inner) => Value::Table(table(inner)),
-        Value::Array(values) => Value::Array(values.into_iter().map(clean).collect()),
-        Value::String(text) => Value::String(address(text)),
+        Value::Array(values) => Value::Array(arguments(values)),
+        Value::String(text) => Value::String(words(address(text))),
         other => other,
+    }
+}
+
+/// A list; what follows `--password` is one.
+fn arguments(values: Vec<Value>) -> Vec<Value> {
+    let names = |value: &Value| {
+        let text = value.as_str().unwrap_or_default().to_lowercase();
+        text.starts_with('-') && ENDS.iter().any(|end| text.ends_with(end))
+    };
+    let mut is_secret = false;
+    let clean = |value: Value| {
+        let names_one = names(&value);
+        let value = if is_secret && value.is_str() { blank(value) } else { clean(value) };
+        is_secret = names_one;
+        value
+    };
+    values.into_iter().map(clean).collect()
+}
+
+/// A text, such as an argument or a body, up to where a word says that a secret follows.
+fn words(text: String) -> String {
+    let lower = text.to_ascii_lowercase();
+    let follows = |(at, word): (usize, &str)| {
+        let from = at + word.len();
+        let rest = &text[from..];
+        let gap = rest.len() - rest.trim_start_matches(['"', '\'', ' ', ':', '=', '\\']).len();
+        let says = rest[..gap].contains([':', '=']) && gap < rest.len();
+        // What a playbook fills in is none, and what was taken out is gone.
+        let is_one = !rest[gap..].starts_with('{') && !rest[gap..].starts_with(REDACTED);
+        (says && is_one).then_some(from + gap)
+    };
+    let all = ENDS.iter().flat_map(|word| lower.match_indices(word)).filter_map(follows);
+    match all.min() {
+        Some(at) => format!("{}{REDACTED}", &text[..at]),
+        None => text,
     }
 }
 

@@ -168,10 +168,22 @@ fn the_effective_configuration_reads_back_and_keeps_secrets() {
         [collect.http.headers]
         authorization = 'Bearer hunter2'
         [[collect.postgres]]
-        url = 'host=db user=me password=hunter2'";
+        url = 'host=db user=me password=hunter2'
+        [[health.component]]
+        name = 'shop'
+        [health.component.control]
+        start = ['app', '--password=hunter2', '--token', 'hunter2', '--verbose']
+        pid_file = '/run/secrets/shop.pid'
+        [[playbook]]
+        name = 'p'
+        [[playbook.action]]
+        do = 'call_http'
+        url = 'http://localhost/?q=1'
+        body = '{\"user\": \"me\", \"password\": \"hunter2\"}'";
     let text = load(file, &[], Flags::default()).unwrap().redacted();
     assert!(!text.contains("hunter2"), "{text}");
     assert!(text.contains("postgres://user:redacted@db/ledger"), "{text}");
+    assert!(text.contains("--verbose") && text.contains("/run/secrets/shop.pid"), "{text}");
     let again = load(&text, &[], Flags::default()).unwrap();
     assert_eq!(again.redacted(), text);
     assert_eq!(again.collect.http[0].every, Period::seconds(60));
@@ -256,4 +268,61 @@ fn a_route_that_could_never_do_what_it_says_is_refused() {
         "[notify]\ngroup_interval = '2d'\n",
         expect!["notify: `group_interval` is longer than 1d"],
     );
+}
+
+#[test]
+fn a_component_that_would_not_do_what_it_says_is_refused() {
+    let refuses = |more: &str, expected: Expect| {
+        refuses(&format!("[[health.component]]\nname = 'web'\n{more}"), &[], expected);
+    };
+    refuses("depends_on = ['web']", expect!["health.component `web` depends on itself"]);
+    refuses(
+        "depends_on = ['db']",
+        expect!["health.component `web` depends on `db`, and there is no component of that name"],
+    );
+    refuses(
+        "kind = 'workr'",
+        expect!["health.component `web`: kind `workr` is unknown; did you mean `worker`?"],
+    );
+    let strat = "[health.component.control]\nstrat = ['/bin/true']\n";
+    refuses(
+        strat,
+        expect!["health.component `web`: no playbook uses `control.strat`; did you mean `start`?"],
+    );
+    // Whoever uses it means it.
+    let playbook = "[[playbook]]\nname = 'p'\n[[playbook.action]]\ndo = 'restart_process'\n\
+                    start = '{control.strat}'\npid_file = '/x'\n";
+    for rest in [playbook, "[healing]\nplaybooks = '/etc/playbooks'\n"] {
+        let file = format!("[[health.component]]\nname = 'web'\nkind = 'api'\n{strat}{rest}");
+        load(&file, &[], Flags::default()).unwrap();
+    }
+}
+
+#[test]
+fn a_severity_that_there_is_not_and_a_folder_that_is_everything_are_refused() {
+    refuses(
+        "[[notify.route]]\nmatch = { severity = ['criticl'] }\nto = ['dba']\n",
+        &[],
+        expect![
+            "notify.route 1: `match.severity` names `criticl`; there are info, warning and critical"
+        ],
+    );
+    load("[[notify.route]]\nmatch = { severity = ['crit*'] }\n", &[], Flags::default()).unwrap();
+    refuses(
+        "[healing]\nallow_folders = ['/']\n",
+        &[],
+        expect!["healing.allow_folders: `/` is everything; name the folders that are meant"],
+    );
+}
+
+/// The first thing that people try.
+#[test]
+fn what_the_readme_shows_can_be_loaded() {
+    let readme = include_str!("../../../README.md");
+    let blocks: Vec<_> = readme.split("```toml\n").skip(1).collect();
+    assert!(blocks.len() >= 2, "{}", blocks.len());
+    for block in blocks {
+        let block = block.split("```").next().unwrap_or_default();
+        load(block, &[], Flags::default()).unwrap_or_else(|why| panic!("{why}:\n{block}"));
+    }
 }

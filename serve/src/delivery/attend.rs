@@ -197,5 +197,6 @@ fn ours(
         due_at: now,
         expires_at,
         quarantine: None,
+        secret: None,
     }
 }

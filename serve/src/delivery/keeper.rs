@@ -1,10 +1,14 @@
 //! The loop that keeps the outbox: it gathers what was asked for and what was tried, and exchanges it
 //! with the ledger in one transaction per turn. While one turn is being written, the next one gathers.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use data::ledger::{Claim, Ended, Exchange, Exchanged, Finished, Kept, Ticket};
+use data::ledger::{Claim, Delivery, Ended, Exchange, Exchanged, Finished, Kept, Ticket};
 use tokio::sync::mpsc::{self, Receiver, UnboundedReceiver, UnboundedSender};
 use tokio_util::sync::CancellationToken;
 
@@ -169,9 +173,36 @@ impl Keeper {
     /// Looks for rows that came by another way: with a fact of ours, from another process, or because
     /// their lease ran out.
     async fn look(&self, now: DateTime<Utc>) {
+        self.move_on(now).await;
         for (name, lane) in self.lanes.iter().filter(|(_, lane)| lane.is_quiet()) {
             if self.shared.ledger.is_due(name, now).await.unwrap_or(false) {
                 lane.hint(now);
+            }
+        }
+    }
+
+    /// Sends on what has waited for too long for a destination that is held, paused, broken or gone.
+    async fn move_on(&self, now: DateTime<Utc>) {
+        let Shared { ledger, policy, depths, .. } = &*self.shared;
+        let stuck = self.lanes.iter().filter(|(_, lane)| lane.is_stuck());
+        let mut stuck: BTreeSet<String> = stuck.map(|(name, _)| name.clone()).collect();
+        let depths = depths.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let gone = depths.into_iter().filter(|it| it.state == "pending").map(|it| it.destination);
+        stuck.extend(gone.filter(|name| !self.lanes.contains_key(name)));
+        let since = now - TimeDelta::from_std(policy.fallback_after).unwrap_or(TimeDelta::days(1));
+        for name in &stuck {
+            let moved = match ledger.move_on(name, since, now).await {
+                Ok(moved) => moved,
+                Err(error) => {
+                    tracing::warn!("what waits for `{name}` cannot be moved on: {error}");
+                    continue;
+                }
+            };
+            for next in &moved {
+                tracing::info!(destination = name, "what waits for it goes to `{next}` now");
+                if let Some(lane) = self.lanes.get(next) {
+                    lane.hint(now);
+                }
             }
         }
     }
@@ -202,7 +233,7 @@ impl Keeper {
                 // Whoever stood behind it may go now.
                 Finished::Delivered | Finished::Dead(_) => {
                     let is_in_line = ended.delivery.ordering_key.is_some();
-                    is_in_line.then_some((&ended.delivery.destination, &now))
+                    is_in_line.then_some((&ended.delivery.line, &now))
                 }
             };
             if let Some((name, at)) = next
@@ -257,14 +288,20 @@ impl Keeper {
     }
 }
 
+/// As much of a delivery as is needed to give it back.
+pub(super) fn ticket(delivery: &Delivery) -> Ticket {
+    Ticket {
+        id: delivery.id.clone(),
+        destination: delivery.destination.clone(),
+        ordering_key: delivery.ordering_key.clone(),
+        line: delivery.line.clone(),
+    }
+}
+
 /// Hands back what will not be sent now.
 pub(super) fn give_back(tell: &UnboundedSender<Ended>, back: GivenBack) {
     for (delivery, at) in back {
-        let delivery = Ticket {
-            id: delivery.id,
-            destination: delivery.destination,
-            ordering_key: delivery.ordering_key,
-        };
+        let delivery = ticket(&delivery);
         // The keeper is gone only when the process is about to end; the lease then runs out.
         drop(tell.send(Ended { delivery, attempt: None, then: Finished::Released(at) }));
     }

@@ -241,6 +241,12 @@ impl Lane {
         lane.give_back(now)
     }
 
+    /// Whether nothing goes there for now: it is paused, broken, or asked for patience.
+    pub(super) fn is_stuck(&self) -> bool {
+        let lane = self.lock();
+        !lane.is_usable() || lane.breaker.open_until().is_some()
+    }
+
     /// Whether anybody is sending, or anything is claimed.
     pub(super) fn is_busy(&self) -> bool {
         let lane = self.lock();

@@ -1,10 +1,14 @@
 //! What a program asks for, read field by field.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use chrono::{DateTime, Utc};
 use data::ledger::{Promise, new_id};
 use remediation::delivery::fields::{Fields, Wrong};
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, MapAccess, Visitor},
+};
 use serde_json::{Map, Value, value::RawValue};
 use sha2::{Digest, Sha256};
 
@@ -18,8 +22,52 @@ const ROUTE_MAX: usize = 10;
 /// Characters of a key or a tenant.
 const KEY_MAX: usize = 256;
 
-/// One entry: its fields, as they were sent.
-pub type Entry<'a> = BTreeMap<String, &'a RawValue>;
+/// One entry: its fields, as they were sent, each once.
+#[derive(Debug, Default)]
+pub struct Entry<'a>(BTreeMap<String, &'a RawValue>);
+
+impl<'de> Deserialize<'de> for Entry<'de> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_map(Once)
+    }
+}
+
+/// Reads an object; of two fields with one name nobody knows which is meant.
+struct Once;
+
+impl<'de> Visitor<'de> for Once {
+    type Value = Entry<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Entry<'de>, A::Error> {
+        let mut fields = BTreeMap::new();
+        while let Some((name, value)) = from.next_entry::<String, &RawValue>()? {
+            if fields.contains_key(&name) {
+                return Err(A::Error::custom(format!("the field `{name}` is there twice")));
+            }
+            fields.insert(name, value);
+        }
+        Ok(Entry(fields))
+    }
+}
+
+impl Entry<'_> {
+    /// The fields as values.
+    ///
+    /// # Errors
+    /// When one is no JSON that can be kept, such as a number beyond all bounds.
+    pub fn values(&self) -> Result<Map<String, Value>, Wrong> {
+        let value = |(name, raw): (&String, &&RawValue)| {
+            let value = serde_json::from_str(raw.get());
+            let value = value.map_err(|e| Wrong::new(name, format!("is no JSON: {e}")))?;
+            Ok((name.clone(), value))
+        };
+        self.0.iter().map(value).collect()
+    }
+}
 
 /// Reads an entry. An unknown tenant is not refused but set apart: whoever sent it may be unable to send
 /// it again, and nobody guesses whose it is.
@@ -29,20 +77,10 @@ pub fn read(
     config: &config::Delivery,
     now: DateTime<Utc>,
 ) -> Result<Promise, Wrong> {
-    let mut payload = None;
-    let mut rest = Map::new();
-    for (name, raw) in entry {
-        if name == "payload" {
-            payload = Some(raw.get());
-        } else {
-            let value = serde_json::from_str(raw.get());
-            rest.insert(
-                name.clone(),
-                value.map_err(|e| Wrong::new(name, format!("is no JSON: {e}")))?,
-            );
-        }
-    }
-    let mut fields = Fields::new(rest);
+    let mut entry = entry;
+    // As it was sent, to the last blank.
+    let payload = entry.0.remove("payload").map(RawValue::get);
+    let mut fields = Fields::new(entry.values()?);
     let tenant = key(&mut fields, "tenant")?.unwrap_or_default();
     let id = new_id(now);
     let promise = Promise {
@@ -55,10 +93,13 @@ pub fn read(
         payload: checked(payload, config.payload_bytes_max)?.to_owned(),
         fingerprint: String::new(),
         destination: String::new(),
+        secret: None,
         created_at: now,
         id,
         tenant,
     };
+    // It is known, and was taken already.
+    fields.value("payload");
     fields.done()?;
     if promise.expires_at.is_some_and(|end| end <= promise.due_at.max(now)) {
         return Err(Wrong::new("expires_at", "must be after now and after `not_before`"));
@@ -141,4 +182,25 @@ fn checked(payload: Option<&str>, bytes_max: usize) -> Result<&str, Wrong> {
     serde_json::from_str::<Value>(payload)
         .map_err(|error| Wrong::new("payload", format!("is no JSON: {error}")))?;
     Ok(payload)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_has_each_field_once() {
+        let check = |text: &str, expected: Result<usize, &str>| {
+            let read = serde_json::from_str::<Entry<'_>>(text);
+            match (read, expected) {
+                (Ok(entry), Ok(n)) => assert_eq!(entry.values().unwrap().len(), n),
+                (Err(error), Err(why)) => assert!(error.to_string().contains(why), "{error}"),
+                (read, _) => panic!("{text}: {read:?}"),
+            }
+        };
+        check("{}", Ok(0));
+        check(r#"{"destination": "a", "payload": {"a": 1, "a": 2}}"#, Ok(2));
+        check(r#"{"destination": "a", "destination": "b"}"#, Err("`destination` is there twice"));
+        check("[]", Err("expected an object"));
+    }
 }

@@ -3,14 +3,14 @@
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
 use chrono::{DateTime, Utc};
-use data::ledger::{Attempt, Delivery, Ended, Finished, Ticket};
+use data::ledger::{Attempt, Delivery, Ended, Finished};
 use futures::FutureExt;
 use remediation::delivery::{Failure, Message, Outcome, policy};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{
     Known, Shared,
-    keeper::give_back,
+    keeper::{give_back, ticket},
     lane::{Lane, Next},
 };
 use crate::clock;
@@ -33,11 +33,7 @@ pub(super) async fn run(shared: Arc<Shared>, lane: Arc<Lane>, tell: UnboundedSen
 
 async fn attempt(shared: &Shared, lane: &Lane, delivery: &Delivery, known: &Known) -> Ended {
     let started = clock::now();
-    let ticket = Ticket {
-        id: delivery.id.clone(),
-        destination: delivery.destination.clone(),
-        ordering_key: delivery.ordering_key.clone(),
-    };
+    let ticket = ticket(delivery);
     if delivery.expires_at.is_some_and(|end| end <= started) {
         let then = Finished::Dead("expired before it could be sent".to_owned());
         return Ended { delivery: ticket, attempt: None, then };

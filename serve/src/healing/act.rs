@@ -1,9 +1,9 @@
 //! One turn of the loop: verify, decide, act, tell.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use data::ledger::{Action, Changes, Incident, Symptom};
+use data::ledger::{Action, Changes, Incident, NewDelivery, SECRET, Symptom};
 use remediation::{
     desk,
     fix::{self, Case, Step},
@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::{
     LEASE, delta,
     facts::{self, Known},
-    look, notify, perform, verify,
+    look, notify, perform, verify, waits,
 };
 use crate::{http, state::State};
 
@@ -38,13 +38,15 @@ pub async fn tick(state: &State, now: DateTime<Utc>) -> anyhow::Result<String> {
     if !state.ledger.take_lease(LEASE, &healing.holder, length, now).await? {
         return Ok("another process acts".to_owned());
     }
-    let known = Known::read(healing, now).await?;
+    let mut known = Known::read(healing, now).await?;
     if verify::run(state, &known, now).await? > 0 {
         healing.wake();
+        // In a storm that is much to read, so only after something was changed.
+        known = Known::read(healing, now).await?;
     }
-    let mut known = Known::read(healing, now).await?;
     brakes(state, &mut known, now).await?;
-    let Planned { n_acts, decided } = plan(state, &mut known, now).await?;
+    let Planned { n_acts, decided, waits } = plan(state, &mut known, now).await?;
+    waits::tell(state, &waits, now).await?;
     healing.settle(&known, now).await?;
     let n_told = notify::run(state, &decided, now).await?;
     let n_open = known.incidents.iter().filter(|it| it.state != "resolved").count();
@@ -90,6 +92,8 @@ struct Planned {
     n_acts: usize,
     /// Incidents of which it is known what is next; the others wait for a look at what may be their cause.
     decided: HashSet<String>,
+    /// Why nothing is done about some of them yet.
+    waits: BTreeMap<String, String>,
 }
 
 /// Decides for every open incident what is next, and begins it.
@@ -107,7 +111,10 @@ async fn plan(state: &State, known: &mut Known, now: DateTime<Utc>) -> anyhow::R
             continue;
         }
         if let Some(other) = suspect(state, &incident, now).await? {
-            tracing::debug!(incident.id = incident.id, "waits: `{other}` may be the cause");
+            // Everybody waits for a moment.
+            if now - incident.opened_at > UNSEEN_MAX {
+                planned.waits.insert(incident.id, format!("`{other}` may be the cause"));
+            }
             continue;
         }
         planned.decided.insert(incident.id.clone());
@@ -122,7 +129,10 @@ async fn plan(state: &State, known: &mut Known, now: DateTime<Utc>) -> anyhow::R
                     is_handled = true;
                     break;
                 }
-                Some(Considered::Waits) => is_handled = true,
+                Some(Considered::Waits(why)) => {
+                    is_handled = true;
+                    planned.waits.extend(why.map(|why| (incident.id.clone(), why)));
+                }
                 Some(Considered::Refused(why)) if refusals.contains(&why) => (),
                 Some(Considered::Refused(why)) => refusals.push(why),
             }
@@ -165,7 +175,8 @@ async fn suspect(
 /// What became of a symptom in this turn.
 enum Considered {
     Begun,
-    Waits,
+    /// Something is on its way, or may be soon; with what holds it back, if that is worth telling.
+    Waits(Option<String>),
     Refused(String),
 }
 
@@ -205,10 +216,9 @@ async fn consider(
     let (playbook, rungs) = (cases[n].playbook, cases[n].rungs);
     let target = |rung: usize| rungs[rung].clone().unwrap_or_default();
     Ok(Some(match weighed.step {
-        Step::Wait(why) => {
-            tracing::debug!(incident.id = incident.id, "waits: {why}");
-            Considered::Waits
-        }
+        // What no guard objects to is told where it happens: an action at work, an approval.
+        Step::Wait(_) if weighed.objections.is_empty() => Considered::Waits(None),
+        Step::Wait(why) => Considered::Waits(Some(why)),
         Step::Escalate(why) => Considered::Refused(why),
         Step::DryRun(rung) => {
             let it = Action {
@@ -219,17 +229,18 @@ async fn consider(
             };
             let said = format!("dry run: `{}` on `{}` would be done", it.action, it.target);
             record(state, known, it, &said, now).await?;
-            Considered::Waits
+            Considered::Waits(None)
         }
         Step::Propose(rung) => {
             propose(state, known, row(incident, symptom, playbook, rung, target(rung), now), now)
                 .await?;
-            Considered::Waits
+            Considered::Waits(None)
         }
         Step::Act(rung, proposal) => {
             if let Err(why) = look::confirm(state, symptom, now).await? {
-                tracing::debug!(incident.id = incident.id, "waits: {why}");
-                return Ok(Some(Considered::Waits));
+                // Everybody waits for a moment.
+                let lasts = now - incident.opened_at > UNSEEN_MAX;
+                return Ok(Some(Considered::Waits(lasts.then_some(why))));
             }
             let approved =
                 proposal.and_then(|id| known.actions.iter().find(|it| it.id == id).cloned());
@@ -320,7 +331,7 @@ async fn propose(
     let base = notify::base(state);
     let text = format!(
         "May `{}` be done on `{}` ({} risk, for {} of {})? Approve or reject until {}: \
-         {base}/api/v1/actions/{}/decide?token={token}",
+         {base}/api/v1/actions/{}/decide?token={SECRET}",
         it.action,
         it.target,
         it.risk,
@@ -329,10 +340,19 @@ async fn propose(
         until.to_rfc3339(),
         it.id
     );
-    let said = format!("`{}` on `{}` waits for an approval", it.action, it.target);
-    let mut changes = with(it.clone(), &said, now);
     let about = known.incidents.iter().find(|incident| incident.id == it.incident_id);
-    changes.promises = notify::plain(state, about, "action.approval", &text, now);
+    // Whoever may read what is sent to others must not be able to agree in their place.
+    let hidden = |it| NewDelivery { secret: Some(token.clone()), ..it };
+    let promises = notify::plain(state, about, "action.approval", &text, now);
+    let promises: Vec<_> = promises.into_iter().map(hidden).collect();
+    // Who has a link may have been any of them.
+    let asked = match &promises[..] {
+        [] => "in the list of actions".to_owned(),
+        some => some.iter().map(|it| it.destination.as_str()).collect::<Vec<_>>().join(", "),
+    };
+    let said =
+        format!("`{}` on `{}` waits for an approval, asked for in {asked}", it.action, it.target);
+    let changes = Changes { promises, ..with(it.clone(), &said, now) };
     state.healing.keep(&changes, now).await?;
     known.actions.push(Action { version: 1, ..it });
     Ok(())

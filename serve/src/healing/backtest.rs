@@ -10,7 +10,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use analytics::Engine;
-use chrono::{DateTime, TimeDelta, Utc};
+use arrow::{array::AsArray, datatypes::TimestampMicrosecondType};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use data::ledger::{Action, Brake, Effectiveness, Incident, Ledger, Silence, Symptom};
 use remediation::{
     desk::{Desk, Policy},
@@ -70,12 +71,45 @@ pub async fn run(
     let step = delta(config.health.every).max(delta(past) / STEPS_MAX);
     let mut replay = Replay::new(config, playbooks, recorded);
     let mut at = now - delta(past);
+    let pauses = pauses(engine, config, at, now).await?;
     while at <= now {
+        // Nobody looked then, so nothing would have been seen.
+        if let Some(end) = pauses.iter().find(|it| it.0 < at && at < it.1).map(|it| it.1) {
+            at = end;
+            continue;
+        }
         let all = health::examine(engine, &config.health.component, at).await?;
         replay.look(&all, at);
         at += step;
     }
     Ok(replay.report(delta(past), step))
+}
+
+/// When this program did not run, as the snapshots of health show that it keeps while it does. None where there
+/// are no such snapshots, as in a lake that was imported.
+async fn pauses(
+    engine: &Engine,
+    config: &Config,
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+) -> anyhow::Result<Vec<(DateTime<Utc>, DateTime<Utc>)>> {
+    let [from, to] = [from, to].map(|at| at.to_rfc3339_opts(SecondsFormat::Micros, true));
+    let question = format!(
+        "select distinct ts from health where ts between timestamp '{from}' and timestamp '{to}' order by ts"
+    );
+    let mut times = vec![];
+    for batch in engine.collect(&question).await? {
+        let found = batch.column(0).as_primitive_opt::<TimestampMicrosecondType>();
+        times.extend(found.into_iter().flatten().flatten());
+    }
+    let times = times.into_iter().filter_map(DateTime::from_timestamp_micros);
+    Ok(gaps(times.collect(), delta(config.health.snapshot_every)))
+}
+
+/// Between which of these times a snapshot was left out.
+fn gaps(times: Vec<DateTime<Utc>>, every: TimeDelta) -> Vec<(DateTime<Utc>, DateTime<Utc>)> {
+    let pairs = times.windows(2).map(|pair| (pair[0], pair[1]));
+    pairs.filter(|(one, next)| *next - *one > every * 2).collect()
 }
 
 struct Replay<'a> {
@@ -226,8 +260,9 @@ impl<'a> Replay<'a> {
                     && it.incident_id.as_deref() == Some(&incident.id)
                     && it.component == incident.component
             };
-            for symptom in self.symptoms.values().filter(of).cloned().collect::<Vec<_>>() {
-                self.consider(&incident, &symptom, at);
+            let own: Vec<Symptom> = self.symptoms.values().filter(of).cloned().collect();
+            for symptom in fix::causes(&own.iter().collect::<Vec<_>>()) {
+                self.consider(&incident, symptom, at);
             }
         }
     }
@@ -382,4 +417,22 @@ fn what(playbook: &Playbook, rung: usize, rungs: &[fix::Ready]) -> String {
 
 fn stamp(at: DateTime<Utc>) -> String {
     at.format("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn when_nobody_looked_is_seen_from_what_was_not_kept() {
+        let at = |minutes: i64| DateTime::UNIX_EPOCH + TimeDelta::minutes(minutes);
+        let check = |minutes: &[i64], expected: &[(i64, i64)]| {
+            let found = gaps(minutes.iter().map(|it| at(*it)).collect(), TimeDelta::minutes(15));
+            let expected: Vec<_> = expected.iter().map(|it| (at(it.0), at(it.1))).collect();
+            assert_eq!(found, expected);
+        };
+        check(&[], &[]);
+        check(&[0, 15, 44, 60], &[]);
+        check(&[0, 15, 300, 301, 400], &[(15, 300), (301, 400)]);
+    }
 }

@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use data::ledger::{Action, Symptom};
 use remediation::{
-    fix::{self, Measured},
+    fix::{self, Freshness, Measured},
     kind,
     playbook::{Look, Playbook},
 };
@@ -132,10 +132,14 @@ pub(super) async fn confirm(
     let patience = delta(check.window).min(delta(state.config.health.every) * 2);
     let is_silence = symptom.rule == watch::SILENCE;
     let is_bad = value.map(|_| !is_silence && !health::is_ok(check, value));
-    Ok(match is_silence && value.is_none() {
-        true => Ok(()),
-        false => fix::confirmed(is_bad, now - since, patience),
-    })
+    if is_silence && value.is_none() {
+        return Ok(Ok(()));
+    }
+    let fresh = match is_bad {
+        None => health::latest(&state.engine, check, now).await?,
+        Some(_) => Freshness::default(),
+    };
+    Ok(fix::confirmed(is_bad, since, patience, fresh, now))
 }
 
 /// Whether anything of a component was measured since then.

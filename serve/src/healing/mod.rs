@@ -13,6 +13,7 @@ mod notify;
 mod perform;
 pub mod playbooks;
 mod verify;
+pub(crate) mod waits;
 mod watch;
 
 pub use act::tick;
@@ -83,6 +84,8 @@ pub struct Healing {
     late_at: Mutex<Option<DateTime<Utc>>>,
     /// How the looks at the actions that are being verified went.
     looks: Mutex<HashMap<String, Looks>>,
+    /// What was last told of each incident about which nothing is done yet.
+    waits: Mutex<BTreeMap<String, String>>,
 }
 
 impl Healing {
@@ -113,6 +116,7 @@ impl Healing {
             turn: Mutex::new(()),
             late_at: Mutex::default(),
             looks: Mutex::default(),
+            waits: Mutex::default(),
         }
     }
 

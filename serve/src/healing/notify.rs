@@ -185,7 +185,7 @@ fn promise(way: &[String], payload: String, ordering_key: Option<String>) -> New
     let id = Uuid::now_v7().to_string();
     let destination = way.first().cloned().unwrap_or_default();
     let route = if way.len() > 1 { way.to_vec() } else { vec![] };
-    NewDelivery { id, destination, route, payload, ordering_key }
+    NewDelivery { id, destination, route, payload, ordering_key, secret: None }
 }
 
 /// The kind of a destination; nothing while there is none of this name.

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use super::{
     auth::{self, Operator, Viewer},
-    body::Body,
+    body::{Body, Nothing},
     error::Problem,
     samples::time,
 };
@@ -89,6 +89,7 @@ async fn approve_action(
     State(ledger): State<Arc<Ledger>>,
     State(healing): State<Arc<Healing>>,
     Path(id): Path<String>,
+    Body(Nothing {}): Body<Nothing>,
 ) -> Result<Json<Value>, Problem> {
     let decided = decide(&ledger, find(&ledger, &id).await?, true, &who.name).await?;
     healing.wake();
@@ -100,6 +101,7 @@ async fn reject_action(
     State(ledger): State<Arc<Ledger>>,
     State(healing): State<Arc<Healing>>,
     Path(id): Path<String>,
+    Body(Nothing {}): Body<Nothing>,
 ) -> Result<Json<Value>, Problem> {
     let decided = decide(&ledger, find(&ledger, &id).await?, false, &who.name).await?;
     healing.wake();

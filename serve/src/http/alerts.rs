@@ -4,9 +4,12 @@
 //! passed; senders repeat an alert that goes on. The component is the label `component`, `service`,
 //! `job` or `instance`, the first there is.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
-use axum::{Router, extract::State, http::StatusCode, routing::post};
+use axum::{Router, body::Bytes, extract::State, http::StatusCode, routing::post};
 use chrono::{DateTime, Utc};
 use data::{Series, ledger::Ledger};
 use remediation::{
@@ -16,7 +19,7 @@ use remediation::{
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{auth::Writer, body::Body, error::Problem};
+use super::{auth::Writer, body::is_clean, error::Problem};
 use crate::{
     clock,
     config::Config,
@@ -53,26 +56,50 @@ async fn receive_alerts(
     State(healing): State<Arc<Healing>>,
     State(config): State<Arc<Config>>,
     State(ledger): State<Arc<Ledger>>,
-    Body(alerts): Body<Vec<Value>>,
+    body: Bytes,
 ) -> Result<StatusCode, Problem> {
+    let alerts: Vec<Value> = serde_json::from_slice(&body)
+        .map_err(|error| Problem::bad_request(format!("the body is no list of alerts: {error}")))?;
     if alerts.len() > ALERTS_MAX {
         let detail = format!("{} alerts at once; at most {ALERTS_MAX} are taken", alerts.len());
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
     }
     let now = clock::now();
     let timeout = delta(config.incident.resolve_timeout);
-    let (seen, refused) = read(alerts, &config, now, now + timeout);
-    let n_open = ledger.current_incidents(now).await?.len();
+    let (mut seen, refused) = read(alerts, &config, now, now + timeout);
+    let n_open = ledger.count_current_incidents(now).await?;
+    let mut n_later = 0;
     if n_open + seen.len() > INCIDENTS_MAX {
-        let detail = format!("{n_open} incidents are open; repeat the alerts when some are over");
-        return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, detail));
+        let known = ledger.symptoms().await?.into_iter().filter(|it| it.bad).map(|it| it.id);
+        n_later = put_off(&mut seen, &known.collect(), INCIDENTS_MAX.saturating_sub(n_open));
     }
     healing.observe(&seen, false, now).await.map_err(Problem::from_any)?;
+    if n_later > 0 {
+        let detail = format!(
+            "{n_open} incidents are open; repeat the {n_later} new alerts when some are over, the other {} \
+             were taken",
+            seen.len()
+        );
+        return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, detail));
+    }
     match refused.is_empty() {
         true => Ok(StatusCode::OK),
         // As Alertmanager does: the good ones count, and the sender hears of the others.
         false => Err(Problem::bad_request(told(&refused, seen.len()))),
     }
+}
+
+/// Leaves out what is new and bad beyond `room`, and says how many: what is known already opens nothing, and must
+/// be heard, or it would seem to be over while it goes on, and to go on when it is over.
+fn put_off(seen: &mut Vec<Observation>, known: &HashSet<String>, mut room: usize) -> usize {
+    let n = seen.len();
+    seen.retain(|it| {
+        let is_new = matches!(it.verdict, Verdict::Bad(_)) && !known.contains(&it.symptom_id());
+        let fits = !is_new || room > 0;
+        room -= usize::from(is_new && fits);
+        fits
+    });
+    n - seen.len()
 }
 
 /// What the alerts say, and a sentence for each that cannot be read: one of many takes nothing from the others.
@@ -113,6 +140,10 @@ fn observation(
     let sizes = alert.labels.iter().chain(&alert.annotations).map(|(k, v)| k.len() + v.len());
     if sizes.sum::<usize>() > ALERT_BYTES_MAX {
         return Err(format!("labels and annotations exceed {ALERT_BYTES_MAX} bytes"));
+    }
+    let mut texts = alert.labels.iter().chain(&alert.annotations);
+    if let Some((name, _)) = texts.find(|(name, text)| !is_clean(name) || !is_clean(text)) {
+        return Err(format!("`{}` holds a control character", name.escape_debug()));
     }
     let label = |name: &str| alert.labels.get(name).filter(|value| !value.is_empty());
     let name = label("alertname").ok_or("the label `alertname` is missing")?;
@@ -186,6 +217,7 @@ mod tests {
             {"labels": {}},
             5,
             {"labels": {"alertname": "C", "service": "web"}},
+            {"labels": {"alertname": "D\0", "service": "web"}},
         ]);
         let all = all.as_array().unwrap().clone();
         let (seen, refused) = read(all, &Config::default(), now, now);
@@ -194,7 +226,32 @@ mod tests {
         assert!(refused[0].starts_with("alert 1 (`B`): invalid type: integer"), "{refused:?}");
         assert_eq!(refused[1], "alert 2: the label `alertname` is missing");
         assert!(refused[2].starts_with("alert 3: "), "{refused:?}");
+        assert_eq!(refused[3], "alert 5 (`D\0`): `alertname` holds a control character");
         assert!(told(&refused, 2).ends_with("; the other 2 were taken"));
         assert!(told(&vec!["x".to_owned(); 12], 0).contains("; and 2 more; the other 0"));
+    }
+
+    #[test]
+    fn in_a_storm_what_is_known_is_heard_and_what_is_new_comes_later() {
+        let now: DateTime<Utc> = "2026-03-09T14:00:00Z".parse().unwrap();
+        let alert = |name: &str, is_over: bool| {
+            let end = if is_over { "2026-03-09T13:00:00Z" } else { "2026-03-09T15:00:00Z" };
+            serde_json::json!({"labels": {"alertname": name, "service": "web"}, "endsAt": end})
+        };
+        let all = || {
+            let all =
+                vec![alert("A", false), alert("B", true), alert("C", false), alert("D", false)];
+            read(all, &Config::default(), now, now).0
+        };
+        let known: HashSet<String> = all()[..2].iter().map(Observation::symptom_id).collect();
+        let check = |room: usize, expected: &[&str]| {
+            let mut seen = all();
+            let n_later = put_off(&mut seen, &known, room);
+            let rules: Vec<_> = seen.iter().map(|it| it.rule.as_str()).collect();
+            assert_eq!((rules.as_slice(), n_later), (expected, 4 - expected.len()));
+        };
+        check(0, &["A", "B"]);
+        check(1, &["A", "B", "C"]);
+        check(9, &["A", "B", "C", "D"]);
     }
 }

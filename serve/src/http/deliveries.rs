@@ -14,9 +14,11 @@ use data::ledger::{DeliveryRow, Filter, Kept, Ledger, Promise, Redrive};
 use remediation::delivery::fields::Wrong;
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
+use uuid::Uuid;
 
 use super::{
     auth::{Operator, Viewer, Writer},
+    body::Body,
     error::Problem,
     samples::time,
 };
@@ -30,6 +32,8 @@ use crate::{
     state,
 };
 
+/// What becomes of a delivery, in the order in which it does.
+const STATES: [&str; 5] = ["pending", "waiting", "delivered", "dead", "quarantined"];
 /// Rows of one page, unless asked otherwise, and at most.
 const PAGE: u32 = 100;
 const PAGE_MAX: u32 = 1000;
@@ -154,6 +158,7 @@ async fn list_deliveries(
     let at =
         |name, text: &Option<String>| text.as_deref().map(|text| time(name, text, now)).transpose();
     let limit = params.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
+    checked(&params)?;
     let filter = Filter {
         from: at("from", &params.from)?,
         to: at("to", &params.to)?,
@@ -168,6 +173,19 @@ async fn list_deliveries(
     let is_full = rows.len() == limit as usize;
     let cursor = rows.last().filter(|_| is_full).map(|row| row.id.clone());
     Ok(Json(json!({"deliveries": rows, "cursor": cursor})))
+}
+
+/// A filter with a typo is not a filter that finds nothing.
+fn checked(params: &Params) -> Result<(), Problem> {
+    if let Some(state) = params.state.as_deref().filter(|it| !STATES.contains(it)) {
+        let why = format!("`state={state}` is unknown; known are {}", STATES.join(", "));
+        return Err(Problem::bad_request(why).with_field("state"));
+    }
+    if params.cursor.as_deref().is_some_and(|it| Uuid::parse_str(it).is_err()) {
+        let why = "`cursor` is not one that a list has given";
+        return Err(Problem::bad_request(why).with_field("cursor"));
+    }
+    Ok(())
 }
 
 async fn show_delivery(
@@ -216,7 +234,15 @@ struct RedriveBody {
     ids: Vec<String>,
     destination: Option<String>,
     tenant: Option<String>,
+    all: bool,
     limit: Option<u32>,
+}
+
+impl RedriveBody {
+    /// What is meant for all has to say so: an empty list is more often a mistake.
+    fn says_which(&self) -> bool {
+        self.all || !self.ids.is_empty() || self.destination.is_some() || self.tenant.is_some()
+    }
 }
 
 /// Dead letters: those named, those of a destination, or all up to a limit; with `tenant`, what was
@@ -224,11 +250,12 @@ struct RedriveBody {
 async fn redrive_many(
     caller: Operator,
     State(state): State<state::State>,
-    body: Bytes,
+    Body(asked): Body<RedriveBody>,
 ) -> Result<Json<Value>, Problem> {
-    let body = if body.is_empty() { Bytes::from_static(b"{}") } else { body };
-    let asked: RedriveBody = serde_json::from_slice(&body)
-        .map_err(|e| Problem::bad_request(format!("the body is not as expected: {e}")))?;
+    if !asked.says_which() {
+        let why = "say which: `ids`, `destination`, `tenant` (what is quarantined for it), or `all`: true";
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, why).with_field("ids"));
+    }
     if let Some(tenant) = &asked.tenant
         && !state.outbox.registry().knows_tenant(tenant, &state.config.delivery)
     {

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     clock,
-    delivery::{Known, make},
+    delivery::{Known, make, request::Entry},
     state,
 };
 
@@ -106,7 +106,8 @@ fn made(settings: Map<String, Value>, state: &state::State) -> Result<ledger::De
     make(&name, &kind, tenant, rest, "api", state.outbox.registry().guard())
 }
 
-/// Removes a destination that nothing waits for; with `?give_up=true` what waits becomes dead letters.
+/// Removes a destination that nothing waits for; with `?give_up=true` what waits goes on along its route, or
+/// becomes dead letters.
 async fn delete_destination(
     caller: Admin,
     State(state): State<state::State>,
@@ -123,8 +124,10 @@ async fn delete_destination(
     let n: i64 =
         depths.iter().filter(|it| it.destination == name).filter(waits).map(|it| it.n).sum();
     if n > 0 && !params.give_up {
-        let why =
-            format!("{n} deliveries wait for `{name}`; `?give_up=true` makes them dead letters");
+        let why = format!(
+            "{n} deliveries wait for `{name}`; `?give_up=true` sends them on along their routes, and makes \
+             dead letters of those that have none"
+        );
         return Err(Problem::new(StatusCode::CONFLICT, why));
     }
     let now = clock::now();
@@ -254,8 +257,10 @@ fn unknown(name: &str) -> Problem {
 }
 
 fn object(body: &[u8]) -> Result<Map<String, Value>, Problem> {
-    serde_json::from_slice(body)
-        .map_err(|error| Problem::bad_request(format!("the body is no JSON object: {error}")))
+    super::body::clean(body)?;
+    let entry: Entry<'_> = serde_json::from_slice(body)
+        .map_err(|error| Problem::bad_request(format!("the body is no JSON object: {error}")))?;
+    Ok(entry.values()?)
 }
 
 /// A destination without what is secret about it.

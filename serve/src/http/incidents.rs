@@ -16,14 +16,22 @@ use serde_json::{Value, json};
 
 use super::{
     auth::{Operator, Viewer},
-    body::Body,
+    body::{Body, Nothing},
     error::Problem,
 };
-use crate::{clock, config::Period, healing::Healing, state};
+use crate::{
+    clock,
+    config::Period,
+    healing::{Healing, waits},
+    state,
+};
 
 /// Incidents that one answer has unless asked otherwise, and at most.
 const LIMIT: u32 = 100;
 const LIMIT_MAX: u32 = 1_000;
+
+/// Characters of a comment.
+const TEXT_MAX: usize = 10_000;
 
 /// Characters of the name of an owner.
 const OWNER_MAX: usize = 200;
@@ -98,11 +106,14 @@ async fn show_incident(
     let symptoms = ledger.open_symptoms().await?;
     let symptoms: Vec<_> =
         symptoms.into_iter().filter(|it| it.incident_id.as_deref() == Some(&id)).collect();
+    let timeline = ledger.timeline(&id).await?;
     Ok(Json(json!({
         "times": times(&incident),
         "incident": incident,
+        // Why nothing is done about it at present.
+        "waits_for": waits::current(&timeline),
         "symptoms": symptoms,
-        "timeline": ledger.timeline(&id).await?,
+        "timeline": timeline,
         "actions": ledger.actions_of(&id).await?,
     })))
 }
@@ -127,6 +138,7 @@ async fn acknowledge_incident(
     Operator(who): Operator,
     State(ledger): State<Arc<Ledger>>,
     Path(id): Path<String>,
+    Body(Nothing {}): Body<Nothing>,
 ) -> Result<Json<Value>, Problem> {
     change(&ledger, &id, &Deed::Acknowledge, &who.name).await
 }
@@ -164,8 +176,9 @@ async fn comment_incident(
     Path(id): Path<String>,
     Body(said): Body<Text>,
 ) -> Result<Json<Value>, Problem> {
-    if said.text.trim().is_empty() {
-        return Err(Problem::bad_request("`text` is empty"));
+    if said.text.trim().is_empty() || said.text.chars().count() > TEXT_MAX {
+        let detail = format!("`text` must be 1 to {TEXT_MAX} characters");
+        return Err(Problem::bad_request(detail).with_field("text"));
     }
     change(&ledger, &id, &Deed::Comment(said.text), &who.name).await
 }

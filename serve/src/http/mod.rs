@@ -38,7 +38,7 @@ mod trends;
 use axum::{
     Router,
     http::StatusCode,
-    middleware::{from_fn_with_state, map_response},
+    middleware::{from_fn, from_fn_with_state, map_response},
 };
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -82,6 +82,7 @@ pub fn app(state: State) -> Router {
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing at this address"))
         .layer(map_response(error::as_problem))
         .merge(receive::router(body_bytes_max))
+        .layer(from_fn(body::without_nul))
         .layer(gate)
         .layer(CatchPanicLayer::custom(error::panicked))
         .layer(count)

@@ -8,7 +8,7 @@ use tests::{
     receiver::{Mood, Receiver},
 };
 
-use super::{QUICK, deliver, destination, post, settled, wait_for};
+use super::{JSON, QUICK, deliver, destination, post, settled, wait_for};
 
 async fn started(mood: Mood) -> (Receiver, Home, Process) {
     let room = Receiver::start(mood).await.unwrap();
@@ -214,4 +214,60 @@ async fn what_is_asked_for_later_is_sent_later_or_not_at_all() {
     );
     assert_eq!(room.n_seen(), 0);
     room.wait_for(1, Duration::from_secs(40)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_one_that_takes_nothing_goes_to_the_next() {
+    let (held, paused) =
+        (Receiver::start(Mood::Throttling("600".into())), Receiver::start(Mood::Well));
+    let (held, paused) = (held.await.unwrap(), paused.await.unwrap());
+    let mail = Receiver::start(Mood::Well).await.unwrap();
+    let home = Home::new().unwrap().with_settings(format!("{QUICK}fallback_after = '1s'\n"));
+    let _process = home.start().await.unwrap();
+    let client = home.client();
+    for (name, url) in [("held", held.url()), ("paused", paused.url()), ("mail", mail.url())] {
+        destination(&client, name, &url).await;
+    }
+    let path = "/api/v1/destinations/paused/pause";
+    post(&client, path, &json!({})).await.success().unwrap();
+    let list = ["held", "paused"].into_iter().flat_map(|first| {
+        (0..3).map(
+            move |n| json!({"route": [first, "mail"], "ordering_key": "k", "payload": {"n": n}}),
+        )
+    });
+    let list: Vec<_> = list.collect();
+    post(&client, "/api/v1/deliveries", &json!(list)).await.success().unwrap();
+    mail.wait_for(6, Duration::from_secs(20)).await.unwrap();
+    settled(&client).await;
+    assert_eq!((held.n_seen(), paused.n_seen()), (1, 0));
+    // Each of the two lines in its order.
+    let told: Vec<_> = mail.seen().iter().map(|it| it.json()["n"].as_u64().unwrap()).collect();
+    for n in 0..3 {
+        assert_eq!(told.iter().filter(|it| **it == n).count(), 2, "{told:?}");
+        assert!(told[..=usize::try_from(n).unwrap() * 2].contains(&n), "{told:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_meant_is_refused_and_named() {
+    let (_room, home, _process) = started(Mood::Well).await;
+    let client = home.client();
+    let refuses = async |path: &str, word: &str| {
+        let reply = client.get(path).await.unwrap();
+        assert!(reply.status == 400 && reply.text.contains(word), "{path}: {}", reply.text);
+    };
+    refuses("/api/v1/deliveries?state=nonsense", "pending, waiting").await;
+    refuses("/api/v1/deliveries?cursor=zzz", "cursor").await;
+    refuses("/api/v1/deliveries?destination=%00", "`destination` holds a NUL").await;
+    refuses("/api/v1/incidents/%00", "`path` holds a NUL").await;
+    let twice = r#"{"destination": "chat", "destination": "mail", "payload": {}}"#;
+    let reply = client.post("/api/v1/deliveries", &JSON, twice.to_owned()).await.unwrap();
+    assert!(
+        reply.status == 400 && reply.text.contains("`destination` is there twice"),
+        "{}",
+        reply.text
+    );
+    let reason = json!({"reason": "a\u{0}b", "for": "1h"});
+    let reply = post(&client, "/api/v1/healing/pause", &reason).await;
+    assert!(reply.status == 400 && reply.text.contains("`reason` holds"), "{}", reply.text);
 }

@@ -84,6 +84,12 @@ async fn in_a_maintenance_window_nothing_is_touched_and_after_it_is() {
     pause(3).await;
     assert!(!worker.is_alive(), "somebody is at work on it");
     assert_eq!(actions(ledger).await, []);
+    // Why is said, once.
+    let id = incidents(ledger).await.remove(0).id;
+    let why = get(&home, &format!("/api/v1/incidents/{id}")).await["waits_for"].to_string();
+    assert!(why.contains("a maintenance window covers the component"), "{why}");
+    let timeline = ledger.timeline(&id).await.unwrap();
+    assert_eq!(timeline.iter().filter(|it| it.kind == "waits").count(), 1, "{timeline:?}");
     assert!(ledger.end_silence(window["id"].as_str().unwrap(), Utc::now()).await.unwrap());
     until(&home, "restarted", || async { worker.is_alive() }).await;
 }

@@ -210,6 +210,12 @@ async fn a_link_in_a_message_approves_once_and_cannot_be_used_again() {
     until(&home, "asked", || async { link().is_some() }).await;
     let path = format!("/api/v1/actions/{}", link().unwrap().trim_end_matches('"'));
     let (_, token) = path.split_once("token=").unwrap();
+    // It is in the message alone: whoever may read deliveries must not be able to approve.
+    let list = get(&home, "/api/v1/deliveries").await;
+    for it in list["deliveries"].as_array().unwrap() {
+        let shown = get(&home, &format!("/api/v1/deliveries/{}", it["id"].as_str().unwrap())).await;
+        assert!(!shown.to_string().contains("pna_"), "{shown}");
+    }
     let stranger = tests::client::Client::new(home.http, "");
     // Programs follow links too, so that decides nothing.
     for _ in 0..3 {

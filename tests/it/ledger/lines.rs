@@ -21,6 +21,7 @@ fn promise(id: &str, seconds: i64) -> Promise {
         due_at: at,
         expires_at: None,
         quarantine: None,
+        secret: None,
     }
 }
 
@@ -40,6 +41,7 @@ pub(super) async fn redriven(one: &Ledger, other: &Ledger) {
             id: id.to_owned(),
             destination: TO.to_owned(),
             ordering_key: Some("k".to_owned()),
+            line: TO.to_owned(),
         },
         attempt: None,
         then,

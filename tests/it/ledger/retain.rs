@@ -159,6 +159,7 @@ async fn quarantined(one: &Ledger) {
         due_at: days_ago(days),
         expires_at: None,
         quarantine: quarantine.map(str::to_owned),
+        secret: None,
     };
     let promises = vec![
         promise("q-old", 31, Some("unknown")),

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::{Any, Transaction, any::AnyRow};
 
-use super::{Claim, Delivery, chunks, statement, values};
+use super::{Claim, Delivery, SECRET, chunks, statement, values};
 use crate::{
     Error, Result,
     ledger::{Ledger, failed, get, get_time, get_time_if_any, micros},
@@ -80,8 +80,9 @@ pub(super) async fn read(
     let mut claimed = Vec::with_capacity(ids.len());
     for chunk in chunks(ids) {
         let mut select = statement(format!(
-            "select d.delivery_id, tenant, idempotency_key, destination, route, ordering_key, payload,
-                    attempts, failures, begun_at, due_at, expires_at, leased_until
+            "select d.delivery_id, tenant, idempotency_key, destination, route, ordering_key,
+                    coalesce(line, destination) as line, payload, p.secret, attempts, failures,
+                    begun_at, due_at, expires_at, leased_until
              from   delivery d join delivery_payload p on p.delivery_id = d.delivery_id
              where  d.delivery_id in {}",
             values(1, chunk.len(), 0)
@@ -106,13 +107,22 @@ fn delivery(row: &AnyRow) -> Result<Delivery> {
         destination: get(row, "destination")?,
         route: route(row)?,
         ordering_key: get(row, "ordering_key")?,
-        payload: get(row, "payload")?,
+        line: get(row, "line")?,
+        payload: whole(get(row, "payload")?, get(row, "secret")?),
         attempts: count("attempts")?,
         failures: count("failures")?,
         begun_at: get_time(row, "begun_at")?,
         expires_at: get_time_if_any(row, "expires_at")?,
         leased_until: get_time(row, "leased_until")?,
     })
+}
+
+/// A payload with its secret.
+fn whole(payload: String, secret: Option<String>) -> String {
+    match secret {
+        Some(secret) => payload.replace(SECRET, &secret),
+        None => payload,
+    }
 }
 
 /// The other destinations of a row.

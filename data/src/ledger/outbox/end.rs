@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use chrono::{DateTime, Utc};
 use sqlx::{Any, Transaction};
 
-use super::{Ended, Finished, Mark, chunks, statement, values};
+use super::{Ended, Finished, Mark, chunks, line, statement, values};
 use crate::{
     Result,
     ledger::{failed, get, micros},
@@ -31,7 +31,7 @@ pub(super) async fn record(
         }
         for one in chunk.iter().filter(held).filter(|it| leaves_the_line(&it.then)) {
             if let Some(key) = &one.delivery.ordering_key {
-                call_next(change, &one.delivery.destination, key).await?;
+                line::call_next(change, &one.delivery.line, key).await?;
             }
         }
     }
@@ -39,7 +39,8 @@ pub(super) async fn record(
 }
 
 fn leaves_the_line(then: &Finished) -> bool {
-    matches!(then, Finished::Delivered | Finished::Dead(_) | Finished::Elsewhere(..))
+    // What goes elsewhere stays the one of its line that is on its way.
+    matches!(then, Finished::Delivered | Finished::Dead(_))
 }
 
 /// Updates the rows whose lease is still held, and gives the number of attempts of each.
@@ -115,28 +116,6 @@ async fn insert_attempts(
             .bind(&attempt.answer);
     }
     insert.execute(&mut **change).await.map(drop).map_err(failed(DOING))
-}
-
-/// The next in a line may go, the oldest that waits, unless one is on its way. That need not be the oldest:
-/// what is redriven stands before those that were made later, and does not overtake the one that is tried.
-pub(super) async fn call_next(
-    change: &mut Transaction<'_, Any>,
-    destination: &str,
-    key: &str,
-) -> Result<()> {
-    const CALL: &str = "update delivery
-        set    state = 'pending'
-        where  state = 'waiting' and delivery_id in (
-               select delivery_id from delivery
-               where  destination = $1 and ordering_key = $2
-                 and  state in ('pending', 'waiting')
-               order by created_at, delivery_id limit 1)
-          and  not exists (
-               select 1 from delivery ahead
-               where  ahead.destination = $1 and ahead.ordering_key = $2
-                 and  ahead.state = 'pending' and ahead.ordering_key is not null)";
-    let update = sqlx::query(CALL).bind(destination.to_owned()).bind(key.to_owned());
-    update.execute(&mut **change).await.map(drop).map_err(failed(DOING))
 }
 
 /// Remembers how destinations have been doing.

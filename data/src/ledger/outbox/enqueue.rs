@@ -5,7 +5,11 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use sqlx::{Any, Transaction};
 
-use super::{Kept, NewDelivery, Promise, chunks, statement, values};
+use super::{
+    Kept, NewDelivery, Promise, chunks,
+    line::{self, Place},
+    statement, values,
+};
 use crate::{
     Result,
     ledger::{failed, get, micros},
@@ -13,14 +17,14 @@ use crate::{
 
 const DOING: &str = "promising a delivery";
 
-/// Makes a promise within a change, so that the fact and the promise exist together or not at all. A
-/// promise that was made already is left as it is.
+/// Makes promises within a change, so that the fact and the promise exist together or not at all. One
+/// that was made already is left as it is.
 pub(in crate::ledger) async fn enqueue(
     change: &mut Transaction<'_, Any>,
-    new: &NewDelivery,
+    new: &[NewDelivery],
     now: DateTime<Utc>,
 ) -> Result<()> {
-    let promise = Promise {
+    let promise = |new: &NewDelivery| Promise {
         id: new.id.clone(),
         tenant: String::new(),
         idempotency_key: new.id.clone(),
@@ -33,26 +37,30 @@ pub(in crate::ledger) async fn enqueue(
         due_at: now,
         expires_at: None,
         quarantine: None,
+        secret: new.secret.clone(),
     };
-    keep(change, &[promise]).await.map(drop)
+    let promises: Vec<Promise> = new.iter().map(promise).collect();
+    line::hold(change, promises.iter().filter_map(line::of).collect()).await?;
+    keep(change, &promises).await.map(drop)
 }
 
-/// Makes promises, and says what became of each.
+/// Makes promises, and says what became of each. Their lines are held.
 pub(super) async fn keep(
     change: &mut Transaction<'_, Any>,
     promises: &[Promise],
 ) -> Result<Vec<Kept>> {
     let mut kept = Vec::with_capacity(promises.len());
     for chunk in chunks(promises) {
-        let new = insert(change, chunk).await?;
+        let places = line::places(change, chunk).await?;
+        let new = insert(change, chunk, &places).await?;
         let is_new = |promise: &Promise| new.iter().any(|id| *id == promise.id);
         let (fresh, repeated): (Vec<_>, Vec<_>) = chunk.iter().partition(|it| is_new(it));
         for part in chunks(&fresh) {
             insert_payloads(change, part).await?;
         }
-        let ordered: Vec<_> = fresh.iter().filter(|it| it.ordering_key.is_some()).collect();
-        for part in chunks(&ordered) {
-            stand_in_line(change, part).await?;
+        // Whoever stands behind one that was made before may have nobody before it.
+        for (line, key) in repeated.iter().filter_map(|it| line::of(it)) {
+            line::call_next(change, &line, &key).await?;
         }
         let known = known(change, &repeated).await?;
         for promise in chunk {
@@ -74,17 +82,27 @@ fn known_as(promise: &Promise, known: &Known) -> Kept {
 }
 
 /// Inserts what is not there yet, and gives the identifiers of what was not.
-async fn insert(change: &mut Transaction<'_, Any>, promises: &[Promise]) -> Result<Vec<String>> {
+async fn insert(
+    change: &mut Transaction<'_, Any>,
+    promises: &[Promise],
+    places: &[Place],
+) -> Result<Vec<String>> {
     let mut insert = statement(format!(
         "insert into delivery (delivery_id, tenant, idempotency_key, fingerprint, destination, route,
-                               state, reason, ordering_key, created_at, begun_at, due_at, expires_at)
+                               state, reason, ordering_key, line, created_at, begun_at, due_at,
+                               expires_at)
          values {} on conflict do nothing returning delivery_id",
-        values(promises.len(), 13, 0)
+        values(promises.len(), 14, 0)
     ));
-    for promise in promises {
+    for (promise, place) in promises.iter().zip(places) {
         let route =
             (!promise.route.is_empty()).then(|| serde_json::json!(promise.route).to_string());
-        let state = if promise.quarantine.is_some() { "quarantined" } else { "pending" };
+        let state = match (&promise.quarantine, place.waits) {
+            (Some(_), _) => "quarantined",
+            (None, true) => "waiting",
+            (None, false) => "pending",
+        };
+        let line = promise.ordering_key.is_some().then_some(&promise.destination);
         insert = insert
             .bind(&promise.id)
             .bind(&promise.tenant)
@@ -95,8 +113,10 @@ async fn insert(change: &mut Transaction<'_, Any>, promises: &[Promise]) -> Resu
             .bind(state)
             .bind(&promise.quarantine)
             .bind(&promise.ordering_key)
-            .bind(micros(promise.created_at))
-            .bind(micros(promise.created_at))
+            .bind(line)
+            .bind(place.created_at)
+            // How long it is tried counts from when that may begin.
+            .bind(micros(promise.created_at.max(promise.due_at)))
             .bind(micros(promise.due_at))
             .bind(promise.expires_at.map(micros));
     }
@@ -105,33 +125,14 @@ async fn insert(change: &mut Transaction<'_, Any>, promises: &[Promise]) -> Resu
 }
 
 async fn insert_payloads(change: &mut Transaction<'_, Any>, promises: &[&Promise]) -> Result<()> {
-    let values = values(promises.len(), 2, 0);
-    let mut insert =
-        statement(format!("insert into delivery_payload (delivery_id, payload) values {values}"));
-    for promise in promises {
-        insert = insert.bind(&promise.id).bind(&promise.payload);
-    }
-    insert.execute(&mut **change).await.map(drop).map_err(failed(DOING))
-}
-
-/// Lets those wait that have another with their key before them.
-async fn stand_in_line(change: &mut Transaction<'_, Any>, promises: &[&&Promise]) -> Result<()> {
-    let mut update = statement(format!(
-        "update delivery
-         set    state = 'waiting'
-         where  state = 'pending' and delivery_id in {}
-           and  exists (
-                select 1 from delivery before
-                where  before.destination = delivery.destination
-                  and  before.ordering_key = delivery.ordering_key
-                  and  before.state in ('pending', 'waiting')
-                  and  before.created_at < delivery.created_at)",
-        values(1, promises.len(), 0)
+    let values = values(promises.len(), 3, 0);
+    let mut insert = statement(format!(
+        "insert into delivery_payload (delivery_id, payload, secret) values {values}"
     ));
     for promise in promises {
-        update = update.bind(&promise.id);
+        insert = insert.bind(&promise.id).bind(&promise.payload).bind(&promise.secret);
     }
-    update.execute(&mut **change).await.map(drop).map_err(failed(DOING))
+    insert.execute(&mut **change).await.map(drop).map_err(failed(DOING))
 }
 
 /// The promises that were made before under the keys of these.

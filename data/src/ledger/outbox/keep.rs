@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 
-use super::{chunks, end, statement, values};
+use super::{chunks, line, statement, values};
 use crate::{
     Result,
     ledger::{Ledger, failed, get, micros},
@@ -32,7 +32,8 @@ impl Ledger {
     /// Makes dead or quarantined deliveries due again, with a fresh schedule. Gives their number.
     ///
     /// Those with an ordering key stand in line again, at the place of their age: behind the one that is
-    /// on its way, before all that were made later and wait, and one after the other.
+    /// on its way, before all that were made later and wait, and one after the other. What has expired
+    /// meanwhile dies again.
     pub async fn redrive(&self, which: &Redrive, now: DateTime<Utc>) -> Result<u64> {
         const DOING: &str = "redriving deliveries";
         let limit = which.limit.min(REDRIVE_MAX);
@@ -61,11 +62,12 @@ impl Ledger {
             let mut update = statement(format!(
                 "update delivery
                  set    state = case when ordering_key is null then 'pending' else 'waiting' end,
-                        reason = null, failures = 0, begun_at = $1, due_at = $1,
-                        expires_at = null, finished_at = null
+                        reason = null, failures = 0, begun_at = $1, due_at = $1, finished_at = null,
+                        line = case when ordering_key is null then null
+                                    else coalesce(line, destination) end
                  where  delivery_id in (select delivery_id from delivery where {}
                                         order by delivery_id limit $2)
-                 returning destination, ordering_key",
+                 returning line, ordering_key",
                 wanted.join(" and ")
             ));
             update = update.bind(micros(now)).bind(i64::from(limit));
@@ -78,43 +80,36 @@ impl Ledger {
             let redriven = update.fetch_all(&mut *change).await.map_err(failed(DOING))?;
             n_redriven += redriven.len() as u64;
             for row in &redriven {
-                let (to, key): (String, Option<String>) =
-                    (get(row, "destination")?, get(row, "ordering_key")?);
-                lines.extend(key.map(|key| (to, key)));
+                let (line, key): (Option<String>, Option<String>) =
+                    (get(row, "line")?, get(row, "ordering_key")?);
+                lines.extend(line.zip(key));
             }
         }
-        for (destination, key) in &lines {
-            end::call_next(&mut change, destination, key).await?;
+        line::hold(&mut change, lines.clone()).await?;
+        for (line, key) in &lines {
+            line::call_next(&mut change, line, key).await?;
         }
         change.commit().await.map_err(failed(DOING))?;
         Ok(n_redriven)
-    }
-
-    /// Gives up what waits for a destination, for a reason. Gives the number of deliveries.
-    pub async fn give_up(&self, destination: &str, why: &str, now: DateTime<Utc>) -> Result<u64> {
-        const GIVE_UP: &str = "update delivery
-            set    state = 'dead', reason = $1, finished_at = $2, leased_by = null, leased_until = null
-            where  destination = $3 and state in ('pending', 'waiting')";
-        let update = sqlx::query(GIVE_UP).bind(why.to_owned()).bind(micros(now));
-        let done = update.bind(destination.to_owned()).execute(&self.writer).await;
-        Ok(done.map_err(failed("giving up deliveries"))?.rows_affected())
     }
 
     /// Calls the next of every line that stands still, which happens when two processes work at one
     /// line at the same time. Gives the number of lines looked at.
     pub async fn mend_lines(&self) -> Result<usize> {
         const DOING: &str = "calling the next in line";
-        const LINES: &str = "select distinct destination, ordering_key from delivery
-                             where state = 'waiting' limit 1000";
+        const LINES: &str = "select distinct coalesce(line, destination) as line, ordering_key
+                             from delivery where state = 'waiting' limit 1000";
         let lines = sqlx::query(LINES).fetch_all(&self.pool).await.map_err(failed(DOING))?;
         if lines.is_empty() {
             return Ok(0);
         }
+        let name = |row| Ok((get(row, "line")?, get(row, "ordering_key")?));
+        let lines = lines.iter().map(name).collect::<Result<BTreeSet<_>>>()?;
         let mut change = self.begin(DOING).await?;
-        for line in &lines {
-            let (destination, key): (String, String) =
-                (get(line, "destination")?, get(line, "ordering_key")?);
-            end::call_next(&mut change, &destination, &key).await?;
+        line::hold(&mut change, lines.clone()).await?;
+        line::name(&mut change).await?;
+        for (line, key) in &lines {
+            line::call_next(&mut change, line, key).await?;
         }
         change.commit().await.map_err(failed(DOING))?;
         Ok(lines.len())

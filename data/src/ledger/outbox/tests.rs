@@ -1,6 +1,7 @@
 use chrono::{TimeDelta, TimeZone};
 
 use super::*;
+use crate::ledger::Destination;
 
 fn now() -> DateTime<Utc> {
     Utc.with_ymd_and_hms(2026, 3, 1, 12, 0, 0).unwrap()
@@ -24,6 +25,7 @@ fn promise(id: &str, line: Option<&str>, created_s: i64) -> Promise {
         due_at: at(created_s),
         expires_at: None,
         quarantine: None,
+        secret: None,
     }
 }
 
@@ -37,21 +39,23 @@ fn ended(delivery: &Delivery, then: Finished) -> Ended {
         duration_ms: 3,
     };
     let (id, destination) = (delivery.id.clone(), delivery.destination.clone());
-    let delivery = Ticket { id, destination, ordering_key: delivery.ordering_key.clone() };
+    let (ordering_key, line) = (delivery.ordering_key.clone(), delivery.line.clone());
+    let delivery = Ticket { id, destination, ordering_key, line };
     Ended { delivery, attempt: Some(attempt), then }
 }
 
 struct Outbox {
     ledger: Ledger,
+    url: String,
     _folder: tempfile::TempDir,
 }
 
 impl Outbox {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("ledger.db");
-        let ledger = Ledger::open(path.to_str().unwrap(), now()).await.unwrap();
-        Self { ledger, _folder: folder }
+        let url = folder.path().join("ledger.db").to_str().unwrap().to_owned();
+        let ledger = Ledger::open(&url, now()).await.unwrap();
+        Self { ledger, url, _folder: folder }
     }
 
     async fn keep(&self, promises: Vec<Promise>) -> Vec<Kept> {
@@ -209,4 +213,137 @@ async fn what_is_quarantined_waits_for_a_person() {
     let which = Redrive { quarantined_tenant: Some(tenant()), ..which };
     assert_eq!(outbox.ledger.redrive(&which, at(9)).await.unwrap(), 1);
     assert_eq!(ids(&outbox.claim("one", "chat", 9).await), ["a"]);
+}
+
+/// The next of a line, of which one at most is on its way, wherever that is.
+async fn the_one(outbox: &Outbox, destinations: &[&str], seconds: i64) -> Delivery {
+    let mut claimed = vec![];
+    for destination in destinations {
+        claimed.extend(outbox.claim("one", destination, seconds).await);
+    }
+    assert_eq!(claimed.len(), 1, "one of a line at a time: {claimed:?}");
+    claimed.remove(0)
+}
+
+#[tokio::test]
+async fn a_line_keeps_its_order_over_a_route() {
+    let outbox = Outbox::new().await;
+    let line =
+        |id, s| Promise { route: vec!["chat".into(), "mail".into()], ..promise(id, Some("k"), s) };
+    outbox.keep(["a", "b", "c"].into_iter().zip(0..).map(|(id, s)| line(id, s)).collect()).await;
+    let mut order = vec![];
+    for _ in 0..3 {
+        let it = the_one(&outbox, &["chat", "mail"], 9).await;
+        assert_eq!(it.destination, "chat");
+        let moved = Finished::Elsewhere("mail".into(), at(9));
+        outbox.end("one", vec![ended(&it, moved)]).await;
+        let it = the_one(&outbox, &["chat", "mail"], 9).await;
+        assert_eq!((it.destination.as_str(), it.line.as_str()), ("mail", "chat"));
+        order.push(it.id.clone());
+        outbox.end("one", vec![ended(&it, Finished::Delivered)]).await;
+    }
+    assert_eq!(order, ["a", "b", "c"]);
+}
+
+#[tokio::test]
+async fn a_line_keeps_the_order_of_acceptance_whatever_the_clock_says() {
+    let outbox = Outbox::new().await;
+    // The clock was ahead, and is right since; several at once, too.
+    outbox.keep(vec![promise("a", Some("k"), 20)]).await;
+    outbox.keep(vec![promise("b", Some("k"), 1), promise("c", Some("k"), 0)]).await;
+    let mut order = vec![];
+    for _ in 0..3 {
+        let it = the_one(&outbox, &["chat"], 30).await;
+        order.push(it.id.clone());
+        outbox.end("one", vec![ended(&it, Finished::Delivered)]).await;
+    }
+    assert_eq!(order, ["a", "b", "c"]);
+    // One that is repeated is nobody's predecessor.
+    outbox.keep(vec![promise("a", Some("k"), 31), promise("d", Some("k"), 32)]).await;
+    assert_eq!(the_one(&outbox, &["chat"], 40).await.id, "d");
+}
+
+impl Outbox {
+    async fn make(&self, names: &[&str]) {
+        for name in names {
+            let new = Destination {
+                name: (*name).to_owned(),
+                kind: "webhook".to_owned(),
+                tenant: None,
+                origin: "api".to_owned(),
+                settings: "{}".to_owned(),
+                signing: "[]".to_owned(),
+                created_at: now(),
+                paused: None,
+                failures: 0,
+                open_until: None,
+                confirmed_at: None,
+                failed_at: None,
+            };
+            self.ledger.keep_destination(&new, false).await.unwrap();
+        }
+    }
+}
+
+fn routed(id: &str, line: Option<&str>, created_s: i64) -> Promise {
+    let route = ["chat", "gone", "mail"].map(str::to_owned).to_vec();
+    Promise { route, ..promise(id, line, created_s) }
+}
+
+#[tokio::test]
+async fn what_waits_for_too_long_moves_on_with_its_line() {
+    let outbox = Outbox::new().await;
+    outbox.make(&["chat", "mail"]).await;
+    outbox.keep(vec![routed("a", Some("k"), 0), routed("b", Some("k"), 1)]).await;
+    // Not due before a time, asked for long ago: that is no waiting.
+    let later = Promise { due_at: at(100), ..routed("l", None, 0) };
+    outbox.keep(vec![later, promise("single", None, 0)]).await;
+    let none = outbox.ledger.move_on("chat", at(-1), at(50)).await.unwrap();
+    assert!(none.is_empty());
+    let to = outbox.ledger.move_on("chat", at(10), at(50)).await.unwrap();
+    assert_eq!(to.into_iter().collect::<Vec<_>>(), ["mail"], "the next that there is");
+    let it = the_one(&outbox, &["mail"], 50).await;
+    assert_eq!(it.id, "a");
+    // At the end of its route it stays.
+    assert!(outbox.ledger.move_on("mail", at(60), at(99)).await.unwrap().is_empty());
+    outbox.end("one", vec![ended(&it, Finished::Delivered)]).await;
+    assert_eq!(ids(&outbox.claim("one", "chat", 50).await), ["single", "b"]);
+    // What is being sent is left to its sender.
+    assert!(outbox.ledger.move_on("chat", at(60), at(60)).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_waits_for_a_removed_destination_goes_to_the_next_or_is_dead() {
+    let outbox = Outbox::new().await;
+    outbox.make(&["mail"]).await;
+    outbox.keep(vec![promise("single", None, 0), routed("a", Some("k"), 0)]).await;
+    outbox.keep(vec![routed("b", Some("k"), 1)]).await;
+    assert_eq!(outbox.ledger.give_up("chat", "removed", at(5)).await.unwrap(), 1);
+    let (row, ..) = outbox.ledger.delivery("single").await.unwrap().unwrap();
+    assert_eq!((row.state.as_str(), row.reason.as_deref()), ("dead", Some("removed")));
+    for id in ["a", "b"] {
+        let it = the_one(&outbox, &["mail"], 9).await;
+        assert_eq!(it.id, id);
+        outbox.end("one", vec![ended(&it, Finished::Delivered)]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_secret_is_in_what_is_sent_and_in_nothing_that_is_shown() {
+    let outbox = Outbox::new().await;
+    let payload = r#"{"text": "open /?token={secret}"}"#.to_owned();
+    let secret = Some("pna_x".to_owned());
+    let plain = Promise { payload: payload.clone(), ..promise("b", None, 1) };
+    let hidden = Promise { secret, payload: payload.clone(), ..promise("a", None, 0) };
+    outbox.keep(vec![hidden, plain]).await;
+    let sent = outbox.claim("one", "chat", 9).await;
+    let sent: Vec<_> = sent.iter().map(|it| it.payload.as_str()).collect();
+    let filled = r#"{"text": "open /?token=pna_x"}"#;
+    assert_eq!(sent, [filled, &payload], "without a secret it is as it was asked for");
+    for id in ["a", "b"] {
+        assert_eq!(outbox.ledger.delivery(id).await.unwrap().unwrap().1, payload);
+    }
+    let tables = crate::ledger::LedgerTable::all(&outbox.url).await.unwrap();
+    let table = tables.iter().find(|it| it.name() == "delivery_payload").unwrap();
+    assert!(table.schema().column_with_name("secret").is_none());
 }

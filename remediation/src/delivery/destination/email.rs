@@ -91,7 +91,12 @@ pub(super) fn read(fields: &mut Fields, guard: &Guard) -> Result<Email, Wrong> {
         Security::StartTls => 587,
         Security::None => 25,
     };
-    let login = fields.text("user")?.zip(fields.text("password")?);
+    let login = match (fields.text("user")?, fields.text("password")?) {
+        (None, None) => None,
+        (Some(user), Some(password)) => Some((user, password)),
+        (Some(_), None) => return Err(Wrong::new("password", "is missing beside `user`")),
+        (None, Some(_)) => return Err(Wrong::new("user", "is missing beside `password`")),
+    };
     if login.is_some() && security == Security::None {
         return Err(Wrong::new("password", "must not be sent without `security`"));
     }

@@ -17,7 +17,11 @@ pub(super) struct File {
 }
 
 pub(super) fn read(fields: &mut Fields) -> Result<File, Wrong> {
-    let path = PathBuf::from(fields.needed("path")?);
+    let path = fields.needed("path")?;
+    if path.contains(char::is_control) {
+        return Err(Wrong::new("path", "holds a control character"));
+    }
+    let path = PathBuf::from(path);
     if !path.components().all(|part| matches!(part, Component::Normal(_))) {
         return Err(Wrong::new("path", "must be relative and without `..`"));
     }

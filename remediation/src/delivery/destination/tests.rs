@@ -95,6 +95,10 @@ fn refuses(kind: &str, settings: Value, expected: &str) {
 fn settings_that_cannot_work_are_refused_and_the_field_named() {
     refuses("webhook", json!({}), "`url` is missing");
     refuses("webhook", json!({"url": 5}), "`url` must be a text");
+    refuses("file", json!({"path": "a\0b"}), "`path` holds a control character");
+    let mail =
+        json!({"host": "m.example", "from": "a@b.example", "to": "c@d.example", "user": "a"});
+    refuses("email", mail, "`password` is missing beside `user`");
     refuses(
         "webhook",
         json!({"url": "a.example"}),
