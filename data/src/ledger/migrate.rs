@@ -56,6 +56,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "order_and_notices",
         sql: include_str!("../../../migrations/022_order_and_notices.sql"),
     },
+    Migration {
+        number: 24,
+        name: "ingest_role",
+        sql: include_str!("../../../migrations/024_ingest_role.sql"),
+    },
 ];
 
 struct Migration {
