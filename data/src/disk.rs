@@ -5,8 +5,36 @@ use std::{
     fmt::Debug,
     fs::{self, File, OpenOptions},
     io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::Path,
 };
+
+/// Who may read and write the files that are made here: nobody but the user of this process. What is
+/// measured and logged, and the keys of destinations, are nobody else's business.
+const FILE_MODE: u32 = 0o600;
+
+/// The same for folders.
+const FOLDER_MODE: u32 = 0o700;
+
+/// Creates a folder with all its parents for the user of this process alone; one that is there keeps
+/// what its owner has given to others.
+pub fn create_private_dir(dir: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(dir)
+}
+
+/// Takes from others what they may do with a file or folder that holds secrets, and that an earlier
+/// version may have made for all. A file that is not there is not made.
+pub fn make_private(path: &Path) -> io::Result<()> {
+    let found = match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        found => found?,
+    };
+    let mode = if found.is_dir() { FOLDER_MODE } else { FILE_MODE };
+    match found.permissions().mode() & 0o777 {
+        ours if ours == mode => Ok(()),
+        _ => fs::set_permissions(path, fs::Permissions::from_mode(mode)),
+    }
+}
 
 /// A file that is being appended to.
 pub trait DiskFile: Send + Debug {
@@ -45,7 +73,7 @@ pub struct OsDisk;
 
 impl Disk for OsDisk {
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        let file = OpenOptions::new().append(true).create_new(true).open(path)?;
+        let file = OpenOptions::new().append(true).create_new(true).mode(FILE_MODE).open(path)?;
         Ok(Box::new(OsFile(file)))
     }
 
@@ -89,7 +117,7 @@ impl Disk for OsDisk {
         let Some(parent) = dir.parent() else { return Ok(()) };
         if !dir.is_dir() {
             self.create_dir(parent)?;
-            match fs::create_dir(dir) {
+            match fs::DirBuilder::new().mode(FOLDER_MODE).create(dir) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 created => created?,
             }

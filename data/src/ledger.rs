@@ -101,6 +101,9 @@ impl Ledger {
             Kind::Postgres => None,
         };
         let (pool, writer) = connect(&kind, url).await?;
+        if let Kind::Sqlite(path) = &kind {
+            sqlite::keep_private(path);
+        }
         let mut ledger =
             Self { pool, writer, keys: Remembered::default(), kind, set_aside, applied: vec![] };
         ledger.applied = ledger.migrate(now).await?;
@@ -154,6 +157,16 @@ impl Ledger {
         wrong.extend(ledger.check().await?);
         ledger.close().await;
         Ok(wrong)
+    }
+
+    /// Whether there is something at `url` that could be a ledger. A database server is taken to be there.
+    ///
+    /// `Invalid` if `url` names no ledger.
+    pub fn is_there(url: &str) -> Result<bool> {
+        Ok(match kind(url)? {
+            Kind::Sqlite(path) => path.exists(),
+            Kind::Postgres => true,
+        })
     }
 
     /// What is wrong with the ledger, a sentence each; empty if nothing is.

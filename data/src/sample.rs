@@ -33,6 +33,23 @@ impl Series {
         Self { id, metric, service, host, labels }
     }
 
+    /// A series as a sender describes it: an empty service, host or label is none, as Prometheus has it.
+    pub fn sent(
+        metric: impl Into<String>,
+        service: Option<String>,
+        host: Option<String>,
+        labels: Vec<(String, String)>,
+    ) -> Self {
+        let said = |text: Option<String>| text.filter(|text| !text.is_empty());
+        let all = Self::new(metric, said(service), said(host), labels);
+        if all.labels.iter().all(|(_, value)| !value.is_empty()) {
+            return all;
+        }
+        let Self { metric, service, host, mut labels, .. } = all;
+        labels.retain(|(_, value)| !value.is_empty());
+        Self::new(metric, service, host, labels)
+    }
+
     /// Hash of metric, service, host and labels; stable across processes and versions.
     pub fn id(&self) -> i64 {
         self.id

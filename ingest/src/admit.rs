@@ -84,16 +84,26 @@ pub struct Admitted {
     pub refused: Vec<Refusal>,
     /// Stale markers that were dropped.
     pub n_stale: usize,
+    /// What was refused here, by its place among all points, then events, then spans of the request.
+    pub refused_items: Vec<u32>,
+    /// How many items were passed over since they are not among those asked for.
+    pub n_known: usize,
 }
 
-/// Sorts a request into what is taken and what is refused.
-pub fn admit(request: Request, known: &mut Known, limits: &Limits, now: DateTime<Utc>) -> Admitted {
+/// Sorts a request into what is taken and what is refused. Only those items are looked at that are
+/// `missing`, which is in order and by their place among all; everything if it is absent.
+pub fn admit(
+    request: Request,
+    missing: Option<&[u32]>,
+    known: &mut Known,
+    limits: &Limits,
+    now: DateTime<Utc>,
+) -> Admitted {
     let today = now.timestamp().div_euclid(86_400);
     if known.day != today {
         *known = Known { day: today, ..Known::default() };
     }
     let window = Window::new(limits, now, request.history);
-    let mut out = Admitted { refused: vec![], ..Admitted::default() };
     let Request { mut points, mut events, mut spans, refused: mut before, places, .. } = request;
     before.sort_by_key(|refusal| refusal.index);
     let mut index = Index { before: &before, next: 0 };
@@ -102,36 +112,83 @@ pub fn admit(request: Request, known: &mut Known, limits: &Limits, now: DateTime
     // What happened during a span comes with it.
     let event_of = if spans.is_empty() { "" } else { "an event of the span: " };
 
+    let mut items = Items { missing, n: 0, n_known: 0, refused: vec![] };
     let (mut last, mut refused, mut n_stale) = (ptr::null(), vec![], 0);
     points.retain(|point| {
+        let is_asked = items.next();
         let at = of_points.next().unwrap_or_else(|| index.next());
-        if point.value.to_bits() == STALE {
+        if is_stale(point) {
             n_stale += 1;
             return false;
+        }
+        if !is_asked {
+            return items.pass_over();
         }
         let outcome = window
             .check("ts", point.ts)
             .and_then(|()| check_value(point.value))
             .and_then(|()| check_once(point, &mut last, known, limits));
-        outcome.map_err(|reason| refused.push(Refusal { index: at, reason })).is_ok()
+        items.judge(outcome, at, &mut refused)
     });
     events.retain_mut(|event| {
+        let is_asked = items.next();
         let at = of_events.next().unwrap_or_else(|| index.next());
+        if !is_asked {
+            return items.pass_over();
+        }
         tidy(&mut event.attributes);
         let outcome = window.check("ts", event.ts).and_then(|()| check_event(event));
         let outcome = outcome.map_err(|reason| format!("{event_of}{reason}"));
-        outcome.map_err(|reason| refused.push(Refusal { index: at, reason })).is_ok()
+        items.judge(outcome, at, &mut refused)
     });
     spans.retain_mut(|span| {
+        let is_asked = items.next();
         let at = of_spans.next().unwrap_or_else(|| index.next());
+        if !is_asked {
+            return items.pass_over();
+        }
         tidy(&mut span.attributes);
         let outcome = window.check("ts", span.ts).and_then(|()| check_span(span));
-        outcome.map_err(|reason| refused.push(Refusal { index: at, reason })).is_ok()
+        items.judge(outcome, at, &mut refused)
     });
     refused.append(&mut before);
     refused.sort_by_key(|refusal| refusal.index);
-    out.n_stale = n_stale;
-    Admitted { points, events, spans, refused, ..out }
+    let Items { n_known, refused: refused_items, .. } = items;
+    Admitted { points, events, spans, refused, n_stale, refused_items, n_known }
+}
+
+/// Which item of a request is looked at, and what became of those before it.
+struct Items<'a> {
+    missing: Option<&'a [u32]>,
+    n: u32,
+    n_known: usize,
+    refused: Vec<u32>,
+}
+
+impl Items<'_> {
+    /// Whether the next item is asked for.
+    fn next(&mut self) -> bool {
+        self.n += 1;
+        self.missing.is_none_or(|missing| missing.binary_search(&(self.n - 1)).is_ok())
+    }
+
+    fn pass_over(&mut self) -> bool {
+        self.n_known += 1;
+        false
+    }
+
+    /// Whether the item stays.
+    fn judge(&mut self, outcome: Result<(), String>, index: usize, to: &mut Vec<Refusal>) -> bool {
+        let Err(reason) = outcome else { return true };
+        self.refused.push(self.n - 1);
+        to.push(Refusal { index, reason });
+        false
+    }
+}
+
+/// Whether the point only says that its series ended.
+pub fn is_stale(point: &Point) -> bool {
+    point.value.to_bits() == STALE
 }
 
 /// The sender's index of each entry where the decoder did not tell: each made one thing, and those
@@ -303,7 +360,7 @@ mod tests {
     #[track_caller]
     fn check(point: Point, reason: Option<&str>) {
         let request = Request { points: vec![point], ..Request::default() };
-        let admitted = admit(request, &mut Known::default(), &Limits::default(), NOW);
+        let admitted = admit(request, None, &mut Known::default(), &Limits::default(), NOW);
         let found = admitted.refused.first().map(|refusal| refusal.reason.as_str());
         match reason {
             None => assert_eq!(found, None),
@@ -327,7 +384,7 @@ mod tests {
     fn history_may_be_old_but_not_from_before_anything_was_measured() {
         let points = vec![point("m", -1_000 * 86_400, 1.0), point("m", -40_000 * 86_400, 1.0)];
         let request = Request { points, history: true, ..Request::default() };
-        let admitted = admit(request, &mut Known::default(), &Limits::default(), NOW);
+        let admitted = admit(request, None, &mut Known::default(), &Limits::default(), NOW);
         assert_eq!((admitted.points.len(), admitted.refused[0].index), (1, 1));
     }
 
@@ -339,7 +396,7 @@ mod tests {
             let series = Arc::new(Series::new("m", None, None, labels));
             let points = vec![Point { series, ts: 0, value: 1.0 }];
             let request = Request { points, ..Request::default() };
-            let admitted = admit(request, &mut Known::default(), &limits, NOW);
+            let admitted = admit(request, None, &mut Known::default(), &limits, NOW);
             assert!(admitted.refused[0].reason.contains(reason), "{:?}", admitted.refused);
         };
         check(&[("a", "1"), ("b", "1")], "at most 1 keys");
@@ -348,10 +405,23 @@ mod tests {
     }
 
     #[test]
+    fn of_a_repeated_request_only_what_is_missing_is_looked_at() {
+        let points = [0, 700, 800].map(|at| point("m", at, 1.0)).to_vec();
+        let request = Request { points, events: vec![Event::default()], ..Request::default() };
+        let (limits, later) = (Limits::default(), NOW + TimeDelta::seconds(150));
+        let first = admit(request.clone(), None, &mut Known::default(), &limits, NOW);
+        assert_eq!((first.points.len(), first.refused_items.as_slice()), (1, [1, 2, 3].as_slice()));
+        let missing = Some(first.refused_items.as_slice());
+        let again = admit(request, missing, &mut Known::default(), &limits, later);
+        assert_eq!((again.points[0].ts, again.points.len()), (700_000_000, 1));
+        assert_eq!((again.n_known, again.refused_items), (1, vec![2, 3]));
+    }
+
+    #[test]
     fn a_stale_marker_is_neither_taken_nor_refused() {
         let points = vec![point("m", 0, f64::from_bits(STALE))];
         let request = Request { points, ..Request::default() };
-        let admitted = admit(request, &mut Known::default(), &Limits::default(), NOW);
+        let admitted = admit(request, None, &mut Known::default(), &Limits::default(), NOW);
         assert_eq!((admitted.points.len(), admitted.refused.len(), admitted.n_stale), (0, 0, 1));
     }
 
@@ -360,7 +430,7 @@ mod tests {
         let limits = Limits { max_series: 1, ..Limits::default() };
         let points = vec![point("a", 0, 1.0), point("b", 0, 1.0), point("a", 1, 1.0)];
         let request = Request { points, ..Request::default() };
-        let admitted = admit(request, &mut Known::default(), &limits, NOW);
+        let admitted = admit(request, None, &mut Known::default(), &limits, NOW);
         assert_eq!((admitted.points.len(), admitted.refused[0].index), (2, 1));
     }
 
@@ -369,7 +439,7 @@ mod tests {
         let refused = [0, 2].map(|index| Refusal { index, reason: String::new() }).to_vec();
         let points = vec![point("a", 0, 1.0), point("", 0, 1.0)];
         let request = Request { points, refused, ..Request::default() };
-        let admitted = admit(request, &mut Known::default(), &Limits::default(), NOW);
+        let admitted = admit(request, None, &mut Known::default(), &Limits::default(), NOW);
         assert_eq!(admitted.refused.iter().map(|r| r.index).collect::<Vec<_>>(), [0, 2, 3]);
     }
 }

@@ -22,8 +22,15 @@ use crate::{
     Error, Ingest, Result, buffer::impossible, ingest::joined, merge::Merge, runs::Gathered,
 };
 
-/// Fewer files than this are left as they are.
+/// Fewer files than this are left as they are, as more will come soon.
 const MIN_FILES: usize = 4;
+
+/// Fewest files once nothing has come for [`SETTLED`]: a day that is over becomes as few files as may be,
+/// and of points that were sent twice one is left.
+const MIN_SETTLED: usize = 2;
+
+/// After this long, in milliseconds, nothing is waited for any more.
+const SETTLED: i64 = 3_600_000;
 
 /// What is merged at once.
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +62,9 @@ impl Ingest {
         let (mut n_from, mut n_to, mut failed) = (0, 0, None);
         // Rollups are replaced whole, a day in one file.
         for table in Table::ALL.into_iter().filter(|table| table.bucket().is_none()) {
-            for sources in chosen(&self.lake.snapshot(table).files, bounds(table)) {
+            for sources in
+                chosen(&self.lake.snapshot(table).files, bounds(table), now.timestamp_millis())
+            {
                 let n_sources = sources.len();
                 match self.merge(table, sources, now).await {
                     Ok(Some(n_merged)) => (n_from, n_to) = (n_from + n_sources, n_to + n_merged),
@@ -151,19 +160,21 @@ fn bounds(table: Table) -> Bounds {
     if table == Table::Samples { SAMPLES } else { OTHERS }
 }
 
-/// Groups of files to merge, at most one per day, each in the order of age.
-fn chosen(files: &[DataFile], bounds: Bounds) -> Vec<Vec<DataFile>> {
+/// Groups of files to merge, at most one per day, each in the order of age. `now` is in milliseconds.
+fn chosen(files: &[DataFile], bounds: Bounds, now: i64) -> Vec<Vec<DataFile>> {
     let mut files: Vec<_> = files.iter().collect();
     files.sort_by_key(|file| (file.date, file.modified_ms, &file.path));
     let days = files.chunk_by(|a, b| a.date == b.date);
-    days.filter_map(|files| chosen_of_day(files, bounds)).collect()
+    days.filter_map(|files| chosen_of_day(files, bounds, now)).collect()
 }
 
-fn chosen_of_day(files: &[&DataFile], bounds: Bounds) -> Option<Vec<DataFile>> {
+fn chosen_of_day(files: &[&DataFile], bounds: Bounds, now: i64) -> Option<Vec<DataFile>> {
+    let is_settled = files.last().is_some_and(|youngest| now - youngest.modified_ms > SETTLED);
+    let min = if is_settled { MIN_SETTLED } else { MIN_FILES };
     CEILINGS.iter().find_map(|&ceiling| {
         let small = files.split(|file| file.n_bytes >= ceiling);
         let mut runs = small.flat_map(|run| fitting(run, bounds));
-        let run = runs.find(|run| run.len() >= MIN_FILES)?;
+        let run = runs.find(|run| run.len() >= min)?;
         Some(run.iter().copied().cloned().collect())
     })
 }
@@ -245,7 +256,7 @@ mod tests {
     fn check(rows: &[u64], expected: &[i64]) {
         let bounds = Bounds { rows: 100, bytes: 1 << 30, files: 6 };
         let files: Vec<_> = rows.iter().zip(0..).map(|(&rows, n)| file(n, rows)).collect();
-        let groups = chosen(&files, bounds).into_iter().flatten();
+        let groups = chosen(&files, bounds, 0).into_iter().flatten();
         assert_eq!(groups.map(|file| file.modified_ms).collect::<Vec<_>>(), expected, "{rows:?}");
     }
 
@@ -258,5 +269,14 @@ mod tests {
         check(&[100, 10, 10, 10, 10], &[1, 2, 3, 4]);
         check(&[101, 10, 10, 100, 1, 1, 1, 1, 1], &[4, 5, 6, 7, 8]);
         check(&[25; 9], &[0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn a_day_that_is_left_alone_becomes_as_few_files_as_may_be() {
+        let bounds = Bounds { rows: 100, bytes: 1 << 30, files: 6 };
+        let n = |files: &[DataFile], now| chosen(files, bounds, now).into_iter().flatten().count();
+        let two = [file(0, 10), file(1, 10)];
+        assert_eq!((n(&two, SETTLED), n(&two, SETTLED + 2), n(&two[..1], SETTLED + 2)), (0, 2, 0));
+        assert_eq!(n(&[file(0, 60), file(1, 60)], SETTLED + 2), 0);
     }
 }

@@ -5,8 +5,9 @@
 //! succeeded, the very same commit is repeated: the lake takes a position once, so a commit that
 //! did go through although its answer got lost has no second effect.
 //!
-//! Of points with the same series and time, the one that came last stays, if they are flushed
-//! together; otherwise a query sees each of them.
+//! Of points with the same series and time, the one that came last stays: at once if they are flushed
+//! together, in rollups always, and otherwise when the files of the day are merged. Until then a query of
+//! raw samples sees each: to look for a younger one of every row would cost all queries what few senders do.
 
 use std::sync::{Arc, atomic::Ordering};
 

@@ -1,7 +1,7 @@
 //! The way in: admission, log, buffer.
 
 use std::{
-    fmt, io,
+    fmt, io, mem,
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
@@ -191,32 +191,50 @@ impl Ingest {
         tenant: &str,
         now: DateTime<Utc>,
     ) -> Result<Receipt> {
-        let (fingerprint, at) = (request.fingerprint, now.timestamp_micros());
-        let is_whole_or_nothing = request.is_whole_or_nothing;
+        let at = now.timestamp_micros();
         self.latest.fetch_max(at, Ordering::Relaxed);
-        let admitted = self.admit(request, tenant, now);
+        let is_whole_or_nothing = request.is_whole_or_nothing;
+        let key = request.fingerprint.map(|fingerprint| repeat::key(fingerprint, tenant));
+        // Nothing that could be taken needs no claim.
+        let mut claim = match key.filter(|_| !request.is_empty()) {
+            None => None,
+            Some(key) => match self.window.claim(key, at).await {
+                None => return Ok(self.repeated(request)),
+                claim => claim,
+            },
+        };
+        let missing = claim.as_ref().and_then(Claim::missing);
+        let (is_part, mut admitted) =
+            (missing.is_some(), self.admit(request, missing, tenant, now));
+        let (n_known, left_out) = (admitted.n_known, mem::take(&mut admitted.refused_items));
         let (rows, refused) = into_rows(admitted)?;
-        let n_refused = refused.len() as u64;
-        let accepted = if is_whole_or_nothing && n_refused > 0 { 0 } else { rows.n_rows() };
-        let mut receipt = Receipt { accepted, refused, repeated: false };
-        if accepted > 0 {
-            let claim = match fingerprint.map(|fingerprint| repeat::key(fingerprint, tenant)) {
-                None => None,
-                Some(key) => {
-                    let claim = self.window.claim(key, at).await;
-                    receipt.repeated = claim.is_none();
-                    claim
-                }
-            };
-            if receipt.repeated {
-                self.counters.repeated.fetch_add(1, Ordering::Relaxed);
-                return Ok(receipt);
-            }
-            self.log(rows, at, claim).await?;
+        let (n_rows, n_refused) = (rows.n_rows(), refused.len() as u64);
+        let is_known = claim.as_mut().is_some_and(|claim| claim.leave_out(left_out));
+        if is_whole_or_nothing && n_refused > 0 {
+            self.counters.refused.fetch_add(n_refused, Ordering::Relaxed);
+            return Ok(Receipt { accepted: 0, refused, repeated: false });
         }
-        self.counters.accepted.fetch_add(accepted as u64, Ordering::Relaxed);
-        self.counters.refused.fetch_add(n_refused, Ordering::Relaxed);
-        Ok(receipt)
+        let repeated = (is_part && n_rows == 0) || (is_known && n_rows > 0);
+        if repeated {
+            self.counters.repeated.fetch_add(1, Ordering::Relaxed);
+        } else {
+            if n_rows > 0 {
+                self.log(rows, at, claim).await?;
+            }
+            self.counters.accepted.fetch_add(n_rows as u64, Ordering::Relaxed);
+            self.counters.refused.fetch_add(n_refused, Ordering::Relaxed);
+        }
+        Ok(Receipt { accepted: n_rows + n_known, refused, repeated })
+    }
+
+    /// The answer to a request that is on disk, all of it that could be read.
+    fn repeated(&self, request: Request) -> Receipt {
+        self.counters.repeated.fetch_add(1, Ordering::Relaxed);
+        let n_stale = request.points.iter().filter(|point| admit::is_stale(point)).count();
+        let accepted = request.len() - n_stale;
+        let mut refused = request.refused;
+        refused.sort_by_key(|refusal| refusal.index);
+        Receipt { accepted, refused, repeated: true }
     }
 
     /// Logs and buffers rows that we made ourselves, in the schema of `table`.
@@ -284,10 +302,16 @@ impl Ingest {
         &self.app_id
     }
 
-    fn admit(&self, request: Request, tenant: &str, now: DateTime<Utc>) -> Admitted {
+    fn admit(
+        &self,
+        request: Request,
+        missing: Option<&[u32]>,
+        tenant: &str,
+        now: DateTime<Utc>,
+    ) -> Admitted {
         let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
         let known = tenants.entry_ref(tenant).or_default();
-        let admitted = admit::admit(request, known, &self.settings.limits, now);
+        let admitted = admit::admit(request, missing, known, &self.settings.limits, now);
         self.counters.stale.fetch_add(admitted.n_stale as u64, Ordering::Relaxed);
         admitted
     }

@@ -72,6 +72,37 @@ async fn every_row_is_there_once_across_flushes_and_restarts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_refused_at_first_is_written_when_it_comes_again_and_may_be_taken() {
+    let (dir, late) = (tempfile::tempdir().unwrap(), TimeDelta::seconds(150));
+    let body = |n| {
+        let mut request = request(n);
+        request.points[1].ts = 700_000_000;
+        request
+    };
+    let said = async |ingest: &Ingest, request, now| {
+        let receipt = ingest.write(request, "t", now).await.unwrap();
+        (receipt.accepted, receipt.refused.len(), receipt.repeated)
+    };
+    let first = open(&dir, 1).await;
+    assert_eq!(said(&first, body(1), NOW).await, (2, 1, false));
+    assert_eq!(said(&first, body(1), NOW).await, (2, 1, true));
+    assert_eq!(said(&first, body(1), NOW + late).await, (3, 0, false));
+    assert_eq!(said(&first, body(1), NOW + late).await, (3, 0, true));
+    assert_eq!(count(&first), [(0, 2), (0, 1)]);
+    assert_eq!(said(&first, body(2), NOW).await, (2, 1, false));
+    drop(first);
+
+    let second = open(&dir, 2).await;
+    assert_eq!(count(&second), [(0, 3), (0, 2)]);
+    assert_eq!(said(&second, body(1), NOW + late).await, (3, 0, true));
+    assert_eq!(said(&second, body(2), NOW).await, (2, 1, true));
+    assert_eq!(count(&second), [(0, 3), (0, 2)]);
+    // What a request of before the restart lacks is not known any more: better twice than lost.
+    assert_eq!(said(&second, body(2), NOW + late).await, (3, 0, false));
+    assert_eq!(said(&second, body(2), NOW + late).await, (3, 0, true));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn files_that_went_before_their_commit_are_written_again() {
     let dir = tempfile::tempdir().unwrap();
     let ingest = open(&dir, 1).await;

@@ -9,9 +9,10 @@ use crate::{
     delivery,
 };
 
-/// What is wrong with collectors and destinations of the configuration, a sentence each.
+/// What is wrong with the key, collectors and destinations of the configuration, a sentence each.
 pub fn faults(config: &Config) -> Vec<String> {
     let mut wrong = collect::faults(&config.collect);
+    wrong.extend(config.http.check_admin_key().err());
     let guard = delivery::guard(&config.delivery);
     for (n, entry) in config.delivery.destination.iter().enumerate() {
         let line = config.place("[[delivery.destination]]", n);

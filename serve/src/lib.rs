@@ -32,7 +32,7 @@ use chrono::TimeDelta;
 use config::{Config, Listen};
 use data::{
     Table,
-    disk::OsDisk,
+    disk::{self, OsDisk},
     lake::{Damage, Fault, Lake},
     ledger::{Ledger, LedgerTable, NewKey, Role},
 };
@@ -118,6 +118,7 @@ pub async fn run(
 /// # Errors
 /// When a part cannot start, with what to do about it.
 pub async fn open(config: Config, tasks: &Tasks) -> anyhow::Result<State> {
+    config.http.check_admin_key().map_err(anyhow::Error::msg)?;
     let lake = Arc::new(open_lake(&config).await?);
     let ledger = Arc::new(open_ledger(&config).await?);
     if let Some(aside) = ledger.set_aside() {
@@ -159,7 +160,10 @@ pub async fn open(config: Config, tasks: &Tasks) -> anyhow::Result<State> {
 /// One process per write-ahead log: a second one would give the same positions to other rows.
 fn lock(wal_dir: &Path) -> anyhow::Result<File> {
     let parent = wal_dir.parent().unwrap_or(wal_dir);
-    std::fs::create_dir_all(parent).with_context(|| format!("making {}", parent.display()))?;
+    disk::create_private_dir(parent).with_context(|| format!("making {}", parent.display()))?;
+    if let Err(error) = disk::make_private(wal_dir) {
+        tracing::warn!(%error, "other users of this machine may read {}", wal_dir.display());
+    }
     let path = wal_dir.with_extension("lock");
     let file = File::create(&path).with_context(|| format!("making {}", path.display()))?;
     if file.try_lock().is_err() {
@@ -179,7 +183,7 @@ fn lock(wal_dir: &Path) -> anyhow::Result<File> {
 pub async fn open_lake(config: &Config) -> anyhow::Result<Lake> {
     let url = match config.lake.folder() {
         Some(folder) => {
-            std::fs::create_dir_all(&folder)
+            disk::create_private_dir(&folder)
                 .with_context(|| format!("making {}", folder.display()))?;
             let folder = folder.canonicalize()?;
             Url::from_directory_path(&folder)
@@ -198,35 +202,56 @@ pub async fn open_lake(config: &Config) -> anyhow::Result<Lake> {
 }
 
 /// What is wrong with the lake that the configuration names, and how many rows were read. Changes
-/// nothing; a lake that does not exist yet has nothing wrong with it.
+/// nothing.
 ///
 /// # Errors
-/// When the URL means nothing, or the lake cannot be reached.
+/// When the URL means nothing, there is no lake, or it cannot be reached.
 pub async fn check_lake(config: &Config) -> anyhow::Result<(Vec<Fault>, u64)> {
-    let Some(url) = existing_lake(config)? else { return Ok((vec![], 0)) };
-    Lake::check(&url, &store_options()).await.context("reading the lake")
+    Lake::check(&existing_lake(config)?, &store_options()).await.context("reading the lake")
 }
 
 /// What was found damaged before and set aside, without opening the lake; the earliest first.
 ///
 /// # Errors
-/// When the URL means nothing, or the lake cannot be reached.
+/// When the URL means nothing, there is no lake, or it cannot be reached.
 pub async fn set_aside(config: &Config) -> anyhow::Result<Vec<Damage>> {
-    let Some(url) = existing_lake(config)? else { return Ok(vec![]) };
+    let url = existing_lake(config)?;
     Lake::damage_at(&url, &store_options()).await.context("reading what was set aside")
 }
 
-/// Where the lake is; nothing for a folder that is not there yet.
-fn existing_lake(config: &Config) -> anyhow::Result<Option<Url>> {
+/// Where the lake is, for whoever only reads: a folder that is none must not become one by a slip.
+///
+/// # Errors
+/// When the URL means nothing, or the folder is no lake.
+pub fn existing_lake(config: &Config) -> anyhow::Result<Url> {
     let Some(folder) = config.lake.folder() else {
-        return config.lake.url.parse().map(Some).context("`lake.url` is no URL");
+        return config.lake.url.parse().context("`lake.url` is no URL");
     };
-    if !folder.is_dir() {
-        return Ok(None);
+    if !Table::ALL.iter().any(|table| folder.join(table.name()).is_dir()) {
+        bail!(
+            "there is no lake at {}; `--lake` (`lake.url`) says where it is, and `pipenotify run` or \
+             `pipenotify import` makes one",
+            folder.display()
+        );
     }
     let folder = folder.canonicalize()?;
     let url = Url::from_directory_path(&folder);
-    url.map(Some).map_err(|()| anyhow::anyhow!("{} is no folder", folder.display()))
+    url.map_err(|()| anyhow::anyhow!("{} is no folder", folder.display()))
+}
+
+/// The ledger must be there already, for whoever only looks.
+///
+/// # Errors
+/// When it is not.
+pub fn require_ledger(config: &Config) -> anyhow::Result<()> {
+    let url = config.ledger_url();
+    if !Ledger::is_there(&url)? {
+        bail!(
+            "there is no ledger at {url}; `--ledger` or `--lake` says where it is, and `pipenotify run` \
+             or `pipenotify key create` makes one"
+        );
+    }
+    Ok(())
 }
 
 /// Credentials and endpoints of object stores, under the names that their own tools use.
@@ -250,6 +275,10 @@ async fn open_ledger(config: &Config) -> anyhow::Result<Ledger> {
             "the ledger was damaged and is set aside; what could be read goes on: {}",
             aside.reason
         );
+    }
+    // Once, a variable that was passed on without ever being set made a key of nothing.
+    if let Some(none) = ledger.find_key(&http::auth::hash("")).await? {
+        ledger.revoke_key(&none.id, now).await.context("revoking an empty key")?;
     }
     if let Some(key) = &config.http.admin_key {
         let new = NewKey {

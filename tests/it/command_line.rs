@@ -148,3 +148,27 @@ fn run(home: &Home, arguments: &[&str]) -> Result<String, String> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     if status.success() { Ok(text(&stdout)) } else { Err(text(&stderr)) }
 }
+
+#[tokio::test]
+async fn a_slip_in_the_place_of_the_lake_makes_none() {
+    let home = Home::new().unwrap();
+    let typo = home.path().join("typo");
+    let place = typo.to_str().unwrap();
+    for words in [
+        &["check"][..],
+        &["sql", "select 1"],
+        &["key", "list"],
+        &["key", "revoke", "x"],
+        &["delivery", "list"],
+    ] {
+        let refused = run(&home, &[&["--lake", place], words].concat()).unwrap_err();
+        assert!(
+            refused.contains("there is no l") && refused.contains(place),
+            "{words:?}: {refused}"
+        );
+        assert!(!typo.exists(), "{words:?}");
+    }
+    let refused = run(&home, &["key", "create", " "]).unwrap_err();
+    assert!(refused.contains("a key needs a name"), "{refused}");
+    assert!(run(&home, &["check"]).unwrap().contains("lake: there is no lake at ./lake"));
+}

@@ -16,6 +16,7 @@ use url::Url;
 use super::{
     DataFile, Lake, checkpoint,
     log::{self, Kind, Log, unreachable},
+    repair::LOG_IS_LOST,
     state::State,
 };
 use crate::{Result, Table, parquet, table::DAY};
@@ -57,6 +58,13 @@ fn fault(path: &Path, what: impl Into<String>) -> Fault {
 /// What the log adds up to as far as it can be read, and what cannot.
 async fn read_log(log: &Log) -> Result<(State, Vec<Fault>)> {
     let (entries, mut faults) = (log.entries().await?, vec![]);
+    if entries.is_empty() {
+        let n_files = log.files().await?.len();
+        if n_files > 0 {
+            let what = format!("the log is missing beside {n_files} files; {LOG_IS_LOST}");
+            faults.push(fault(&log.path(log::FOLDER), what));
+        }
+    }
     let mut state = State::empty(log.table);
     for entry in entries.iter().filter(|entry| entry.kind == Kind::Checkpoint) {
         let path = &entry.meta.location;

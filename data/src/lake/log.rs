@@ -100,6 +100,17 @@ impl Log {
         Ok(entries)
     }
 
+    /// The data files in the table's folder, whether or not the log knows them.
+    pub(super) async fn files(&self) -> Result<Vec<ObjectMeta>> {
+        let folder = self.path(FOLDER);
+        let all = self.store.list(Some(&Path::from(self.table.name())));
+        let files = all.try_filter(|meta| {
+            let is_data = meta.location.extension() == Some("parquet");
+            std::future::ready(is_data && !meta.location.prefix_matches(&folder))
+        });
+        files.try_collect().await.map_err(unreachable)
+    }
+
     /// What the first version says: who may read, which columns there are, and the partition.
     pub(super) fn birth(&self) -> Vec<Value> {
         let fields: Vec<_> =

@@ -6,6 +6,8 @@
 //!   never acknowledged, and its writer repeats it, or its files lie unreferenced until vacuum.
 //! - A damaged commit with later ones behind it is set aside, and replaced by the lines of it that
 //!   can be read, so that every reader of the log finds it whole. A gap becomes an empty commit.
+//! - A log that is not there while files are is reported; the table begins anew beside them. They stay
+//!   (see [`Lake::vacuum`]): only the log says which of them a compaction has replaced by others.
 //! - A file that the log knows and the store does not, or has in another size, is taken out of
 //!   the table.
 //!
@@ -28,6 +30,10 @@ use super::{
     state::State,
 };
 use crate::{Error, Result, Table};
+
+/// What files without a log are worth, and what can be done.
+pub(super) const LOG_IS_LOST: &str = "their rows are not seen, and the files stay; stop pipenotify and \
+                                      bring the folder back from a backup to see them again";
 
 /// How many commits are read at a time.
 const READS: usize = 16;
@@ -62,6 +68,9 @@ impl Lake {
     /// Everything that the log adds up to; the table is created if there is no log.
     pub(super) async fn load(&self, log: &Log) -> Result<State> {
         let entries = log.entries().await?;
+        if entries.is_empty() {
+            self.note_lost_log(log).await?;
+        }
         let (mut state, checkpoint) = self.load_checkpoint(log, &entries).await?;
         self.clear_history(log, &entries, checkpoint).await?;
         let last = entries.iter().rev().find(|entry| entry.kind == Kind::Commit);
@@ -94,6 +103,16 @@ impl Lake {
             state.apply(0, vec![]);
         }
         Ok(state)
+    }
+
+    /// Says so if files lie beside a log that is not there.
+    async fn note_lost_log(&self, log: &Log) -> Result<()> {
+        let n_files = log.files().await?.len();
+        if n_files > 0 {
+            let why = format!("the log is missing beside {n_files} files; {LOG_IS_LOST}");
+            self.note(&log.path(log::FOLDER), &why, None, noticed()).await;
+        }
+        Ok(())
     }
 
     /// Sets damaged commits aside whose outcome the checkpoint holds: only readers of the past miss

@@ -299,3 +299,27 @@ async fn what_is_written_can_be_read_as_it_was() {
     assert_eq!(rows.iter().map(|rows| rows.num_rows()).sum::<usize>(), 100);
     assert_eq!(rows[0]["metric"].as_string::<i32>().null_count(), 0);
 }
+
+#[tokio::test]
+async fn files_whose_log_is_lost_are_reported_and_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let url = Url::from_directory_path(dir.path()).unwrap();
+    append(&open(dir.path()).await, 1).await;
+    fs::remove_dir_all(dir.path().join("samples/_delta_log")).unwrap();
+    let (faults, _) = Lake::check(&url, &HashMap::new()).await.unwrap();
+    assert!(faults[0].what.contains("the log is missing beside 1 files"), "{faults:?}");
+
+    let lake = open(dir.path()).await;
+    assert_eq!((lake.snapshot(TABLE).version, lake.damage().len()), (0, 1));
+    assert_eq!(lake.damage()[0].path, "samples/_delta_log");
+    let lake = open(dir.path()).await;
+    assert_eq!(lake.damage().len(), 1, "it is told once");
+    // What the new log has replaced goes all the same.
+    let added = append(&lake, 2).await.files.to_vec();
+    let change = Change { removed: added, data_change: true, ..Change::default() };
+    let later = Utc::now() + TimeDelta::days(3);
+    lake.commit(TABLE, change, later - TimeDelta::days(2)).await.unwrap();
+    assert_eq!(lake.vacuum(TABLE, TimeDelta::days(1), later).await.unwrap(), 1);
+    let left = lake.opened(TABLE).log.files().await.unwrap();
+    assert_eq!(left.len(), 1, "{left:?}");
+}

@@ -7,7 +7,7 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 
 use super::{
-    Lake, Open,
+    Damage, Lake, Open,
     checkpoint::CHECKSUMS,
     log::{FOLDER, Kind, unreachable},
 };
@@ -21,7 +21,9 @@ impl Lake {
     /// Deletes data files that no version of the last `keep` needs, and log entries older than
     /// the last checkpoints and `keep`. Returns how many files went.
     ///
-    /// A removed file is remembered for a week across restarts, so `keep` should be no longer.
+    /// A removed file is remembered for a week across restarts, so `keep` should be no longer. What a
+    /// damaged or lost log may have known stays until the log says that it is replaced: it may be all
+    /// that is left of the rows.
     pub async fn vacuum(&self, table: Table, keep: TimeDelta, now: DateTime<Utc>) -> Result<usize> {
         let before = now - keep;
         let open = self.opened(table);
@@ -32,29 +34,39 @@ impl Lake {
     }
 
     async fn vacuum_files(&self, open: &Open, before: DateTime<Utc>) -> Result<usize> {
-        let log = open.log.path(FOLDER);
-        let all: Vec<_> = self
-            .store
-            .list(Some(&Path::from(open.table.name())))
-            .try_collect()
-            .await
-            .map_err(unreachable)?;
+        let all = open.log.files().await?;
+        let lost = self.last_loss(open);
         let mut state = open.state.lock().await;
         let live: HashSet<_> =
             state.snapshot.files.iter().map(|file| open.log.path(&file.path)).collect();
         let cutoff = before.timestamp_millis();
-        let recent = state.removed.iter().filter(|(_, at)| **at > cutoff);
-        let recent: HashSet<_> = recent.map(|(path, _)| open.log.path(path)).collect();
+        let (recent, replaced): (Vec<_>, Vec<_>) =
+            state.removed.iter().partition(|(_, at)| **at > cutoff);
+        let paths = |removed: Vec<(&String, &i64)>| -> HashSet<_> {
+            removed.into_iter().map(|(path, _)| open.log.path(path)).collect()
+        };
+        let (recent, replaced) = (paths(recent), paths(replaced));
         state.removed.retain(|_, at| *at > cutoff);
         drop(state);
         let unneeded = all.into_iter().filter(|meta| {
+            let is_known = replaced.contains(&meta.location)
+                || lost.is_none_or(|lost| meta.last_modified >= lost);
             meta.last_modified < before
-                && !meta.location.prefix_matches(&log)
-                && meta.location.extension() == Some("parquet")
+                && is_known
                 && !live.contains(&meta.location)
                 && !recent.contains(&meta.location)
         });
         self.delete(unneeded.map(|meta| meta.location).collect()).await
+    }
+
+    /// When it was last noticed that some of the log is lost. Which of the files that were there then
+    /// belonged to the table, nobody knows.
+    fn last_loss(&self, open: &Open) -> Option<DateTime<Utc>> {
+        let folder = open.log.path(FOLDER);
+        let is_loss = |it: &&Damage| {
+            it.n_rows != Some(0) && Path::from(it.path.as_str()).prefix_matches(&folder)
+        };
+        self.damage().iter().filter(is_loss).map(|it| it.at).max()
     }
 
     /// From the front, so that what is left never has a gap.

@@ -12,13 +12,15 @@ use crate::{Error, Result};
 /// How far the recorded last use of a key may lag behind, so that reading does not mean writing.
 const LAST_USE_EVERY: TimeDelta = TimeDelta::minutes(1);
 
-/// What a key may do. Each role may do what the ones before it may.
+/// What a key may do. Each role may do what the ones before it may, but that a viewer sends nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Read everything but keys and audit.
+    /// Send samples, events and spans, and read nothing: for keys that lie on many hosts.
+    Ingest,
+    /// Read everything but secrets.
     Viewer,
-    /// Send samples, events and spans.
+    /// Read, and send: also alerts, and what is to be delivered.
     Writer,
     /// Acknowledge, resolve, redrive.
     Operator,
@@ -28,16 +30,21 @@ pub enum Role {
 
 impl Role {
     /// All roles, the least first.
-    pub const ALL: [Self; 4] = [Self::Viewer, Self::Writer, Self::Operator, Self::Admin];
+    pub const ALL: [Self; 5] =
+        [Self::Ingest, Self::Viewer, Self::Writer, Self::Operator, Self::Admin];
 
     /// Whether this role may do what `needed` may.
     pub fn allows(self, needed: Self) -> bool {
-        self >= needed
+        match needed {
+            Self::Ingest => self == Self::Ingest || self >= Self::Writer,
+            needed => self >= needed,
+        }
     }
 
     /// The word for it.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Ingest => "ingest",
             Self::Viewer => "viewer",
             Self::Writer => "writer",
             Self::Operator => "operator",
@@ -57,7 +64,7 @@ impl FromStr for Role {
 
     fn from_str(word: &str) -> Result<Self> {
         let role = Self::ALL.into_iter().find(|role| role.as_str() == word);
-        let expected = "expected viewer, writer, operator or admin";
+        let expected = "expected ingest, viewer, writer, operator or admin";
         role.ok_or_else(|| Error::Invalid(format!("role `{word}` is unknown; {expected}")))
     }
 }

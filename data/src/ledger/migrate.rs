@@ -61,6 +61,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "lines_and_secrets",
         sql: include_str!("../../../migrations/023_lines_and_secrets.sql"),
     },
+    Migration {
+        number: 24,
+        name: "ingest_role",
+        sql: include_str!("../../../migrations/024_ingest_role.sql"),
+    },
 ];
 
 struct Migration {

@@ -2,7 +2,8 @@
 //!
 //! Every value is there twice, in its table and in the index over all columns, so a row is read from
 //! either; each is read from both ends, up to the damage. A row whose two copies contradict each other is
-//! not taken, since nobody knows which is right: a key must not gain a role by a flipped bit.
+//! not taken, since nobody knows which is right: a key must not gain a role by a flipped bit. A damaged
+//! head of the file is mended in a copy, and that is read: it is the same in every ledger.
 //!
 //! Nothing can be read by these ways when the pages that say what tables there are (about one in ten of a
 //! small ledger, few of a large one) are damaged; the file that was set aside is then for other tools.
@@ -13,7 +14,7 @@ use futures::TryStreamExt;
 use sqlx::{Any, AnyConnection, AssertSqlSafe, Connection, Executor, Row, Transaction};
 
 use super::{failed, get, sqlite};
-use crate::Result;
+use crate::{Error, Result};
 
 const DOING: &str = "salvaging the ledger";
 
@@ -47,6 +48,18 @@ type Rows = BTreeMap<String, Option<String>>;
 
 /// Copies what `old` has into the tables of a new ledger, which are empty.
 pub(super) async fn salvage(old: &Path, change: &mut Transaction<'_, Any>) -> Result<Salvaged> {
+    let salvaged = salvage_from(old, change).await?;
+    if salvaged.n_kept > 0 {
+        return Ok(salvaged);
+    }
+    let mended = sqlite::mended(old).map_err(|error| Error::unavailable(DOING, error))?;
+    let Some(copy) = mended else { return Ok(salvaged) };
+    let salvaged = salvage_from(&copy, change).await;
+    sqlite::remove(&copy);
+    salvaged
+}
+
+async fn salvage_from(old: &Path, change: &mut Transaction<'_, Any>) -> Result<Salvaged> {
     let url = sqlite::read_only_url(old)?;
     let mut salvaged = Salvaged::default();
     let Ok(mut old) = AnyConnection::connect(&url).await else {

@@ -1,4 +1,4 @@
-//! The ledger's tables as columns, for whoever asks in SQL: everything but secrets.
+//! The ledger's tables as columns, for whoever asks in SQL: everything but secrets and payloads.
 //!
 //! Reading has connections of its own that cannot change anything, so a slow question keeps no change
 //! waiting.
@@ -35,8 +35,8 @@ const BATCH_ROWS: usize = 1_024;
 /// for as long as the reader takes.
 const BATCHES_MAX: usize = 64;
 
-/// A table of nothing but secrets.
-const HIDDEN: &str = "destination_secret";
+/// Tables of nothing but secrets, or of what belongs to one tenant: whoever may ask may ask for all rows.
+const HIDDEN: [&str; 3] = ["destination_secret", "delivery_payload", "bootstrap_token"];
 
 /// Parts of a column's name that mark a secret, or what could be used as one.
 const SECRET: [&str; 5] = ["hash", "secret", "token", "password", "signing"];
@@ -90,7 +90,7 @@ impl LedgerTable {
         for row in &rows {
             let (table, name): (String, String) =
                 (get(row, "table_name")?, get(row, "column_name")?);
-            if table == HIDDEN || SECRET.iter().any(|part| name.contains(part)) {
+            if HIDDEN.contains(&table.as_str()) || SECRET.iter().any(|part| name.contains(part)) {
                 continue;
             }
             let column = Declared { name, kind: get(row, "kind")? };

@@ -5,7 +5,9 @@
 //! integrity check compares the two. The ledger is small; the lake is where the bytes are.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read, Write},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -13,10 +15,13 @@ use chrono::{DateTime, Utc};
 use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Connection, Executor, Transaction};
 
 use super::{Salvaged, failed, get, wal};
-use crate::{Error, Result};
+use crate::{Error, Result, disk};
 
 /// How the result codes for a damaged file begin: `SQLITE_CORRUPT`, `SQLITE_NOTADB`.
 const DAMAGE: [i32; 2] = [11, 26];
+
+/// The result code for whatever has none of its own, such as a format that is not known.
+const GENERIC: &str = "1";
 
 /// Written once per connection. `full` syncs the log at each commit: what was acknowledged stays.
 const SETTINGS: &str = "pragma journal_mode = wal; pragma synchronous = full; \
@@ -44,8 +49,8 @@ pub struct SetAside {
 pub(super) async fn prepare(path: &Path, now: DateTime<Utc>) -> Result<Option<SetAside>> {
     const DOING: &str = "preparing the ledger";
     let unavailable = |error| Error::unavailable(DOING, error);
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(unavailable)?;
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        disk::create_private_dir(folder).map_err(unavailable)?;
     }
     let log = copy_damaged_log(path, now).map_err(unavailable)?;
     match damage(path).await? {
@@ -79,7 +84,7 @@ async fn damage(path: &Path) -> Result<Option<String>> {
     }
     match first_fault(path).await {
         Ok(fault) => Ok(fault),
-        Err(error) if is_damage(&error) => Ok(Some(error.to_string())),
+        Err(error) if is_damage(&error) || is_foreign(&error, path) => Ok(Some(error.to_string())),
         Err(error) => Err(Error::unavailable("checking the ledger", error)),
     }
 }
@@ -116,7 +121,9 @@ pub(super) async fn look(path: &Path) -> Result<Vec<String>> {
     };
     match first {
         Ok(found) => wrong.extend(found),
-        Err(error) if is_damage(&error) => wrong.push(error.to_string()),
+        Err(error) if is_damage(&error) || is_foreign(&error, path) => {
+            wrong.push(error.to_string())
+        }
         Err(error) => return Err(Error::unavailable("checking the ledger", error)),
     }
     wrong.retain(|found| found != "ok");
@@ -197,6 +204,73 @@ fn rename(path: &Path, reason: String, now: DateTime<Utc>) -> io::Result<SetAsid
         fs::File::open(folder)?.sync_all()?;
     }
     Ok(SetAside { path: to, reason, n_bytes, is_whole_ledger: true, salvaged: None })
+}
+
+/// Keeps the ledger and its log from other users of this machine: there are keys of destinations in it.
+pub(super) fn keep_private(path: &Path) {
+    for tail in ["", "-wal", "-shm"] {
+        let path = beside(path, tail);
+        if let Err(error) = disk::make_private(&path) {
+            let path = path.display();
+            tracing::warn!(%error, %path, "other users of this machine may read the ledger");
+        }
+    }
+}
+
+/// What the head of every ledger of ours says, whatever is in it, by place. The format:
+/// <https://sqlite.org/fileformat2.html#the_database_header>.
+const HEAD: [(usize, &[u8]); 7] = [
+    (0, b"SQLite format 3\0"),
+    (16, &[0x10, 0]),
+    (18, &[2, 2, 0, 64, 32, 32]),
+    (44, &[0, 0, 0, 4]),
+    (52, &[0; 4]),
+    (56, &[0, 0, 0, 1]),
+    (64, &[0; 4]),
+];
+
+/// The size of a page of every ledger of ours, which is SQLite's default.
+const PAGE: usize = 4096;
+
+/// Whether SQLite does not understand a file that does not begin as ledgers of ours do. It has other words
+/// for that than for damage; those for a busy or full disk are others again.
+fn is_foreign(error: &sqlx::Error, path: &Path) -> bool {
+    let code = error.as_database_error().and_then(|said| said.code());
+    let mut head = [0; 100];
+    let read = fs::File::open(path).and_then(|mut file| file.read_exact(&mut head));
+    let is_ours = HEAD.iter().all(|(at, part)| head[*at..].starts_with(part));
+    code.as_deref() == Some(GENERIC) && read.is_ok() && !is_ours
+}
+
+/// A copy of a damaged ledger with a head that SQLite accepts, if its own is not one: a single bit of it
+/// hides every row. Whoever asked removes the copy with [`remove`].
+pub(super) fn mended(path: &Path) -> io::Result<Option<PathBuf>> {
+    let mut bytes = fs::read(path)?;
+    if bytes.len() < PAGE {
+        return Ok(None);
+    }
+    let before = bytes[..100].to_vec();
+    for (at, part) in HEAD {
+        bytes[at..at + part.len()].copy_from_slice(part);
+    }
+    if bytes[..100] == before {
+        return Ok(None);
+    }
+    let copy = beside(path, ".mended");
+    let mut file = fs::OpenOptions::new();
+    let file = file.write(true).create(true).truncate(true).mode(0o600).open(&copy);
+    file.and_then(|mut file| file.write_all(&bytes))?;
+    match fs::copy(beside(path, "-wal"), beside(&copy, "-wal")) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(Some(copy)),
+    }
+}
+
+/// Removes a ledger with its log, as well as it can: it is a copy.
+pub(super) fn remove(path: &Path) {
+    for tail in ["", "-wal", "-shm"] {
+        fs::remove_file(beside(path, tail)).unwrap_or_default();
+    }
 }
 
 fn beside(path: &Path, tail: &str) -> PathBuf {

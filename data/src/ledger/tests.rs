@@ -47,7 +47,7 @@ async fn a_migration_is_applied_once_and_recorded() {
     let folder = Folder::new();
     let first = folder.open().await;
     let numbers: Vec<_> = first.applied().iter().map(|one| one.number).collect();
-    assert_eq!(numbers, [14, 15, 16, 17, 18, 20, 21, 22, 23]);
+    assert_eq!(numbers, [14, 15, 16, 17, 18, 20, 21, 22, 23, 24]);
     first.close().await;
     let second = folder.open().await;
     assert_eq!((second.applied(), second.set_aside()), (&[][..], None));
@@ -83,6 +83,47 @@ async fn a_key_lives_from_creation_to_revocation() {
     assert!(ledger.revoke_key("a", now()).await.unwrap());
     assert!(!ledger.revoke_key("a", now()).await.unwrap());
     assert!(!ledger.find_key("hash of a", now()).await.unwrap().unwrap().is_valid(now()));
+}
+
+#[test]
+fn a_key_that_only_sends_reads_nothing() {
+    use Role::{Admin, Ingest, Operator, Viewer, Writer};
+    let may = |role: Role| Role::ALL.into_iter().filter(move |it| role.allows(*it));
+    let check = |role, expected: &[Role]| assert_eq!(may(role).collect::<Vec<_>>(), expected);
+    check(Ingest, &[Ingest]);
+    check(Viewer, &[Viewer]);
+    check(Writer, &[Ingest, Viewer, Writer]);
+    check(Operator, &[Ingest, Viewer, Writer, Operator]);
+    check(Admin, &Role::ALL);
+}
+
+#[tokio::test]
+async fn keys_of_before_the_role_ingest_stay_and_it_can_be_given() {
+    let folder = Folder::new();
+    let ledger = folder.open().await;
+    // As the migration before found it.
+    for undo in [
+        "drop table api_key",
+        "create table api_key (api_key_id text primary key, name text not null, role text not null, \
+         key_hash text not null, created_at bigint not null, expires_at bigint, \
+         last_used_at bigint, revoked_at bigint)",
+        "create unique index api_key_name_is_unique on api_key (name) where revoked_at is null",
+        "create index api_key_twice on api_key (api_key_id, name, role, key_hash, created_at, \
+         expires_at, last_used_at, revoked_at)",
+        "delete from migration where number = 24",
+    ] {
+        sqlx::query(undo).execute(&ledger.writer).await.unwrap();
+    }
+    ledger.create_key(&key("old"), now()).await.unwrap();
+    ledger.close().await;
+    let ledger = folder.open().await;
+    let role = Role::Ingest;
+    let later = now() + chrono::TimeDelta::seconds(1);
+    ledger.create_key(&NewKey { role, ..key("new") }, later).await.unwrap();
+    let keys = ledger.keys().await.unwrap();
+    let keys: Vec<_> = keys.iter().map(|key| (key.name.as_str(), key.role)).collect();
+    assert_eq!(keys, [("old", Role::Writer), ("new", role)]);
+    assert_eq!(ledger.check().await.unwrap(), Vec::<String>::new());
 }
 
 #[tokio::test]
@@ -166,6 +207,32 @@ async fn a_truncated_emptied_or_foreign_file_is_set_aside_and_the_start_succeeds
     assert_eq!(damaged(|bytes| bytes.fill(b'x')).await, fresh);
     assert_eq!(damaged(|bytes| bytes.truncate(10)).await, fresh);
     assert_eq!(damaged(|_| ()).await, (false, 100));
+}
+
+#[tokio::test]
+async fn a_damaged_head_hides_no_row() {
+    for at in [0, 3, 15, 16, 17, 18, 19, 21, 22, 23, 47, 59] {
+        let (_, n_found) = damaged(|bytes| bytes[at] ^= 1).await;
+        assert_eq!(n_found, 100, "byte {at}");
+    }
+    assert_eq!(damaged(|bytes| bytes[..24].fill(b'x')).await, (true, 100));
+}
+
+#[tokio::test]
+async fn nobody_else_may_read_the_ledger() {
+    let folder = Folder::new();
+    let ledger = folder.open().await;
+    ledger.create_key(&key("a"), now()).await.unwrap();
+    let mut n_files = 0;
+    for tail in ["", "-wal", "-shm"] {
+        let path = format!("{}{tail}", folder.ledger().display());
+        if let Ok(found) = fs::metadata(&path) {
+            use std::os::unix::fs::PermissionsExt;
+            assert_eq!(found.permissions().mode() & 0o777, 0o600, "{path}");
+            n_files += 1;
+        }
+    }
+    assert!(n_files >= 2);
 }
 
 #[tokio::test]

@@ -14,10 +14,9 @@
 //! optional. A bad entry is refused by its index and names its field; entries are read one at a
 //! time, so a large body never becomes a large tree.
 //!
-//! A body that is not JSON is looked at a second time: a bare `NaN` or `Infinity`, as Python writes
-//! them, costs the entry that it stands in, and a bad line of NDJSON costs this line.
-
-mod lenient;
+//! A body that is not JSON is looked at a second time, each entry of a list by itself: a bare `NaN` or
+//! `Infinity`, as Python writes them, a number that no double holds, half a surrogate or a byte that is
+//! not UTF-8 cost the entry that they stand in, and a bad line of NDJSON costs this line.
 
 use std::{fmt, sync::Arc};
 
@@ -25,9 +24,9 @@ use chrono::{DateTime, Utc};
 use data::{Event, Point, Series};
 use hashbrown::HashMap;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, value::RawValue};
 
-use super::{Format, MAX_ENTRIES, MAX_LABELS, fingerprint, time, too_many_entries};
+use super::{Format, MAX_ENTRIES, MAX_LABELS, fingerprint, lenient, time, too_many_entries};
 use crate::{Error, Refusal, Request};
 
 /// Decodes samples.
@@ -70,7 +69,7 @@ fn sample(fields: &mut Fields<'_>) -> Result<(Series, i64, f64), String> {
     let labels = fields.pairs("labels")?;
     let ts = fields.ts()?;
     fields.nothing_else("metric, ts, value, service, host and labels")?;
-    Ok((Series::new(metric, service, host, labels), ts, value))
+    Ok((Series::sent(metric, service, host, labels), ts, value))
 }
 
 fn event(fields: &mut Fields<'_>) -> Result<Event, String> {
@@ -207,16 +206,11 @@ fn read(
     let take: &mut Take<'_> = &mut take;
     let mut batch = Batch::new(list, now);
     if let Err(error) = batch.documents(body, take)? {
-        let spelled = lenient::spell_out(body);
-        let body = spelled.as_deref().unwrap_or(body);
-        batch = Batch::new(list, now);
-        let mended = match spelled.is_some() {
-            true => batch.documents(body, take)?.is_ok(),
-            false => false,
-        };
-        if !mended {
+        let body = &*lenient::mend(body);
+        batch = Batch { apart: true, ..Batch::new(list, now) };
+        if batch.documents(body, take)?.is_err() {
             let lines = lenient::lines(body).ok_or_else(|| not_json(&error))?;
-            batch = Batch::new(list, now);
+            batch = Batch { apart: true, ..Batch::new(list, now) };
             for (number, line) in lines {
                 if let Err(error) = batch.documents(line, take)? {
                     batch.refuse(format!("line {} is not JSON: {error}", number + 1));
@@ -247,12 +241,14 @@ struct Batch {
     index: usize,
     /// Some entry had no timestamp.
     timeless: bool,
+    /// Each entry of a list is read by itself, since one of them is not JSON.
+    apart: bool,
 }
 
 impl Batch {
     fn new(list: &'static str, now: DateTime<Utc>) -> Self {
         let now = now.timestamp_micros();
-        Self { list, request: Request::default(), now, index: 0, timeless: false }
+        Self { list, request: Request::default(), now, index: 0, timeless: false, apart: false }
     }
 
     /// Reads one JSON value after the other; the inner error says where that failed.
@@ -262,9 +258,9 @@ impl Batch {
         take: &mut Take<'_>,
     ) -> Result<Result<(), serde_json::Error>, Error> {
         let mut deserializer = serde_json::Deserializer::from_slice(body);
-        let list = self.list;
+        let (list, apart) = (self.list, self.apart);
         let mut entry = |value| self.entry(value, take);
-        let mut entries = Entries { list, entry: &mut entry, full: false };
+        let mut entries = Entries { list, apart, entry: &mut entry, full: false };
         while deserializer.end().is_err() {
             let read = Document(&mut entries).deserialize(&mut deserializer);
             if entries.full {
@@ -278,10 +274,17 @@ impl Batch {
     }
 
     /// Takes or refuses an entry; false when it was one too many.
-    fn entry(&mut self, value: Value, take: &mut Take<'_>) -> bool {
-        let Value::Object(map) = value else {
-            self.refuse("an entry must be an object".to_owned());
-            return self.index <= MAX_ENTRIES;
+    fn entry(&mut self, value: Result<Value, String>, take: &mut Take<'_>) -> bool {
+        let object = value.and_then(|value| match value {
+            Value::Object(map) => Ok(map),
+            _ => Err("an entry must be an object".to_owned()),
+        });
+        let map = match object {
+            Ok(map) => map,
+            Err(reason) => {
+                self.refuse(reason);
+                return self.index <= MAX_ENTRIES;
+            }
         };
         let (n_points, n_events) = (self.request.points.len(), self.request.events.len());
         let mut fields = Fields { map, now: self.now, timeless: &mut self.timeless };
@@ -306,13 +309,15 @@ impl Batch {
 struct Entries<'a> {
     /// The key that holds the entries.
     list: &'static str,
+    /// Each entry of a list is read by itself.
+    apart: bool,
     /// Says whether there may be more.
-    entry: &'a mut dyn FnMut(Value) -> bool,
+    entry: &'a mut dyn FnMut(Result<Value, String>) -> bool,
     full: bool,
 }
 
 impl Entries<'_> {
-    fn push<E: serde::de::Error>(&mut self, value: Value) -> Result<(), E> {
+    fn push<E: serde::de::Error>(&mut self, value: Result<Value, String>) -> Result<(), E> {
         self.full = !(self.entry)(value);
         if self.full { Err(E::custom("too many entries")) } else { Ok(()) }
     }
@@ -361,7 +366,7 @@ impl<'de> Visitor<'de> for Document<'_, '_> {
                 rest.insert(key, map.next_value()?);
             }
         }
-        if listed { Ok(()) } else { self.0.push(Value::Object(rest)) }
+        if listed { Ok(()) } else { self.0.push(Ok(Value::Object(rest))) }
     }
 }
 
@@ -373,8 +378,14 @@ impl<'de> Visitor<'de> for List<'_, '_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        if self.0.apart {
+            while let Some(raw) = seq.next_element::<&'de RawValue>()? {
+                self.0.push(lenient::value(raw))?;
+            }
+            return Ok(());
+        }
         while let Some(value) = seq.next_element()? {
-            self.0.push(value)?;
+            self.0.push(Ok(value))?;
         }
         Ok(())
     }

@@ -15,6 +15,7 @@
 pub mod body;
 mod cache;
 pub mod json;
+mod lenient;
 pub mod line_protocol;
 pub mod otlp;
 mod protobuf;

@@ -2,13 +2,19 @@
 //!
 //! - `service.name` and `host.name` are promoted to service and host; every other attribute of the
 //!   resource and of the point becomes a label, the point's own winning. Values that are no
-//!   strings become their text: numbers and booleans as such, lists and maps as JSON, bytes as hex.
+//!   strings become their text: numbers and booleans as such, lists and maps as JSON, bytes as hex. Of a
+//!   point, an empty one is none, as with every way in.
+//! - A metric's unit, description, and whether a sum is monotonic are not kept: what a metric means is
+//!   said in the configuration, and a name that ends in `_total` is a counter.
 //! - A refusal's index counts data points, log records or spans in the order of the request, as
 //!   `partial_success` does.
+//! - A message in JSON that is not read as it stands is looked at a second time, entry by entry, see
+//!   [`json`].
 //! - An entry without a time is refused: the protocol requires one. Nanoseconds are rounded down
 //!   to microseconds.
 
 pub mod grpc;
+mod json;
 mod logs;
 mod metrics;
 pub mod reply;
@@ -20,7 +26,6 @@ use opentelemetry_proto::tonic::{
     common::v1::{AnyValue, KeyValue, any_value::Value},
     resource::v1::Resource,
 };
-use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::{Format, fingerprint};
@@ -68,7 +73,10 @@ pub enum Signal {
 /// # Errors
 /// [`Error::Malformed`] when it is not one.
 pub fn metrics(body: &[u8], encoding: Encoding) -> Result<Request, Error> {
-    let mut request = metrics::read(parse(body, encoding)?);
+    let mut request = match encoding {
+        Encoding::Protobuf => metrics::read(from_protobuf(body)?),
+        Encoding::Json => metrics::read_json(body)?,
+    };
     request.fingerprint = Some(fingerprint(Format::OtlpMetrics, encoding as u8, body));
     Ok(request)
 }
@@ -78,7 +86,10 @@ pub fn metrics(body: &[u8], encoding: Encoding) -> Result<Request, Error> {
 /// # Errors
 /// As [`metrics`](fn@metrics).
 pub fn logs(body: &[u8], encoding: Encoding) -> Result<Request, Error> {
-    let mut request = logs::read(parse(body, encoding)?);
+    let mut request = match encoding {
+        Encoding::Protobuf => logs::read(from_protobuf(body)?),
+        Encoding::Json => logs::read_json(body)?,
+    };
     request.fingerprint = Some(fingerprint(Format::OtlpLogs, encoding as u8, body));
     Ok(request)
 }
@@ -88,21 +99,17 @@ pub fn logs(body: &[u8], encoding: Encoding) -> Result<Request, Error> {
 /// # Errors
 /// As [`metrics`](fn@metrics).
 pub fn traces(body: &[u8], encoding: Encoding) -> Result<Request, Error> {
-    let mut request = traces::read(parse(body, encoding)?);
+    let mut request = match encoding {
+        Encoding::Protobuf => traces::read(from_protobuf(body)?),
+        Encoding::Json => traces::read_json(body)?,
+    };
     request.fingerprint = Some(fingerprint(Format::OtlpTraces, encoding as u8, body));
     Ok(request)
 }
 
-fn parse<M>(body: &[u8], encoding: Encoding) -> Result<M, Error>
-where
-    M: prost::Message + Default + DeserializeOwned,
-{
-    match encoding {
-        Encoding::Protobuf => M::decode(body)
-            .map_err(|error| Error::Malformed(format!("the body is not OTLP protobuf: {error}"))),
-        Encoding::Json => serde_json::from_slice(body)
-            .map_err(|error| Error::Malformed(format!("the body is not OTLP JSON: {error}"))),
-    }
+fn from_protobuf<M: prost::Message + Default>(body: &[u8]) -> Result<M, Error> {
+    M::decode(body)
+        .map_err(|error| Error::Malformed(format!("the body is not OTLP protobuf: {error}")))
 }
 
 /// Who sent something, and its attributes.

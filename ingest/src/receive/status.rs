@@ -94,7 +94,10 @@ pub fn json(outcome: &Result<Receipt, Error>) -> Answer {
                 "refused": receipt.refused,
                 "repeated": receipt.repeated,
             });
-            Answer::new(StatusCode::OK, "application/json", body.to_string())
+            // Whoever looks at the status alone must not take this for success.
+            let is_nothing = receipt.accepted == 0 && !receipt.refused.is_empty();
+            let status = if is_nothing { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+            Answer::new(status, "application/json", body.to_string())
         }
         Err(error) => {
             let status = match error {
@@ -323,6 +326,15 @@ mod tests {
         check(influx(InfluxApi::V3, &taken(1)), 400, v3);
         let partial = r#"{"partialSuccess":{"errorMessage":"entry 0: no","rejectedSpans":"1"}}"#;
         check(otlp(Signal::Traces, Encoding::Json, &taken(1)), 200, partial);
+    }
+
+    #[test]
+    fn json_of_which_nothing_was_taken_is_no_success() {
+        let receipt = Receipt { accepted: 0, ..taken(1).unwrap() };
+        let listed = r#"{"accepted":0,"refused":[{"index":0,"reason":"no"}],"repeated":false}"#;
+        check(json(&Ok(receipt)), 422, listed);
+        let empty = r#"{"accepted":0,"refused":[],"repeated":false}"#;
+        check(json(&Ok(Receipt::default())), 200, empty);
     }
 
     #[test]

@@ -149,7 +149,7 @@ impl Scrape {
         for sample in parsed.samples.into_iter().filter(|sample| !sample.value.is_nan()) {
             let labels = self.relabel(sample.labels);
             let job = Some(self.settings.job.clone());
-            let series = Series::new(sample.name, job, Some(self.instance.clone()), labels);
+            let series = Series::sent(sample.name, job, Some(self.instance.clone()), labels);
             let ts = sample.ts.unwrap_or(now);
             request.points.push(Point { series: Arc::new(series), ts, value: sample.value });
         }

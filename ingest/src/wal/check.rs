@@ -8,6 +8,7 @@ use hashbrown::HashMap;
 use super::{
     log::{first_position, segment_path},
     record::{self, Record},
+    replay::{QUARANTINE, kept_as},
     scan::scan,
 };
 
@@ -15,7 +16,8 @@ use super::{
 const SETTLED: Duration = Duration::from_millis(500);
 
 /// What is wrong with the log in `dir`: a file and a sentence each. Blocks. A folder that does not
-/// exist has nothing wrong with it.
+/// exist has nothing wrong with it; what a start has set aside by now is no fault any more, although it
+/// stays where it is until the lake has the rest.
 pub fn check(disk: &dyn Disk, dir: &Path) -> std::io::Result<Vec<(String, String)>> {
     let mut found = look(disk, dir)?;
     if !found.is_empty() {
@@ -29,6 +31,7 @@ pub fn check(disk: &dyn Disk, dir: &Path) -> std::io::Result<Vec<(String, String
 
 fn look(disk: &dyn Disk, dir: &Path) -> std::io::Result<BTreeMap<String, String>> {
     let (mut found, mut dictionary) = (BTreeMap::new(), HashMap::new());
+    let kept = disk.list(&dir.join(QUARANTINE))?;
     for first in disk.list(dir)?.iter().filter_map(|name| first_position(name)) {
         let path = segment_path(dir, first);
         let bytes = match disk.read(&path) {
@@ -37,11 +40,15 @@ fn look(disk: &dyn Disk, dir: &Path) -> std::io::Result<BTreeMap<String, String>
             read => read?,
         };
         let scanned = scan(&bytes, first);
+        let is_new = |at: u64| !kept.contains(&kept_as(first, at));
+        let start = format!("{first:020}-");
+        let is_mended = kept.iter().any(|name| name.starts_with(&start));
         let mut wrong = vec![];
         if bytes.is_empty() {
             wrong.push("the segment is empty".to_owned());
         }
-        let holes = scanned.holes.iter().map(|hole| hole.len()).sum::<usize>();
+        let holes = scanned.holes.iter().filter(|hole| is_new(hole.start as u64));
+        let holes = holes.map(|hole| hole.len()).sum::<usize>();
         if holes > 0 {
             wrong.push(format!("{holes} bytes in the middle are damaged"));
         }
@@ -51,11 +58,14 @@ fn look(disk: &dyn Disk, dir: &Path) -> std::io::Result<BTreeMap<String, String>
         }
         for framed in scanned.records {
             match record::decode(framed, &mut dictionary) {
-                Some(Record::Rows { n_lost, .. }) if n_lost > 0 => {
+                Some(Record::Rows { n_lost, .. }) if n_lost > 0 && !is_mended => {
                     wrong.push(format!("{n_lost} points of unknown series at {}", framed.position));
                 }
                 Some(_) => {}
-                None => wrong.push(format!("the record at {} is damaged", framed.position)),
+                None if is_new(framed.position) => {
+                    wrong.push(format!("the record at {} is damaged", framed.position));
+                }
+                None => {}
             }
         }
         if !wrong.is_empty() {

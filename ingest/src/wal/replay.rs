@@ -131,7 +131,7 @@ impl Replay {
         why: &str,
     ) {
         let quarantine = dir.join(QUARANTINE);
-        let path = quarantine.join(format!("{first:020}-{at}.bin"));
+        let path = quarantine.join(kept_as(first, at));
         let kept = disk.create_dir(&quarantine).and_then(|()| disk.create(&path));
         let kept = kept.and_then(|mut file| {
             file.append(bytes)?;
@@ -164,7 +164,12 @@ const END: &str = "at the end of a segment of the log are no whole record: a wri
                    a kill cut short, which was never acknowledged, or damage to the last one";
 
 /// The folder beside the segments for what could not be read.
-const QUARANTINE: &str = "quarantine";
+pub(super) const QUARANTINE: &str = "quarantine";
+
+/// The name under which the part at `at` of the segment with this first position is kept.
+pub(super) fn kept_as(first: u64, at: u64) -> String {
+    format!("{first:020}-{at}.bin")
+}
 
 /// A torn end is kept in quarantine and cut off here, so that it is met once.
 fn cut(disk: &dyn Disk, path: &Path, end: u64) {

@@ -213,3 +213,17 @@ fn what_waits_together_is_synced_once_and_reaches_the_buffer_in_order() {
     assert_eq!(held[0].num_rows(), 5);
     assert_eq!(times(&disk), [0, 1, 2, 3, 4]);
 }
+
+#[test]
+fn what_a_start_has_set_aside_is_no_fault_any_more() {
+    let disk = Memory::default();
+    let mut log = log(&disk);
+    let ends: Vec<_> =
+        (1..4).map(|n| (append(&mut log, n).unwrap(), segment(&disk).len())).collect();
+    let path = segment_path(Path::new(DIR), 1);
+    disk.files.lock().unwrap().get_mut(&path).unwrap()[ends[0].1 + 20] ^= 1;
+    let found = check(&disk, Path::new(DIR)).unwrap();
+    assert!(found[0].1.contains("in the middle are damaged"), "{found:?}");
+    assert_eq!(times(&disk), [1, 3]);
+    assert_eq!(check(&disk, Path::new(DIR)).unwrap(), vec![]);
+}

@@ -1,9 +1,9 @@
 //! `pipenotify check`: looks everything through and changes nothing, also beside a running process.
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use chrono::SecondsFormat;
 use data::{disk::OsDisk, lake::Damage, ledger::Ledger};
-use serve::config::Config;
+use serve::config::{Config, Lake};
 
 use super::print;
 
@@ -25,6 +25,12 @@ const SHOWN_MAX: usize = 20;
 
 /// Prints every fault with what to do about it. An error, and so a non-zero exit code, if there is one.
 pub(super) async fn run(config: &Config) -> anyhow::Result<()> {
+    // A place that somebody named is meant; only at the usual one there may be nothing yet.
+    let is_named = config.lake.url != Lake::default().url;
+    let is_there = serve::existing_lake(config).map(drop);
+    if is_named {
+        is_there.as_ref().map_err(|error| anyhow!("{error}"))?;
+    }
     let mut n_faults = 0;
     let mut say = |part: &str, faults: Vec<String>, fine: String, mend: &str| {
         n_faults += faults.len();
@@ -44,13 +50,29 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<()> {
     let found = found.into_iter().map(|(file, what)| format!("{file}: {what}")).collect();
     say("write-ahead log", found, format!("fine ({path})"), SERVE_AGAIN)?;
 
-    let (found, n_rows) = serve::check_lake(config).await?;
+    let (found, fine) = match &is_there {
+        Ok(()) => {
+            let (found, n_rows) = serve::check_lake(config).await?;
+            (found, format!("fine ({n_rows} rows read)"))
+        }
+        Err(nothing) => (vec![], nothing.to_string()),
+    };
     let found = found.into_iter().map(|fault| format!("{}: {}", fault.path, fault.what)).collect();
-    say("lake", found, format!("fine ({n_rows} rows read)"), SERVE_AGAIN)?;
+    say("lake", found, fine, SERVE_AGAIN)?;
 
     let found = Ledger::look(&config.ledger_url()).await.context("reading the ledger")?;
-    say("ledger", found, "fine".into(), LEDGER)?;
-    print(aside(&serve::set_aside(config).await?).as_bytes())?;
+    let fine = match Ledger::is_there(&config.ledger_url())? {
+        true => "fine".to_owned(),
+        false => format!(
+            "there is none at {}; the next start makes one, in which there is no key, no incident and no \
+             delivery",
+            config.ledger_url()
+        ),
+    };
+    say("ledger", found, fine, LEDGER)?;
+    if is_there.is_ok() {
+        print(aside(&serve::set_aside(config).await?).as_bytes())?;
+    }
     if n_faults > 0 {
         bail!("{n_faults} faults; nothing was changed");
     }

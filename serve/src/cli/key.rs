@@ -20,7 +20,7 @@ pub(crate) enum Command {
     Create {
         /// What people call it.
         name: String,
-        /// viewer, writer, operator or admin.
+        /// ingest (sends, reads nothing), viewer (reads), writer (both), operator or admin.
         #[arg(long, default_value = "viewer")]
         role: Role,
         /// After how long it stops working, such as 90d; never without it.
@@ -37,10 +37,17 @@ pub(crate) enum Command {
 }
 
 pub(super) async fn run(config: &Config, command: Command) -> anyhow::Result<()> {
+    if !matches!(command, Command::Create { .. }) {
+        serve::require_ledger(config)?;
+    }
     let now = clock::now();
     let ledger = Ledger::open(&config.ledger_url(), now).await?;
     match command {
         Command::Create { name, role, expires_in } => {
+            anyhow::ensure!(
+                !name.trim().is_empty(),
+                "a key needs a name: it is listed and revoked by it, and what it sends is counted by it"
+            );
             let key = http::secret("pn");
             let hash = http::auth::hash(&key);
             let end = |after: Period| now.checked_add_signed(TimeDelta::from_std(after.0).ok()?);

@@ -74,7 +74,10 @@ impl Command {
             Self::Import(args) => import::run(&config, args).await,
             Self::Config => show(&config),
             Self::Key(command) => key::run(&config, command).await,
-            Self::Delivery(command) => delivery::run(&config, command).await,
+            Self::Delivery(command) => {
+                serve::require_ledger(&config)?;
+                delivery::run(&config, command).await
+            }
             Self::Evaluate(command) => evaluate::run(&command),
             Self::Playbook(command) => playbook::run(&config, command).await,
             Self::Migrate => migrate::run(&config).await,

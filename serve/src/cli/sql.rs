@@ -70,6 +70,7 @@ pub(super) async fn run(config: &Config, args: Args) -> anyhow::Result<()> {
 
 /// The answer of lake and ledger, without a running process.
 async fn from_lake(config: &Config, query: &str) -> anyhow::Result<Rows> {
+    serve::existing_lake(config)?;
     let lake: Lake = serve::open_lake(config).await?;
     let beside = LedgerTable::all(&config.ledger_url()).await.unwrap_or_else(|error| {
         tracing::warn!("only the lake answers, the ledger cannot be read: {error}");

@@ -6,13 +6,15 @@ use super::{Config, Error, error::unknown};
 
 const PREFIX: &str = "PIPENOTIFY_";
 
+const ADMIN_KEY: &str = "http.admin_key";
+
 /// Short names for what people set most.
 const SHORT: [(&str, &str); 7] = [
     ("LAKE", "lake.url"),
     ("LEDGER", "ledger.url"),
     ("LISTEN", "http.listen"),
     ("OTLP_GRPC", "http.otlp_grpc"),
-    ("ADMIN_KEY", "http.admin_key"),
+    ("ADMIN_KEY", ADMIN_KEY),
     ("DELIVERY_ALLOW_PRIVATE", "delivery.allow_private"),
     ("DELIVERY_RETRY_BASE", "delivery.retry_base"),
 ];
@@ -47,7 +49,10 @@ pub(super) fn environment(
             None if name.contains("__") => name.replace("__", ".").to_lowercase(),
             None => return Err(Error::Invalid(unknown_variable(&name))),
         };
-        set(table, &format!("{PREFIX}{name}"), &path, &text)?;
+        // Whoever passes a variable on that was never set means no key, and not one that all can guess.
+        if path != ADMIN_KEY || !text.trim().is_empty() {
+            set(table, &format!("{PREFIX}{name}"), &path, &text)?;
+        }
     }
     Ok(())
 }

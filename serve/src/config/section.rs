@@ -81,7 +81,8 @@ pub struct Http {
     pub listen: SocketAddr,
     /// OTLP over gRPC.
     pub otlp_grpc: Listen,
-    /// The administrator's key, for automation; without it a key is made from a link.
+    /// The administrator's key, for automation; without it a key is made from a link. At least
+    /// [`Http::ADMIN_KEY_MIN`] characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub admin_key: Option<String>,
     /// Largest body, in bytes, before and after decompression.
@@ -92,6 +93,27 @@ pub struct Http {
     pub bodies_bytes_max: usize,
     /// How long a body may take to arrive.
     pub body_timeout: Period,
+}
+
+impl Http {
+    /// Fewest characters of the administrator's key: a key is hashed once, so it must not be guessed.
+    pub const ADMIN_KEY_MIN: usize = 16;
+
+    /// What is wrong with the administrator's key, if there is one.
+    ///
+    /// # Errors
+    /// A sentence, when it is too short.
+    pub fn check_admin_key(&self) -> Result<(), String> {
+        let n = self.admin_key.as_ref().map(|key| key.trim().chars().count());
+        let min = Self::ADMIN_KEY_MIN;
+        n.filter(|n| *n < min).map_or(Ok(()), |n| {
+            Err(format!(
+                "http.admin_key (PIPENOTIFY_ADMIN_KEY) has {n} characters and needs at least {min}, for \
+                 example those that `openssl rand -hex 20` prints; without it, a link to a key is \
+                 printed at the start"
+            ))
+        })
+    }
 }
 
 impl Default for Http {

@@ -35,7 +35,7 @@ fn the_environment_beats_the_file_and_flags_beat_both() {
         ("PIPENOTIFY_LAKE", "env"),
         ("PIPENOTIFY_LISTEN", "127.0.0.1:2"),
         ("PIPENOTIFY_INGEST__BUFFER_ROWS", "600000"),
-        ("PIPENOTIFY_ADMIN_KEY", "12345"),
+        ("PIPENOTIFY_ADMIN_KEY", "1234567890123456"),
         ("PIPENOTIFY_KEY", "the client's"),
         ("HOME", "/"),
     ];
@@ -45,7 +45,7 @@ fn the_environment_beats_the_file_and_flags_beat_both() {
     assert_eq!(config.http.listen.port(), 2);
     assert_eq!(config.ingest.buffer_rows, 600_000);
     assert_eq!(config.ingest.flush_age.0, Duration::from_secs(5));
-    assert_eq!(config.http.admin_key.as_deref(), Some("12345"));
+    assert_eq!(config.http.admin_key.as_deref(), Some("1234567890123456"));
 }
 
 #[test]
@@ -151,6 +151,24 @@ fn metrics_of_others_join_the_catalog() {
         &[],
         expect!["FILE:3: unknown key `polarty`; did you mean `polarity`?"],
     );
+}
+
+#[test]
+fn an_empty_administrators_key_is_none_and_a_short_one_is_refused() {
+    let check = |key: &str, said: Option<&str>, is_good: bool| {
+        for name in ["PIPENOTIFY_ADMIN_KEY", "PIPENOTIFY_HTTP__ADMIN_KEY"] {
+            let http = load("", &[(name, key)], Flags::default()).unwrap().http;
+            assert_eq!(http.admin_key.as_deref(), said);
+            assert_eq!(http.check_admin_key().is_ok(), is_good, "{key}");
+        }
+    };
+    check("", None, true);
+    check(" ", None, true);
+    check("adm", Some("adm"), false);
+    check("fifteen letters", Some("fifteen letters"), false);
+    check("sixteen letters!", Some("sixteen letters!"), true);
+    let file = load("[http]\nadmin_key = ''", &[], Flags::default()).unwrap();
+    file.http.check_admin_key().unwrap_err();
 }
 
 #[test]

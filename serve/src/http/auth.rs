@@ -1,5 +1,6 @@
 //! Who is asking. A key comes as `Authorization: Bearer KEY`, as `Token KEY` or the password of
-//! `Basic` (Influx clients), or as the parameter `p` (Influx 1). The ledger knows only its hash.
+//! `Basic` (Influx clients), or as the parameter `p` (Influx 1). An empty one is none. The ledger knows
+//! only its hash.
 
 use axum::{
     extract::{FromRef, FromRequestParts},
@@ -17,6 +18,10 @@ use crate::clock;
 /// A caller who may read.
 #[derive(Debug)]
 pub struct Viewer(pub ApiKey);
+
+/// A caller who may send samples, events and spans, and perhaps nothing else.
+#[derive(Debug)]
+pub struct Sender(pub ApiKey);
 
 /// A caller who may write.
 #[derive(Debug)]
@@ -48,6 +53,7 @@ macro_rules! caller {
 }
 
 caller!(Viewer, Role::Viewer);
+caller!(Sender, Role::Ingest);
 caller!(Writer, Role::Writer);
 caller!(Operator, Role::Operator);
 caller!(Admin, Role::Admin);
@@ -63,7 +69,7 @@ pub(crate) fn for_grpc(ledger: Arc<Ledger>) -> Authorize {
         let ledger = Arc::clone(&ledger);
         Box::pin(async move {
             let key = header.as_deref().and_then(from_header);
-            let found = authorize(&ledger, key.as_deref(), Role::Writer).await;
+            let found = authorize(&ledger, key.as_deref(), Role::Ingest).await;
             found.map(|key| key.name).map_err(|problem| match problem.status() {
                 StatusCode::UNAUTHORIZED => Denied::Unknown,
                 StatusCode::FORBIDDEN => Denied::Forbidden,
@@ -77,8 +83,9 @@ async fn authorize(ledger: &Ledger, key: Option<&str>, needed: Role) -> Result<A
     const SEND: &str = "send a valid key as `Authorization: Bearer KEY`; \
                         `pipenotify key create` makes one";
     let unknown = || Problem::new(StatusCode::UNAUTHORIZED, SEND);
+    let key = key.filter(|key| !key.is_empty()).ok_or_else(unknown)?;
     let now = clock::now();
-    let found = ledger.find_key(&hash(key.ok_or_else(unknown)?), now).await?;
+    let found = ledger.find_key(&hash(key), now).await?;
     let key = found.filter(|key| key.is_valid(now)).ok_or_else(unknown)?;
     if !key.role.allows(needed) {
         let detail =
@@ -116,11 +123,33 @@ fn from_header(header: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use data::ledger::NewKey;
+
     use super::*;
 
     #[track_caller]
     fn check(header: &str, key: Option<&str>) {
         assert_eq!(from_header(header).as_deref(), key);
+    }
+
+    #[tokio::test]
+    async fn an_empty_key_is_none_even_if_the_ledger_has_its_hash() {
+        let dir = tempfile::tempdir().unwrap();
+        let url = dir.path().join("ledger.db").display().to_string();
+        let ledger = Ledger::open(&url, clock::now()).await.unwrap();
+        for (key, role) in [("", Role::Admin), ("good", Role::Ingest)] {
+            let new = NewKey { name: role.to_string(), role, hash: hash(key), expires_at: None };
+            ledger.create_key(&new, clock::now()).await.unwrap();
+        }
+        let check = async |key, needed, status: Option<StatusCode>| {
+            let found = authorize(&ledger, key, needed).await;
+            assert_eq!(found.err().map(|problem| problem.status()), status, "{key:?} {needed}");
+        };
+        check(Some(""), Role::Viewer, Some(StatusCode::UNAUTHORIZED)).await;
+        check(None, Role::Viewer, Some(StatusCode::UNAUTHORIZED)).await;
+        check(Some("good"), Role::Ingest, None).await;
+        check(Some("good"), Role::Viewer, Some(StatusCode::FORBIDDEN)).await;
+        check(Some("good"), Role::Writer, Some(StatusCode::FORBIDDEN)).await;
     }
 
     #[test]

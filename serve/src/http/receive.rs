@@ -21,7 +21,7 @@ use ingest::{
 };
 use serde::Deserialize;
 
-use super::{auth::Writer, error::Params};
+use super::{auth::Sender, error::Params};
 use crate::{clock, config::Config, state};
 
 /// Our own way in, whose errors look like those of everything else.
@@ -67,7 +67,7 @@ struct JsonParams {
 }
 
 async fn write_samples(
-    caller: Writer,
+    caller: Sender,
     way: Way,
     Params(params): Params<JsonParams>,
     headers: HeaderMap,
@@ -80,12 +80,12 @@ async fn write_samples(
     write_json(caller, way, headers, body, decode).await
 }
 
-async fn write_events(caller: Writer, way: Way, headers: HeaderMap, body: Bytes) -> Response {
+async fn write_events(caller: Sender, way: Way, headers: HeaderMap, body: Bytes) -> Response {
     write_json(caller, way, headers, body, json::events).await
 }
 
 async fn write_json(
-    Writer(key): Writer,
+    Sender(key): Sender,
     way: Way,
     headers: HeaderMap,
     body: Bytes,
@@ -102,22 +102,22 @@ async fn write_json(
     respond(status::json(&write(&way, decoded, &key.name).await))
 }
 
-async fn export_metrics(caller: Writer, way: Way, headers: HeaderMap, body: Bytes) -> Response {
+async fn export_metrics(caller: Sender, way: Way, headers: HeaderMap, body: Bytes) -> Response {
     export(caller, way, headers, body, otlp::Signal::Metrics, otlp::metrics).await
 }
 
-async fn export_logs(caller: Writer, way: Way, headers: HeaderMap, body: Bytes) -> Response {
+async fn export_logs(caller: Sender, way: Way, headers: HeaderMap, body: Bytes) -> Response {
     export(caller, way, headers, body, otlp::Signal::Logs, otlp::logs).await
 }
 
-async fn export_traces(caller: Writer, way: Way, headers: HeaderMap, body: Bytes) -> Response {
+async fn export_traces(caller: Sender, way: Way, headers: HeaderMap, body: Bytes) -> Response {
     export(caller, way, headers, body, otlp::Signal::Traces, otlp::traces).await
 }
 
 type FromOtlp = fn(&[u8], otlp::Encoding) -> Result<Request, Error>;
 
 async fn export(
-    Writer(key): Writer,
+    Sender(key): Sender,
     way: Way,
     headers: HeaderMap,
     body: Bytes,
@@ -133,7 +133,7 @@ async fn export(
 }
 
 async fn remote_write(
-    Writer(key): Writer,
+    Sender(key): Sender,
     State(decoders): State<Arc<state::Decoders>>,
     way: Way,
     headers: HeaderMap,
@@ -170,7 +170,7 @@ impl Default for LineParams {
 
 /// A write in line protocol, whatever version of the API it is for.
 async fn write_lines(
-    Writer(key): Writer,
+    Sender(key): Sender,
     State(decoders): State<Arc<state::Decoders>>,
     way: Way,
     Params(params): Params<LineParams>,

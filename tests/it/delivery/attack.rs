@@ -15,7 +15,12 @@ use tests::{
 use super::{QUICK, deliver, destination, post, wait_for};
 
 /// What each route needs at least.
-const ROUTES: [(Method, &str, Role); 35] = [
+const ROUTES: [(Method, &str, Role); 40] = [
+    (Method::POST, "/api/v1/samples", Role::Ingest),
+    (Method::POST, "/api/v1/events", Role::Ingest),
+    (Method::POST, "/v1/metrics", Role::Ingest),
+    (Method::GET, "/api/v1/samples", Role::Viewer),
+    (Method::POST, "/api/v1/sql", Role::Viewer),
     (Method::GET, "/api/v1/deliveries", Role::Viewer),
     (Method::GET, "/api/v1/deliveries/x", Role::Viewer),
     (Method::POST, "/api/v1/deliveries", Role::Writer),
@@ -59,7 +64,7 @@ async fn each_route_asks_for_its_role() {
     let _process = home.start().await.unwrap();
     let path = home.path().join("ledger.db");
     let ledger = Ledger::open(path.to_str().unwrap(), Utc::now()).await.unwrap();
-    let roles = [Role::Viewer, Role::Writer, Role::Operator, Role::Admin];
+    let roles = Role::ALL;
     for role in roles {
         let (name, hash) = (role.to_string(), serve::http::auth::hash(&format!("key-{role}")));
         ledger

@@ -76,6 +76,14 @@ fn a_syntax_error_says_where() {
 }
 
 #[test]
+fn an_empty_label_is_none() {
+    check(
+        r#"[{"metric":"m","ts":0,"value":1,"host":"","service":"","labels":{"a":"","b":"c"}}]"#,
+        "m{b=\"c\"} 0 1\n",
+    );
+}
+
+#[test]
 fn an_empty_body_holds_nothing() {
     check("", "");
     check("[]", "");
@@ -181,4 +189,27 @@ fn each_entry_is_known_by_its_place() {
     let body = br#"[{"metric":"m","value":1},{"metric":"m"},{"metric":"m","value":2}]"#;
     let request = samples(body, now()).unwrap();
     assert_eq!(request.places.points.iter().collect::<Vec<_>>(), [0, 2]);
+}
+
+#[test]
+fn what_no_json_can_hold_costs_its_own_entry_only() {
+    let deep = format!("{}1{}", "[".repeat(200), "]".repeat(200));
+    let deep = format!(r#"{{"metric":"m","value":1,"labels":{deep}}}"#).into_bytes();
+    for (bad, reason) in [
+        (br#"{"metric":"m","value":1e400,"ts":0}"#.as_slice(), "number out of range"),
+        (br#"{"metric":"\ud800","value":1,"ts":0}"#, "hex escape"),
+        (b"{\"metric\":\"\xff\",\"value\":1,\"ts\":0}", "not UTF-8"),
+        (b"{\"metric\":\"\\\xff\",\"value\":1,\"ts\":0}", "not UTF-8"),
+        (&deep, "recursion limit"),
+    ] {
+        let good = br#"{"metric":"m","value":1,"ts":0}"#.as_slice();
+        for (open, close) in [("[", "]"), (r#"{"samples":["#, "]}")] {
+            let body = [good, bad, good].join(&b","[..]);
+            let body = [open.as_bytes(), &body, close.as_bytes()].concat();
+            let request = samples(&body, now()).unwrap();
+            assert_eq!((request.points.len(), request.refused.len()), (2, 1));
+            assert_eq!(request.refused[0].index, 1);
+            assert!(request.refused[0].reason.contains(reason), "{:?}", request.refused);
+        }
+    }
 }

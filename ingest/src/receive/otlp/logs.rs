@@ -5,26 +5,54 @@ use opentelemetry_proto::tonic::{
     collector::logs::v1::ExportLogsServiceRequest, logs::v1::LogRecord,
 };
 
-use super::{Origin, id, micros, text};
-use crate::{Refusal, Request, receive::json::severity_number};
+use super::{Origin, id, json, micros, text};
+use crate::{Error, Refusal, Request, receive::json::severity_number};
 
 pub(super) fn read(message: ExportLogsServiceRequest) -> Request {
-    let mut request = Request::default();
-    let mut index = 0;
+    let mut batch = Batch::default();
     for resource in message.resource_logs {
         let origin = Origin::of(resource.resource);
         for record in resource.scope_logs.into_iter().flat_map(|scope| scope.log_records) {
-            match event(record, &origin) {
-                Ok(event) => {
-                    request.places.events.put(1, index);
-                    request.events.push(event);
-                }
-                Err(reason) => request.refused.push(Refusal { index, reason }),
-            }
-            index += 1;
+            batch.take(event(record, &origin));
         }
     }
-    request
+    batch.request
+}
+
+/// As [`read`], in JSON: record by record where it is not read at once.
+pub(super) fn read_json(body: &[u8]) -> Result<Request, Error> {
+    let message = serde_json::from_slice::<ExportLogsServiceRequest>(body);
+    if let Ok(message) = message.map(read)
+        && (!message.is_empty() || !message.refused.is_empty())
+    {
+        return Ok(message);
+    }
+    let mut batch = Batch::default();
+    json::walk(body, ["resourceLogs", "scopeLogs", "logRecords"], |origin, record| {
+        let origin = origin.as_ref().map_err(String::clone);
+        batch.take(origin.and_then(|origin| event(json::read(record)?, origin)));
+    })?;
+    Ok(batch.request)
+}
+
+#[derive(Default)]
+struct Batch {
+    request: Request,
+    /// Of the next record.
+    index: usize,
+}
+
+impl Batch {
+    fn take(&mut self, event: Result<Event, String>) {
+        match event {
+            Ok(event) => {
+                self.request.places.events.put(1, self.index);
+                self.request.events.push(event);
+            }
+            Err(reason) => self.request.refused.push(Refusal { index: self.index, reason }),
+        }
+        self.index += 1;
+    }
 }
 
 /// A record that does not know when it happened is as old as its observation.

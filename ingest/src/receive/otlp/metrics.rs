@@ -19,13 +19,20 @@ use opentelemetry_proto::tonic::{
     collector::metrics::v1::ExportMetricsServiceRequest,
     common::v1::KeyValue,
     metrics::v1::{
-        AggregationTemporality, DataPointFlags, ExponentialHistogramDataPoint, HistogramDataPoint,
-        Metric, NumberDataPoint, SummaryDataPoint, metric::Data, number_data_point::Value,
+        AggregationTemporality, DataPointFlags, ExponentialHistogramDataPoint, Gauge,
+        HistogramDataPoint, Metric, NumberDataPoint, Sum, SummaryDataPoint, metric::Data,
+        number_data_point::Value,
     },
 };
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 
-use super::{Origin, micros};
-use crate::{Refusal, Request};
+use super::{
+    Origin,
+    json::{self, Object},
+    micros,
+};
+use crate::{Error, Refusal, Request};
 
 /// Most buckets that one data point may have.
 const MAX_BUCKETS: usize = 1024;
@@ -41,6 +48,43 @@ pub(super) fn read(message: ExportMetricsServiceRequest) -> Request {
     batch.request
 }
 
+/// As [`read`], in JSON: data point by data point where it is not read at once.
+pub(super) fn read_json(body: &[u8]) -> Result<Request, Error> {
+    if let Ok(message) = serde_json::from_slice(body)
+        && is_whole(&message)
+    {
+        return Ok(read(message));
+    }
+    let mut batch = Batch::default();
+    json::walk(body, ["resourceMetrics", "scopeMetrics", "metrics"], |origin, metric| {
+        batch.read_json(metric, origin);
+    })?;
+    Ok(batch.request)
+}
+
+/// Whether nothing of a message was passed over: what is not understood in one of the places where a
+/// message holds one of several things is as if it were not there.
+fn is_whole(message: &ExportMetricsServiceRequest) -> bool {
+    let scopes = message.resource_metrics.iter().flat_map(|it| &it.scope_metrics);
+    let mut metrics = scopes.flat_map(|scope| &scope.metrics).peekable();
+    let has_value = |point: &NumberDataPoint| {
+        point.value.is_some() || point.flags & DataPointFlags::NoRecordedValueMask as u32 != 0
+    };
+    let is_whole = |metric: &Metric| match &metric.data {
+        None => false,
+        Some(Data::Gauge(Gauge { data_points, .. }) | Data::Sum(Sum { data_points, .. })) => {
+            !data_points.is_empty() && data_points.iter().all(has_value)
+        }
+        Some(Data::Histogram(it)) => !it.data_points.is_empty(),
+        Some(Data::ExponentialHistogram(it)) => !it.data_points.is_empty(),
+        Some(Data::Summary(it)) => !it.data_points.is_empty(),
+    };
+    metrics.peek().is_some() && metrics.all(is_whole)
+}
+
+/// The kinds of metrics, as JSON names them.
+const KINDS: [&str; 5] = ["gauge", "sum", "histogram", "exponentialHistogram", "summary"];
+
 #[derive(Default)]
 struct Batch {
     request: Request,
@@ -52,43 +96,100 @@ impl Batch {
     fn read_metric(&mut self, metric: Metric, origin: &Origin) {
         let name = metric.name;
         match metric.data {
-            None => (),
+            None => self.refuse(no_data(&name)),
             Some(Data::Gauge(gauge)) => {
-                self.read_points(gauge.data_points, &name, origin, false, number);
+                self.read_points(all(gauge.data_points), &name, origin, false, number);
             }
             Some(Data::Sum(sum)) => {
                 let delta = is_delta(sum.aggregation_temporality);
-                self.read_points(sum.data_points, &name, origin, delta, number);
+                self.read_points(all(sum.data_points), &name, origin, delta, number);
             }
             Some(Data::Histogram(histogram)) => {
                 let delta = is_delta(histogram.aggregation_temporality);
-                self.read_points(histogram.data_points, &name, origin, delta, histogram_samples);
+                self.read_points(
+                    all(histogram.data_points),
+                    &name,
+                    origin,
+                    delta,
+                    histogram_samples,
+                );
             }
             Some(Data::ExponentialHistogram(histogram)) => {
                 let delta = is_delta(histogram.aggregation_temporality);
-                self.read_points(histogram.data_points, &name, origin, delta, exponential_samples);
+                self.read_points(
+                    all(histogram.data_points),
+                    &name,
+                    origin,
+                    delta,
+                    exponential_samples,
+                );
             }
             Some(Data::Summary(summary)) => {
-                self.read_points(summary.data_points, &name, origin, false, summary_samples);
+                self.read_points(all(summary.data_points), &name, origin, false, summary_samples);
             }
         }
     }
 
+    fn read_json(&mut self, metric: &RawValue, origin: &Result<Origin, String>) {
+        let metric = match Object::of(metric) {
+            Ok(metric) => metric,
+            Err(reason) => return self.refuse(format!("a metric cannot be read: {reason}")),
+        };
+        let name = metric.text("name").unwrap_or_default();
+        let found = KINDS.iter().find_map(|kind| Some((*kind, metric.get(kind)?)));
+        let Some((kind, data)) = found else { return self.refuse(no_data(&name)) };
+        let read = match kind {
+            "gauge" | "sum" => self.read_json_points(data, &name, origin, number),
+            "histogram" => self.read_json_points(data, &name, origin, histogram_samples),
+            "summary" => self.read_json_points(data, &name, origin, summary_samples),
+            _ => self.read_json_points(data, &name, origin, exponential_samples),
+        };
+        if let Err(reason) = read {
+            self.refuse(format!("`{kind}` of the metric `{name}` cannot be read: {reason}"));
+        }
+    }
+
+    fn read_json_points<P: DataPoint + DeserializeOwned>(
+        &mut self,
+        data: &RawValue,
+        name: &str,
+        origin: &Result<Origin, String>,
+        samples: fn(&P, &mut Samples<'_>) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let data = Object::of(data)?;
+        let delta = data.number("aggregationTemporality").map(is_delta);
+        let points = data.list("dataPoints")?.into_iter().map(|point| {
+            (origin.as_ref().err().or(delta.as_ref().err()))
+                .map_or_else(|| json::read(point), |reason| Err(reason.clone()))
+        });
+        let origin = origin.as_ref().cloned().unwrap_or_default();
+        let delta = *delta.as_ref().unwrap_or(&false);
+        self.read_points(points.collect::<Vec<_>>(), name, &origin, delta, samples);
+        Ok(())
+    }
+
+    /// A metric, or a part of one, of which not even the data points are known counts as one of them.
+    fn refuse(&mut self, reason: String) {
+        self.request.refused.push(Refusal { index: self.index, reason });
+        self.index += 1;
+    }
+
     fn read_points<P: DataPoint>(
         &mut self,
-        points: Vec<P>,
+        points: impl IntoIterator<Item = Result<P, String>>,
         name: &str,
         origin: &Origin,
         delta: bool,
         samples: fn(&P, &mut Samples<'_>) -> Result<(), String>,
     ) {
-        for mut point in points {
+        for point in points {
             let before = self.request.points.len();
-            let taken = if point.flags() & DataPointFlags::NoRecordedValueMask as u32 != 0 {
-                Ok(())
-            } else {
-                self.take_point(&mut point, name, origin, delta, samples)
-            };
+            let taken = point.and_then(|mut point| {
+                match point.flags() & DataPointFlags::NoRecordedValueMask as u32 {
+                    0 => self.take_point(&mut point, name, origin, delta, samples),
+                    _ => Ok(()),
+                }
+            });
             if let Err(reason) = taken {
                 self.request.refused.push(Refusal { index: self.index, reason });
             }
@@ -122,6 +223,15 @@ impl Batch {
         }
         taken
     }
+}
+
+fn all<P>(points: Vec<P>) -> impl Iterator<Item = Result<P, String>> {
+    points.into_iter().map(Ok)
+}
+
+fn no_data(name: &str) -> String {
+    let kinds = KINDS.join(", ");
+    format!("the metric `{name}` has no data that can be read, expected one of {kinds}")
 }
 
 /// What the kinds of data points have in common.
@@ -163,7 +273,7 @@ impl Samples<'_> {
         let Origin { service, host, mut attributes } = self.origin.clone();
         attributes.extend(label.map(|(key, value)| (key.to_owned(), value)));
         let metric = format!("{}{suffix}", self.name);
-        let series = Arc::new(Series::new(metric, service, host, attributes));
+        let series = Arc::new(Series::sent(metric, service, host, attributes));
         self.points.push(Point { series, ts: self.ts, value });
     }
 

@@ -58,6 +58,17 @@ fn gauges_and_sums_are_samples() {
 }
 
 #[test]
+fn an_empty_attribute_is_none() {
+    let empty = |key: &str| json!({"key": key, "value": {"stringValue": ""}});
+    check(
+        &export(json!({"name": "m", "gauge": {"dataPoints": [
+            {"timeUnixNano": "5000", "asInt": "7", "attributes": [empty("a"), empty("host.name")]},
+        ]}})),
+        "m{service=\"web\"} 5 7\n",
+    );
+}
+
+#[test]
 fn a_delta_says_so() {
     for (temporality, label) in [(1, ",otel.temporality=\"delta\""), (2, "")] {
         check(
@@ -341,7 +352,7 @@ fn an_empty_export_holds_nothing() {
 fn admitted(request: Request, now: i64) -> (Vec<(usize, String)>, usize) {
     let now = chrono::DateTime::from_timestamp(now, 0).unwrap();
     let (mut known, limits) = (crate::admit::Known::default(), crate::admit::Limits::default());
-    let refused = crate::admit::admit(request, &mut known, &limits, now).refused;
+    let refused = crate::admit::admit(request, None, &mut known, &limits, now).refused;
     let receipt = Receipt { refused, ..Receipt::default() };
     let n = receipt.n_entries_refused();
     (receipt.refused.into_iter().map(|it| (it.index, it.reason)).collect(), n)

@@ -10,34 +10,66 @@ use opentelemetry_proto::tonic::{
     },
 };
 
-use super::{Origin, id, micros};
-use crate::{Refusal, Request};
+use super::{Origin, id, json, micros};
+use crate::{Error, Refusal, Request};
 
 /// OpenTelemetry's number for an error.
 const SEVERITY_ERROR: i32 = 17;
 
 pub(super) fn read(message: ExportTraceServiceRequest) -> Request {
-    let mut request = Request::default();
-    let mut index = 0;
+    let mut batch = Batch::default();
     for resource in message.resource_spans {
         let origin = Origin::of(resource.resource);
-        for mut span in resource.scope_spans.into_iter().flat_map(|scope| scope.spans) {
-            let happened = std::mem::take(&mut span.events);
-            match read_span(span, &origin) {
-                Ok(span) => {
-                    let before = request.events.len();
-                    let events = happened.into_iter().filter_map(|e| event(e, &span, &origin));
-                    request.events.extend(events);
-                    request.places.events.put(request.events.len() - before, index);
-                    request.places.spans.put(1, index);
-                    request.spans.push(span);
-                }
-                Err(reason) => request.refused.push(Refusal { index, reason }),
-            }
-            index += 1;
+        for span in resource.scope_spans.into_iter().flat_map(|scope| scope.spans) {
+            batch.take(Ok(span), &origin);
         }
     }
-    request
+    batch.request
+}
+
+/// As [`read`], in JSON: span by span where it is not read at once.
+pub(super) fn read_json(body: &[u8]) -> Result<Request, Error> {
+    let message = serde_json::from_slice::<ExportTraceServiceRequest>(body);
+    if let Ok(message) = message.map(read)
+        && (!message.is_empty() || !message.refused.is_empty())
+    {
+        return Ok(message);
+    }
+    let mut batch = Batch::default();
+    json::walk(body, ["resourceSpans", "scopeSpans", "spans"], |origin, span| match origin {
+        Ok(origin) => batch.take(json::read(span), origin),
+        Err(reason) => batch.take(Err(reason.clone()), &Origin::default()),
+    })?;
+    Ok(batch.request)
+}
+
+#[derive(Default)]
+struct Batch {
+    request: Request,
+    /// Of the next span.
+    index: usize,
+}
+
+impl Batch {
+    fn take(&mut self, span: Result<wire::Span, String>, origin: &Origin) {
+        let (request, index) = (&mut self.request, self.index);
+        let read = span.and_then(|mut span| {
+            let happened = std::mem::take(&mut span.events);
+            Ok((read_span(span, origin)?, happened))
+        });
+        match read {
+            Ok((span, happened)) => {
+                let before = request.events.len();
+                let events = happened.into_iter().filter_map(|e| event(e, &span, origin));
+                request.events.extend(events);
+                request.places.events.put(request.events.len() - before, index);
+                request.places.spans.put(1, index);
+                request.spans.push(span);
+            }
+            Err(reason) => request.refused.push(Refusal { index, reason }),
+        }
+        self.index += 1;
+    }
 }
 
 fn read_span(span: wire::Span, origin: &Origin) -> Result<Span, String> {

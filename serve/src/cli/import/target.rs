@@ -139,7 +139,12 @@ async fn send(client: &Client, points: &[Point], key: &str) -> anyhow::Result<Ve
             tokio::time::sleep(Duration::from_millis(250 << attempt.min(8)).min(WAIT_MAX)).await;
             continue;
         }
-        let taken: Taken = success(answer).await?.json().await?;
+        // Of a part of which every line is bad, nothing is taken, and each line is named as always.
+        let answer = match answer.status() {
+            StatusCode::UNPROCESSABLE_ENTITY => answer,
+            _ => success(answer).await?,
+        };
+        let taken: Taken = answer.json().await?;
         let refusal = |it: Refused| Refusal { index: it.index, reason: it.reason };
         return Ok(taken.refused.into_iter().map(refusal).collect());
     }
