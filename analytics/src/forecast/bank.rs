@@ -100,21 +100,23 @@ impl Bank {
 }
 
 /// Up to [`MAX_ORIGINS`] in the latter half of the past, each with a known future as long as is
-/// asked for (at most a quarter of the past), and now.
+/// asked for (at most a quarter of the past), and now. Where a whole day was seen, it was also seen
+/// before each of them: else what was yesterday could not be tried before the end of the second.
 fn origins(past: &Past<'_>, n_steps: usize) -> Vec<Origin> {
     let n = past.values.len();
     // Whole hours, so that the hours before every origin are the same.
     let whole =
         |steps: usize| if steps >= past.hour { steps / past.hour * past.hour } else { steps };
-    let tried = whole(n_steps.min(n / 4)).max(1);
-    let room = (n / 2).saturating_sub(tried) / 4;
+    let first = n.div_ceil(2).max(past.day.filter(|day| *day < n).unwrap_or(0));
+    let tried = whole(n_steps.min(n / 4).min(n - first)).max(1);
+    let room = (n - first).saturating_sub(tried) / 4;
     let apart = (tried / 2).max(past.day.map_or(1, |day| day / 3));
     let apart = match past.day {
         // At the same time of day as now.
         Some(day) if apart >= day / 2 && room >= day => apart.div_ceil(day) * day,
         _ => whole(apart.min(room)).max(1),
     };
-    let cut = |back: usize| n.checked_sub(tried + back * apart).filter(|cut| *cut >= n.div_ceil(2));
+    let cut = |back: usize| n.checked_sub(tried + back * apart).filter(|cut| *cut >= first);
     let cuts = (0..MAX_ORIGINS).map_while(cut);
     let mut found: Vec<Origin> = cuts.map(|cut| Origin { cut, n_steps: tried }).collect();
     found.reverse();

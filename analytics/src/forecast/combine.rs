@@ -36,6 +36,9 @@ const SHIFT_BEFORE: usize = 4;
 /// What candidates that hold on to the old level keep of their weight after a shift.
 const AFTER_SHIFT: f64 = 1e-3;
 
+/// Weight of what was yesterday before two days were seen.
+const SECOND_DAY: f64 = 30.0;
+
 /// How much the weights of other series count.
 const FLEET_POWER: f64 = 0.5;
 
@@ -46,6 +49,8 @@ const MIN_FLEET: f64 = 1e-6;
 #[derive(Clone, Debug)]
 pub(super) struct Combined {
     pub(super) mean: Vec<f64>,
+    /// The forecasts at the past origins.
+    pub(super) courses: Vec<Vec<f64>>,
     /// Value less forecast, per origin and step.
     pub(super) residuals: Vec<Vec<f64>>,
     /// Share of each candidate in the whole, in the order of the bank's.
@@ -80,9 +85,12 @@ impl Fleet {
     }
 }
 
-/// Weight before anything was tried: autoregressions are many and alike, the last value is one.
-fn prior(member: &Member) -> f64 {
+/// Weight before anything was tried: autoregressions are many and alike, the last value is one, and
+/// what is tried in the hours of a second day is too little to deny that days are alike.
+fn prior(member: &Member, bank: &Bank) -> f64 {
+    let second_day = bank.week.is_some_and(|week| bank.values.len() < 2 * (week / 7));
     match member.method {
+        Method::SeasonalNaive if second_day => SECOND_DAY,
         Method::Autoregression => 0.5,
         Method::Naive if member.name.starts_with("naive") => 3.0,
         _ => 1.0,
@@ -93,14 +101,15 @@ fn prior(member: &Member) -> f64 {
 pub(super) fn combine(bank: &Bank, fleet: &Fleet) -> Combined {
     let parts = Parts::of(bank);
     let tried = bank.tried().len();
-    let residuals = |place: usize| {
-        let course = parts.forecast(bank, fleet, place, (tried > 1).then_some(place));
-        let truth = bank.truth(&bank.origins[place]).iter();
-        truth.zip(course).map(|(value, mean)| value - mean).collect()
+    let course = |place: usize| parts.forecast(bank, fleet, place, (tried > 1).then_some(place));
+    let courses: Vec<Vec<f64>> = (0..tried).map(course).collect();
+    let residuals = |(course, origin): (&Vec<f64>, &Origin)| {
+        bank.truth(origin).iter().zip(course).map(|(value, mean)| value - mean).collect()
     };
     Combined {
         mean: parts.forecast(bank, fleet, tried, None),
-        residuals: (0..tried).map(residuals).collect(),
+        residuals: courses.iter().zip(bank.tried()).map(residuals).collect(),
+        courses,
         weights: weights(bank, &errors(bank, 0..usize::MAX), None, fleet),
     }
 }
@@ -198,7 +207,7 @@ fn weights(bank: &Bank, errors: &Errors, left_out: Option<usize>, fleet: &Fleet)
     let weight = |(member, mean): (&Member, &Option<f64>)| {
         let excess = (*mean)? / least - 1.0;
         let kept = if shifted && !follows(member) { AFTER_SHIFT } else { 1.0 };
-        Some((-STRENGTH * excess).exp() * prior(member) * fleet.weight(member) * kept)
+        Some((-STRENGTH * excess).exp() * prior(member, bank) * fleet.weight(member) * kept)
     };
     let known = means.iter().any(Option::is_some);
     let raw = bank.members.iter().zip(&means).map(|pair| weight(pair).unwrap_or(0.0));

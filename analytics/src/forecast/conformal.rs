@@ -1,6 +1,6 @@
 //! Intervals from the errors that the forecast made on the past.
 
-use super::combine::Combined;
+use super::{combine::Combined, scale::Bend};
 
 /// Intervals are this much wider than the past errors say: the future differs from the past.
 const WIDENING: f64 = 1.1;
@@ -10,6 +10,51 @@ const REACH: usize = 12;
 
 /// Least size of a step's errors, as a share of all steps' mean.
 const FLOOR: f64 = 0.1;
+
+/// Powers of the level that errors may grow with.
+const POWERS: [f64; 3] = [0.0, 0.5, 1.0];
+
+/// Fewest past origins that tell with which.
+const MIN_ORIGINS: usize = 3;
+
+/// Fewest past origins that make errors smaller than they were.
+const MIN_ORIGINS_TO_SHRINK: usize = 6;
+
+/// So many times larger, or smaller, errors are taken to be at another level at most.
+const MOST_GROWTH: f64 = 8.0;
+
+/// The residuals of a forecast as large as they are at its level: errors of what grows by shares
+/// grow with it. With which power of the level is what makes the origins most alike.
+pub(super) fn levelled(combined: &Combined, heights: Bend) -> Vec<Vec<f64>> {
+    let tried = combined.courses.first().map_or(0, Vec::len);
+    let mean = |values: &mut dyn Iterator<Item = f64>| values.sum::<f64>() / tried.max(1) as f64;
+    let height =
+        |course: &[f64]| mean(&mut course.iter().take(tried).map(|value| heights.height(*value)));
+    let size = |path: &Vec<f64>| mean(&mut path.iter().map(|error| error.abs()));
+    let origins: Vec<(f64, f64)> = combined
+        .courses
+        .iter()
+        .zip(&combined.residuals)
+        .map(|(course, residuals)| (height(course), size(residuals)))
+        .collect();
+    if origins.len() < MIN_ORIGINS {
+        return combined.residuals.clone();
+    }
+    let unevenness = |power: &f64| {
+        let ratios = origins.iter().map(|(height, size)| size / height.powf(*power));
+        let (sum, squares) = ratios.fold((0.0, 0.0), |(s, q), r| (s + r, q + r * r));
+        if sum > 0.0 { squares / (sum * sum) } else { 1.0 }
+    };
+    let powers = POWERS.into_iter().map(|power| (unevenness(&power), power));
+    let (_, power) = powers.min_by(|a, b| a.0.total_cmp(&b.0)).unwrap_or_default();
+    let now = height(&combined.mean);
+    let least = if origins.len() < MIN_ORIGINS_TO_SHRINK { 1.0 } else { 1.0 / MOST_GROWTH };
+    let grown = |(path, (height, _)): (&Vec<f64>, &(f64, f64))| {
+        let factor = (now / height).powf(power).clamp(least, MOST_GROWTH);
+        path.iter().map(|error| error * factor).collect()
+    };
+    combined.residuals.iter().zip(&origins).map(grown).collect()
+}
 
 /// Errors per step and their size.
 #[derive(Clone, Debug)]
@@ -62,7 +107,10 @@ impl Errors {
         let level = level + (1.0 - level) / (self.n_paths + 1) as f64;
         let rank = level * n as f64;
         let place = (rank.ceil() as usize).clamp(1, n.max(1));
-        self.shares.get(place - 1).copied().unwrap_or(0.0)
+        let found = self.shares.get(place - 1).copied().unwrap_or(0.0);
+        // Beyond the largest error the tail is taken to fall exponentially, as slowly as it can.
+        let known = n as f64 / (n + 1) as f64;
+        if level > known && n > 1 { found * (1.0 - level).ln() / (1.0 - known).ln() } else { found }
     }
 
     /// The past errors as paths as long as the forecast: beyond the steps tried they go on from
@@ -98,7 +146,8 @@ mod tests {
     use super::*;
 
     fn errors(residuals: Vec<Vec<f64>>, n_steps: usize) -> Errors {
-        Errors::of(&Combined { mean: vec![0.0; n_steps], residuals, weights: vec![] })
+        let (mean, courses) = (vec![0.0; n_steps], vec![]);
+        Errors::of(&Combined { mean, courses, residuals, weights: vec![] })
     }
 
     #[test]
@@ -108,6 +157,30 @@ mod tests {
         assert!((widths[0] - WIDENING).abs() < 1e-9, "{widths:?}");
         assert!((widths[47] - 2.0 * WIDENING).abs() < 1e-9, "{widths:?}");
         assert_eq!(found.paths()[1][47], -2.0);
+    }
+
+    #[test]
+    fn levels_beyond_all_that_was_missed_are_wider_still() {
+        let found = errors((0..12).map(|n| vec![f64::from(n + 1); 4]).collect(), 4);
+        let widths = [0.9, 0.97, 0.999, 0.999_999].map(|level| found.widths(level)[0]);
+        assert!(widths.windows(2).all(|pair| pair[1] > 1.05 * pair[0]), "{widths:?}");
+    }
+
+    #[test]
+    fn errors_grow_with_the_level_where_they_did() {
+        let combined = |power: f64| {
+            let courses: Vec<Vec<f64>> = (1..6).map(|n| vec![f64::from(n) * 10.0; 3]).collect();
+            let missed = |course: &Vec<f64>| course.iter().map(|v| v.powf(power)).collect();
+            let residuals = courses.iter().map(missed).collect();
+            Combined { mean: vec![100.0; 3], courses, residuals, weights: vec![] }
+        };
+        let heights = Bend::log(&[0.0, 1e-3, 2e-3]);
+        let size = |power: f64| levelled(&combined(power), heights)[4][0];
+        assert!((size(1.0) - 100.0).abs() < 1.0, "{}", size(1.0));
+        assert_eq!(size(0.0), 1.0);
+        let few =
+            Combined { courses: vec![vec![1.0]], residuals: vec![vec![2.0]], ..combined(1.0) };
+        assert_eq!(levelled(&few, heights), [[2.0]]);
     }
 
     #[test]

@@ -8,7 +8,9 @@ mod bank;
 mod calendar;
 mod combine;
 mod conformal;
+mod doubt;
 pub mod evaluate;
+mod fine;
 mod linear;
 mod method;
 mod model;
@@ -17,18 +19,22 @@ mod pooled;
 mod refusal;
 mod scale;
 mod series;
+mod shift;
 
 pub use calendar::{Tz, ahead_us, zone};
 pub use method::{Method, UnknownMethod};
 pub use refusal::Refusal;
-pub use series::{MAX_GAP_US, MAX_HISTORY, MIN_POINTS, Series, rates, resample};
+pub use series::{MAX_FINE, MAX_GAP_US, MAX_HISTORY, MIN_POINTS, Series, rates, resample};
 
 use bank::Bank;
 use calendar::Wall;
 use combine::Fleet;
 use conformal::Errors;
+use doubt::Doubt;
+use fine::Fine;
 use model::{Past, decomposition::Trend, smoothing};
-use scale::Scale;
+use scale::{Bend, Scale};
+use shift::Shift;
 
 /// Most steps that are forecast at once: a week in steps of five minutes.
 pub const MAX_STEPS: usize = 2_016;
@@ -164,6 +170,10 @@ struct Prepared {
     scale: Scale,
     bank: Bank,
     wall: Wall,
+    /// The values as they are, where the bank has means of several.
+    fine: Option<Fine>,
+    /// In the series' unit.
+    doubts: Vec<Doubt>,
 }
 
 impl<'a> Request<'a> {
@@ -189,23 +199,39 @@ impl<'a> Request<'a> {
             return Err(Refusal::TooShort { steps: self.n_steps, found: recent.values.len() });
         }
         let wall = Wall::of(recent, self.n_steps, self.options.zone);
-        let series = &wall.series;
-        let scale = Scale::of(&series.values)?;
-        let hour = series::steps_of_an_hour(series.step_us);
-        let mut values: Vec<_> = series.values.iter().map(|value| scale.apply(*value)).collect();
-        series::tame(&mut values, hour);
-        let seasons = series::Seasons::of(series.step_us);
+        let step_us = wall.series.step_us;
+        let hour = series::steps_of_an_hour(step_us);
+        let mut values = wall.series.values.clone();
+        let beyond = series::tame(&mut values, hour);
+        let scale = Scale::of(&values)?;
+        values.iter_mut().for_each(|value| *value = scale.apply(*value));
+        let each = fine::together(step_us, values.len());
+        let mut fine = None;
+        if each > 1 {
+            let whole = Fine::new(values, each, series::Seasons::of(step_us).day);
+            values = whole.means();
+            fine = Some(whole);
+        }
+        let step_us = step_us.saturating_mul(each as i64);
+        let seasons = series::Seasons::of(step_us);
+        let mut doubts = vec![Doubt::of_last(beyond, hour)];
+        let hour = series::steps_of_an_hour(step_us);
+        if let Some(shift) = Shift::of(&values, hour, seasons.day) {
+            doubts.push(Doubt::of_shift(&shift, values.len() - shift.at, hour).times(scale.factor));
+            shift.level(&mut values[..shift.at]);
+            fine.iter_mut().for_each(|fine| shift.level(fine.before(shift.at)));
+        }
         let past = Past { values: &values, hour, day: seasons.day, week: seasons.week };
         // All candidates agree on a constant.
         let naive = Options { method: Some(Method::Naive), ..Options::default() };
-        let constant = scale.is_constant();
+        let constant = values.iter().all(|value| *value == values[0]);
         let options = if constant && self.options.method.is_none() { &naive } else { self.options };
-        let bank = Bank::of(&past, wall.n_steps, options, threads);
-        Ok(Prepared { scale, bank, wall })
+        let bank = Bank::of(&past, wall.n_steps.div_ceil(each), options, threads);
+        Ok(Prepared { scale, bank, wall, fine, doubts })
     }
 
     fn finish(&self, prepared: &Prepared, fleet: &Fleet) -> Result<Forecast, Refusal> {
-        let Prepared { scale, bank, wall } = prepared;
+        let Prepared { scale, bank, wall, fine, doubts } = prepared;
         // Without a past forecast nothing is known about the errors.
         if bank.members.is_empty() || bank.tried().is_empty() {
             return Err(match self.options.method {
@@ -213,16 +239,23 @@ impl<'a> Request<'a> {
                 None => Refusal::Excluded,
             });
         }
-        let combined = combine::combine(bank, fleet);
+        let mut combined = combine::combine(bank, fleet);
+        if let Some(fine) = fine {
+            combined = fine.refine(combined, &bank.values, bank.tried(), wall.n_steps);
+        }
+        combined.residuals = conformal::levelled(&combined, Bend::log(&bank.values));
         let errors = Errors::of(&combined);
-        let real = |value: f64| scale.undo(value).clamp(self.limits.0, self.limits.1);
-        let end = |widths: &[f64], sign: f64| {
-            let ends = combined.mean.iter().zip(widths);
-            wall.in_utc(&ends.map(|(mean, width)| real(mean + sign * width)).collect::<Vec<_>>())
+        let real = |value: f64| value.clamp(self.limits.0, self.limits.1);
+        let end = |level: f64, widths: &[f64], sign: f64| {
+            let ends = combined.mean.iter().zip(widths).enumerate().map(|(step, (mean, width))| {
+                let doubt: f64 = doubts.iter().map(|doubt| doubt.reach(level, step, sign)).sum();
+                real(scale.undo(mean + sign * width) + sign * doubt)
+            });
+            wall.in_utc(&ends.collect::<Vec<_>>())
         };
         let interval = |level: &f64| {
             let widths = errors.widths(*level);
-            (*level, end(&widths, -1.0), end(&widths, 1.0))
+            (*level, end(*level, &widths, -1.0), end(*level, &widths, 1.0))
         };
         let path = |path: &Vec<f64>| {
             wall.in_utc(&path.iter().map(|error| error * scale.factor).collect::<Vec<_>>())
@@ -236,7 +269,9 @@ impl<'a> Request<'a> {
         weights.sort_by(|a, b| b.1.total_cmp(&a.1));
         Ok(Forecast {
             model: self.options.method.map_or(ENSEMBLE, Method::name),
-            mean: wall.in_utc(&combined.mean.iter().map(|mean| real(*mean)).collect::<Vec<_>>()),
+            mean: wall.in_utc(
+                &combined.mean.iter().map(|mean| real(scale.undo(*mean))).collect::<Vec<_>>(),
+            ),
             intervals: self.levels.iter().map(interval).collect(),
             residuals: errors.paths().iter().map(path).collect(),
             weights,

@@ -1,5 +1,7 @@
 //! Why there is no forecast.
 
+use chrono::{DateTime, SecondsFormat};
+
 use super::{MAX_STEPS, MIN_POINTS, REACH};
 
 /// Why there is no forecast, and what it would take.
@@ -12,6 +14,28 @@ pub enum Refusal {
     TooFew {
         /// How many points were usable.
         found: usize,
+    },
+    /// Nearly all points lie too long before the last one.
+    #[error(
+        "only {found} of {given} points lie near the last one, {}: leave it out if its time is wrong, or give a coarser step", time(*last_us)
+    )]
+    Apart {
+        /// How many are near.
+        found: usize,
+        /// How many there are.
+        given: usize,
+        /// The time of the last one, in µs since the epoch.
+        last_us: i64,
+    },
+    /// The step is finer than the points.
+    #[error(
+        "the points are {} apart, and a step of {} would invent what lies between: ask for no finer one", span(*usual_us), span(*step_us)
+    )]
+    Finer {
+        /// The step that was asked for, in µs.
+        step_us: i64,
+        /// The usual distance of the points, in µs.
+        usual_us: i64,
     },
     /// The history is too short for what is ahead.
     #[error(
@@ -62,4 +86,19 @@ pub enum Refusal {
     /// All methods were excluded.
     #[error("every method that could forecast this series is excluded")]
     Excluded,
+}
+
+fn time(us: i64) -> String {
+    let time = DateTime::from_timestamp_micros(us);
+    time.map_or_else(|| us.to_string(), |time| time.to_rfc3339_opts(SecondsFormat::AutoSi, true))
+}
+
+/// A span in the largest unit of which it is a whole number.
+fn span(us: i64) -> String {
+    const UNITS: [(i64, &str); 4] = [(86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")];
+    let whole = UNITS.into_iter().find(|(seconds, _)| us % (seconds * 1_000_000) == 0);
+    whole.map_or_else(
+        || format!("{} s", us as f64 / 1e6),
+        |(seconds, unit)| format!("{} {unit}", us / (seconds * 1_000_000)),
+    )
 }

@@ -100,6 +100,11 @@ impl Bend {
         if self.power == 0.0 { "logarithms" } else { "powers" }
     }
 
+    /// The height of a value above the lowest one, from 1 on, and less below it.
+    pub(super) fn height(self, value: f64) -> f64 {
+        1.0 + ((value - self.low) / self.unit).max(-0.5)
+    }
+
     pub(super) fn apply(self, value: f64) -> f64 {
         let above = ((value - self.low) / self.unit).max(-0.5);
         match self.power {

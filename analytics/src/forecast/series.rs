@@ -7,6 +7,10 @@ use super::{MAX_STEPS, Refusal};
 /// Most steps of the past that are looked at: four weeks in steps of five minutes.
 pub const MAX_HISTORY: usize = 8_064;
 
+/// Most steps of the past that are brought together to coarser ones, where [`MAX_HISTORY`] of them
+/// are less than four weeks: four weeks in steps of ten seconds.
+pub const MAX_FINE: usize = 30 * MAX_HISTORY;
+
 /// Fewest points that a forecast is made from.
 pub const MIN_POINTS: usize = 10;
 
@@ -15,6 +19,9 @@ pub const MAX_GAP_US: i64 = 2 * 3_600_000_000;
 
 /// How far beyond the usual range a value may lie, in ranges.
 const FAR: f64 = 2.0;
+
+/// The latest hours, in which far values stay if there are two: they may be a new level.
+const LATEST_HOURS: usize = 6;
 
 /// A series has a beat when so many of its distances are about the usual one.
 const BEAT: f64 = 0.6;
@@ -50,25 +57,40 @@ impl Series {
     pub fn regular(points: &[(i64, f64)]) -> Result<Self, Refusal> {
         let points = finite(points)?;
         let step_us = step(points.keys().copied())?;
-        Self::on(&points, step_us)
+        Self::on(&points, step_us, MAX_HISTORY)
     }
 
-    /// As [`Series::regular`], with a step that is known.
+    /// As [`Series::regular`], with a step that is known. Of one below five minutes four weeks are
+    /// kept (at most [`MAX_FINE`] steps): forecasts look for their seasons in coarser ones.
     pub fn with_step(points: &[(i64, f64)], step_us: i64) -> Result<Self, Refusal> {
         if step_us <= 0 {
             return Err(Refusal::Step);
         }
-        Self::on(&finite(points)?, step_us)
+        Self::on(&finite(points)?, step_us, kept(step_us))
+    }
+
+    /// Means of `step_us` (µs), which is no less than the usual distance of the points.
+    ///
+    /// # Errors
+    /// [`Refusal::Finer`] if it is: what lies between the points was never measured.
+    pub fn averaged(points: &[(i64, f64)], step_us: i64) -> Result<Self, Refusal> {
+        let usual_us = step(finite(points)?.keys().copied())?;
+        // Timers are late by a little.
+        if step_us < usual_us / 10 * 9 {
+            return Err(Refusal::Finer { step_us, usual_us });
+        }
+        Self::with_step(&resample(points, step_us), step_us)
     }
 
     /// As [`Series::regular`], with the step that suits a `horizon` where that of the points would
     /// take more than [`MAX_STEPS`]: means of five minutes for six hours, as stored forecasts have.
+    /// As much is kept of the past as [`Series::with_step`] does.
     pub fn for_horizon(points: &[(i64, f64)], horizon: i64) -> Result<Self, Refusal> {
         let points = finite(points)?;
         let step_us = step(points.keys().copied())?;
         let coarse = suited(horizon);
         if steps_to(horizon, step_us) <= MAX_STEPS || coarse <= step_us {
-            return Self::on(&points, step_us);
+            return Self::on(&points, step_us, kept(step_us));
         }
         let points: Vec<_> = points.into_iter().collect();
         Self::with_step(&resample(&points, coarse), coarse)
@@ -79,14 +101,14 @@ impl Series {
         steps_to(horizon, self.step_us)
     }
 
-    fn on(points: &BTreeMap<i64, f64>, step_us: i64) -> Result<Self, Refusal> {
+    fn on(points: &BTreeMap<i64, f64>, step_us: i64, most: usize) -> Result<Self, Refusal> {
         let last = points.last_key_value().map_or(0, |(last, _)| *last);
         // Counted back from the last point, whose time a forecast continues.
         let mut slots: BTreeMap<usize, (f64, f64)> = BTreeMap::new();
         for (ts, value) in points {
             let back = last.abs_diff(*ts).saturating_add(step_us.unsigned_abs() / 2);
             let back = usize::try_from(back / step_us.unsigned_abs()).unwrap_or(usize::MAX);
-            if back < MAX_HISTORY {
+            if back < most {
                 // A running mean cannot overflow where a sum could.
                 let (mean, count) = slots.entry(back).or_default();
                 *count += 1.0;
@@ -95,7 +117,11 @@ impl Series {
         }
         let oldest = slots.keys().last().copied().unwrap_or(0);
         if slots.len() < MIN_POINTS {
-            return Err(Refusal::TooFew { found: slots.len() });
+            let found = slots.len();
+            return Err(match points.len() {
+                ..MIN_POINTS => Refusal::TooFew { found },
+                given => Refusal::Apart { found, given, last_us: last },
+            });
         }
         let values: Vec<_> = (0..=oldest).rev().map(|n| Some(slots.get(&n)?.0)).collect();
         let start_us = last.saturating_sub(step_us.saturating_mul(oldest as i64));
@@ -120,10 +146,15 @@ impl Series {
         if !self.values.iter().all(|value| value.is_finite()) {
             return Err(Refusal::NotFinite);
         }
-        let skip = self.values.len().saturating_sub(MAX_HISTORY);
+        let skip = self.values.len().saturating_sub(kept(self.step_us));
         let start_us = self.start_us.saturating_add(self.step_us.saturating_mul(skip as i64));
         Ok(Self { start_us, step_us: self.step_us, values: self.values[skip..].to_vec() })
     }
+}
+
+/// Steps of the past that are kept: four weeks of fine ones.
+fn kept(step_us: i64) -> usize {
+    steps_to(4 * WEEK_US, step_us).clamp(MAX_HISTORY, MAX_FINE)
 }
 
 fn steps_to(horizon: i64, step_us: i64) -> usize {
@@ -248,22 +279,44 @@ fn fill(values: &[Option<f64>], step_us: i64) -> Vec<f64> {
 
 /// Brings single far values nearer, so that one spike does not decide which method is best: to
 /// [`FAR`] times the range beyond it, the range being that of all but the most extreme 1 % at each
-/// end. The last six hours stay as they are: they may be a new level.
-pub(super) fn tame(values: &mut [f64], hour: usize) {
+/// end. Those of the last six hours stay if there are two: they may be a new level.
+///
+/// A far last value, which nothing has confirmed yet, is brought to the range itself; what it was
+/// beyond that, at most [`FAR`] times the range, is returned.
+pub(super) fn tame(values: &mut [f64], hour: usize) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let tail = values.len().div_ceil(100);
     let (Some(low), Some(high)) =
         (sorted.get(tail), sorted.len().checked_sub(tail + 1).and_then(|place| sorted.get(place)))
     else {
-        return;
+        return 0.0;
     };
+    let (low, high) = (*low, *high);
     let slack = FAR * (high - low);
-    let settled = values.len().saturating_sub((6 * hour).max(2));
+    let nearer = |value: f64| value.clamp(low - slack, high + slack);
+    let side = |value: f64| match nearer(value) {
+        near if near < value => 1,
+        near if near > value => -1,
+        _ => 0,
+    };
+    let sides: Vec<i8> = values.iter().map(|value| side(*value)).collect();
+    let settled = values.len().saturating_sub((LATEST_HOURS * hour).max(2));
+    let last = values.len() - 1;
+    let confirmed = |n: usize| {
+        n >= settled && sides[settled..].iter().filter(|side| **side == sides[n]).count() > 1
+    };
+    let (told, is_news) = (values[last], sides[last] != 0 && !confirmed(last));
     // Of a series that stands still nearly always, what moves is all there is to know.
     if slack > 0.0 {
-        values[..settled].iter_mut().for_each(|v| *v = v.clamp(low - slack, high + slack));
+        let far = (0..last).filter(|n| sides[*n] != 0 && !confirmed(*n));
+        far.for_each(|n| values[n] = nearer(values[n]));
     }
+    if !is_news {
+        return 0.0;
+    }
+    values[last] = told.clamp(low, high);
+    (if slack > 0.0 { nearer(told) } else { told }) - values[last]
 }
 
 /// The seasons of the calendar in steps, where they are whole numbers of at least two.
@@ -441,6 +494,52 @@ mod tests {
     fn times_at_the_ends_of_the_range_do_not_overflow() {
         let mut given = points(12);
         given.extend([(i64::MIN, 1.0), (i64::MAX, 1.0)]);
-        assert_eq!(Series::regular(&given), Err(Refusal::TooFew { found: 1 }));
+        let refusal = Refusal::Apart { found: 1, given: 14, last_us: i64::MAX };
+        assert_eq!(Series::regular(&given), Err(refusal));
+    }
+
+    #[test]
+    fn a_last_time_far_from_all_others_is_named() {
+        let mut given = points(500);
+        given.push((90_000 * HOUR, 1.0));
+        let refusal = Series::regular(&given).unwrap_err().to_string();
+        assert!(refusal.contains("1 of 501 points") && refusal.contains("1980-04-08"), "{refusal}");
+    }
+
+    #[test]
+    fn a_step_finer_than_the_points_is_refused() {
+        let refusal = Series::averaged(&points(40), HOUR / 12).unwrap_err().to_string();
+        assert!(refusal.contains("5 min") && refusal.contains("1 h"), "{refusal}");
+        assert_eq!(Series::averaged(&points(40), HOUR).unwrap().step_us, HOUR);
+        let late: Vec<_> = points(40).iter().map(|(ts, v)| (ts + ts / 50, *v)).collect();
+        assert_eq!(Series::averaged(&late, HOUR).unwrap().step_us, HOUR);
+    }
+
+    #[test]
+    fn four_weeks_of_fine_steps_are_kept_for_a_horizon() {
+        let minutes: Vec<_> = (0..50_000).map(|n| (n * HOUR / 60, n as f64)).collect();
+        let series = Series::for_horizon(&minutes, 24 * HOUR).unwrap();
+        assert_eq!((series.step_us, series.values.len()), (HOUR / 60, 4 * 7 * 1_440));
+        assert_eq!(Series::regular(&minutes).unwrap().values.len(), MAX_HISTORY);
+    }
+
+    #[test]
+    fn far_values_are_drawn_in_unless_a_second_one_confirms_the_latest() {
+        let check = |far: &[usize], expected: &[f64], news: f64| {
+            let value = |n: usize| if far.contains(&n) { 1e6 } else { (n % 11) as f64 };
+            let mut values: Vec<f64> = (0..1_000).map(value).collect();
+            assert_eq!(tame(&mut values, 1), news, "{far:?}");
+            let found: Vec<f64> = far.iter().map(|n| values[*n]).collect();
+            assert_eq!(found, expected, "{far:?}");
+        };
+        check(&[500], &[30.0], 0.0);
+        check(&[500, 501], &[30.0, 30.0], 0.0);
+        check(&[996], &[30.0], 0.0);
+        check(&[996, 997], &[1e6, 1e6], 0.0);
+        check(&[995, 999], &[1e6, 1e6], 0.0);
+        check(&[999], &[10.0], 20.0);
+        let mut still = [5.0; 100];
+        still[99] = 9.0;
+        assert_eq!((tame(&mut still, 1), still), (4.0, [5.0; 100]));
     }
 }

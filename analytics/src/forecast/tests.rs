@@ -87,6 +87,80 @@ fn a_single_outlier_moves_nothing() {
 }
 
 #[test]
+fn a_season_goes_on_at_a_new_level() {
+    for age in [6, 24, 48, 72] {
+        for size in [60.0, 400.0] {
+            let value = |n: usize| wave(n) + if n < 24 * 30 - age { 0.0 } else { size };
+            let forecast = forecast(&series(24 * 30, value));
+            let far = |n: usize| (forecast.mean[n] - value(24 * 30 + n)).abs();
+            assert!((0..24).map(far).sum::<f64>() / 24.0 < 2.0, "{age} {size}");
+        }
+    }
+}
+
+#[test]
+fn a_new_level_may_go_again() {
+    let value = |n: usize| wave(n) + if n < 24 * 30 - 5 { 0.0 } else { 60.0 };
+    let forecast = forecast(&series(24 * 30, value));
+    let (_, low, high) = &forecast.intervals[1];
+    assert!((0..24).all(|n| low[n] < wave(24 * 30 + n) + 5.0), "{low:?}");
+    assert!((0..24).all(|n| high[n] < wave(24 * 30 + n) + 70.0), "{high:?}");
+}
+
+#[test]
+fn a_last_value_that_is_far_moves_little_and_may_be_followed_by_its_like() {
+    let plain = forecast(&series(240, wave));
+    for last in [200.0, 1e4, 1e15] {
+        let spiked = forecast(&series(240, |n| if n == 239 { last } else { wave(n) }));
+        for (plain, spiked) in plain.mean.iter().zip(&spiked.mean) {
+            assert!((plain - spiked).abs() < 5.0, "{last}: {plain} {spiked}");
+        }
+        let high = |forecast: &Forecast| forecast.intervals[1].2[0];
+        assert!(high(&spiked) > high(&plain) + 50.0 && high(&spiked) < 200.0, "{last}");
+    }
+}
+
+#[test]
+fn a_constant_that_has_just_moved_is_not_certain() {
+    let ends = |value: &dyn Fn(usize) -> f64| {
+        let forecast = forecast(&series(672, value));
+        (forecast.intervals[1].1[0], forecast.intervals[1].2[0])
+    };
+    assert_eq!(ends(&|n| if n < 671 { 5.0 } else { 9.0 }), (5.0, 9.0));
+    let (low, high) = ends(&|n| if n < 667 { 5.0 } else { 9.0 });
+    assert!(low < 6.0 && high > 8.99, "{low} {high}");
+}
+
+#[test]
+fn a_second_day_is_taken_to_be_like_the_first() {
+    for n in [26, 30, 36, 42, 47] {
+        let forecast = forecast(&series(n, wave));
+        let far = |step: usize| (forecast.mean[step] - wave(n + step)).abs();
+        assert!((0..24).map(far).sum::<f64>() / 24.0 < 4.0, "{n}: {:?}", forecast.weights);
+    }
+}
+
+#[test]
+fn minutes_know_the_week() {
+    // Low at weekends; Friday is over.
+    let hours = |n: usize| n as f64 / 60.0;
+    let value = |n: usize| {
+        let day = 30.0 * (hours(n) * std::f64::consts::TAU / 24.0).sin() + noise(n);
+        if n / 1_440 % 7 >= 5 { 0.3 * day } else { 100.0 + day }
+    };
+    let n = 26 * 1_440;
+    let series = Series { start_us: 0, step_us: HOUR / 60, values: (0..n).map(value).collect() };
+    let forecast = run(&series, 1_440, &[0.95], None).unwrap();
+    let far = |step: usize| (forecast.mean[step] - value(n + step)).abs();
+    let error = (0..1_440).map(far).sum::<f64>() / 1_440.0;
+    assert!(error < 3.0, "{error}: {:?}", forecast.weights);
+    let (_, low, high) = &forecast.intervals[0];
+    let inside = (0..1_440).filter(|step| (low[*step]..=high[*step]).contains(&value(n + step)));
+    assert!(inside.count() > 1_200);
+    assert_eq!((forecast.mean.len(), forecast.residuals[0].len()), (1_440, 1_440));
+}
+
+#[test]
 fn days_follow_the_clock_of_a_zone() {
     // A load from nine to five on the wall in Berlin; clocks go back on 2026-10-25.
     let zone = zone("Europe/Berlin").unwrap();

@@ -24,14 +24,17 @@ pub(crate) struct Args {
     /// How far: a number of steps or a duration such as 24h.
     #[arg(long)]
     horizon: String,
-    /// Distance of the values, such as 1h: finer ones are averaged. Found out when not given; times
-    /// that are plain numbers 0, 1, 2 … count hours.
+    /// Distance of the values, such as 1h: finer ones are averaged. Found out when not given, and
+    /// coarser where the horizon takes too many of them; times that are plain numbers 0, 1, 2 …
+    /// count hours.
     #[arg(long, value_parser = forecast::horizon)]
     step: Option<i64>,
     /// Level of an interval; may be repeated.
     #[arg(long = "level", default_values_t = [0.8, 0.95])]
     levels: Vec<f64>,
-    /// One method instead of the ensemble, such as "linear regression", ets or mstl.
+    /// One method instead of the ensemble: naive, seasonal-naive, drift, median-of-the-past,
+    /// linear-regression, autoregression (ar), exponential-smoothing (ets), seasonal-decomposition
+    /// (mstl), theta or pooled-regression.
     #[arg(long)]
     model: Option<String>,
     /// Zone by whose clock days and weeks are counted, such as Europe/Berlin; UTC when not given.
@@ -53,19 +56,8 @@ pub(crate) struct Args {
 
 /// Forecasts what can be forecast; an error at the end says that something could not.
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
-    let method = method(args.model.as_deref())?;
-    let options = Options { method, zone: args.zone, ..Options::default() };
     let found = read(args)?;
-    let bounds = Some((args.min, args.max));
-    let mut answers: Vec<Option<Result<Forecast, Refusal>>> = vec![None; found.len()];
-    for (n_steps, places) in by_steps(&found, &args.horizon)? {
-        let series: Vec<Series> =
-            places.iter().filter_map(|place| found[*place].1.clone().ok()).collect();
-        let forecasts = forecast::run_many(&series, n_steps, &args.levels, bounds, &options)?;
-        for (place, answer) in places.into_iter().zip(forecasts) {
-            answers[place] = Some(answer);
-        }
-    }
+    let answers = answers(&found, args)?;
     let mut table = header(&args.levels);
     let mut refused = 0;
     for ((points, series), answer) in found.iter().zip(answers) {
@@ -88,6 +80,29 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
+type Answer = Result<Forecast, Refusal>;
+
+/// The answer for each of those found that could be read.
+fn answers(found: &Found, args: &Args) -> anyhow::Result<Vec<Option<Answer>>> {
+    let method = method(args.model.as_deref())?;
+    let options = Options { method, zone: args.zone, ..Options::default() };
+    let bounds = Some((args.min, args.max));
+    let mut answers = vec![None; found.len()];
+    for (n_steps, places) in by_steps(found, &args.horizon)? {
+        let series: Vec<Series> =
+            places.iter().filter_map(|place| found[*place].1.clone().ok()).collect();
+        let forecasts = match forecast::run_many(&series, n_steps, &args.levels, bounds, &options) {
+            // Too far for these series, which is nothing to the others.
+            Err(why @ Refusal::Steps { .. }) => vec![Err(why); series.len()],
+            answers => answers?,
+        };
+        for (place, answer) in places.into_iter().zip(forecasts) {
+            answers[place] = Some(answer);
+        }
+    }
+    Ok(answers)
+}
+
 /// The method of a name; none for the ensemble.
 pub(super) fn method(name: Option<&str>) -> anyhow::Result<Option<Method>> {
     match name {
@@ -100,6 +115,11 @@ type Found = Vec<(Points, Result<Series, Refusal>)>;
 
 /// The series of all files on their grids.
 fn read(args: &Args) -> anyhow::Result<Found> {
+    // A number of steps leaves the step as it is.
+    let horizon = match args.horizon.trim().parse::<usize>() {
+        Ok(_) => 1,
+        Err(_) => forecast::horizon(&args.horizon)?,
+    };
     let mut found = vec![];
     for file in &args.files {
         for points in points::read(file)? {
@@ -108,8 +128,8 @@ fn read(args: &Args) -> anyhow::Result<Found> {
                 points.points = forecast::rates(&points.points);
             }
             let series = match args.step {
-                Some(step) => Series::with_step(&forecast::resample(&points.points, step), step),
-                None => Series::regular(&points.points),
+                Some(step) => Series::averaged(&points.points, step),
+                None => Series::for_horizon(&points.points, horizon),
             };
             found.push((points, series));
         }
@@ -171,4 +191,38 @@ fn rows(
 
 fn write(path: &Path, table: &str) -> anyhow::Result<()> {
     fs::write(path, table).with_context(|| format!("writing {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::points::Clock;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    #[test]
+    fn a_series_that_does_not_suit_the_horizon_does_not_end_the_others() {
+        let points = |name: &str, n: i64, hours: i64| {
+            let points = (0..n).map(|n| (n * hours * DEFAULT_STEP_US, (n % 7) as f64)).collect();
+            Points { name: name.to_owned(), clock: Clock::Plain, points }
+        };
+        // Nine years are too many days and few enough weeks.
+        let line = Line::parse_from(["forecast", "in.csv", "--horizon", "3000d"]);
+        let horizon = forecast::horizon(&line.args.horizon).unwrap();
+        let all = [points("hours", 24 * 15, 1), points("weeks", 200, 168)];
+        let on = |points: Points| {
+            let series = Series::for_horizon(&points.points, horizon);
+            (points, series)
+        };
+        let answers = answers(&all.map(on).into(), &line.args).unwrap();
+        let refusal = answers[0].as_ref().unwrap().as_ref().unwrap_err().to_string();
+        assert!(refusal.contains("3000"), "{refusal}");
+        assert_eq!(answers[1].as_ref().unwrap().as_ref().unwrap().mean.len(), 429);
+    }
 }

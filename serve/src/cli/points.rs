@@ -128,15 +128,22 @@ fn parse(text: &str, file: &str) -> anyhow::Result<Vec<Points>> {
     let mut lines = text.trim_start_matches('\u{feff}').lines().enumerate();
     let Some((_, header)) = lines.next() else { bail!("the file is empty") };
     let columns = Columns::of(header)?;
-    let mut found: BTreeMap<String, Vec<(String, f64)>> = BTreeMap::new();
+    let mut found: BTreeMap<String, Vec<Cell>> = BTreeMap::new();
     let mut order = vec![];
     for (number, line) in lines.filter(|(_, line)| !line.trim().is_empty()) {
         let cells = fields(line);
         let row = columns.row(&cells, file).with_context(|| format!("line {}", number + 1))?;
+        if row.series.is_empty() {
+            bail!("line {}: the name of the series is empty", number + 1);
+        }
         if !found.contains_key(row.series) {
             order.push(row.series.to_owned());
         }
-        found.entry(row.series.to_owned()).or_default().push((row.ts.to_owned(), row.value));
+        found.entry(row.series.to_owned()).or_default().push(Cell {
+            line: number + 1,
+            ts: row.ts.to_owned(),
+            value: row.value,
+        });
     }
     let finish = |name: String| {
         let rows = found.remove(&name).unwrap_or_default();
@@ -146,11 +153,22 @@ fn parse(text: &str, file: &str) -> anyhow::Result<Vec<Points>> {
     order.into_iter().map(finish).collect()
 }
 
-/// The cells of a line; quoted ones may hold commas.
+/// A time as it was written, with its value and where it stands.
+struct Cell {
+    line: usize,
+    ts: String,
+    value: f64,
+}
+
+/// The cells of a line; quoted ones may hold commas, and quotes that are doubled.
 pub(crate) fn fields(line: &str) -> Vec<String> {
     let (mut found, mut quoted) = (vec![String::new()], false);
-    for c in line.trim_end_matches('\r').chars() {
+    let mut rest = line.trim_end_matches('\r').chars().peekable();
+    while let Some(c) = rest.next() {
         match c {
+            '"' if quoted && rest.next_if_eq(&'"').is_some() => {
+                found.last_mut().expect("there is always a field").push('"');
+            }
             '"' => quoted = !quoted,
             ',' if !quoted => found.push(String::new()),
             c => found.last_mut().expect("there is always a field").push(c),
@@ -166,17 +184,17 @@ fn number_of(text: &str) -> anyhow::Result<f64> {
     }
 }
 
-fn times(rows: Vec<(String, f64)>) -> anyhow::Result<(Clock, Vec<(i64, f64)>)> {
-    let whole: Option<Vec<i64>> = rows.iter().map(|(text, _)| text.parse().ok()).collect();
+fn times(rows: Vec<Cell>) -> anyhow::Result<(Clock, Vec<(i64, f64)>)> {
+    let whole: Option<Vec<i64>> = rows.iter().map(|row| row.ts.parse().ok()).collect();
     if let Some(whole) = whole {
         let clock = Clock::of(whole.iter().map(|n| n.unsigned_abs()).max().unwrap_or(0));
         let us = whole.into_iter().map(|n| clock.micros(n));
-        return Ok((clock, us.zip(rows.iter().map(|row| row.1)).collect()));
+        return Ok((clock, us.zip(rows.iter().map(|row| row.value)).collect()));
     }
     let mut clock = Clock::Plain;
     let mut points = Vec::with_capacity(rows.len());
-    for (text, value) in rows {
-        let (us, kind) = time(&text).with_context(|| no_time(&text))?;
+    for Cell { line, ts, value } in rows {
+        let (us, kind) = time(&ts).with_context(|| format!("line {line}: {}", no_time(&ts)))?;
         clock = kind;
         points.push((us, value));
     }
@@ -203,7 +221,14 @@ fn time(text: &str) -> Option<(i64, Clock)> {
     if let Ok(time) = DateTime::parse_from_rfc3339(text) {
         return Some((time.timestamp_micros(), Clock::Rfc3339));
     }
-    let formats = ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M"];
+    // `+0200` is no RFC 3339, but common.
+    for form in ["%Y-%m-%dT%H:%M:%S%.f%z", "%Y-%m-%d %H:%M:%S%.f%z"] {
+        if let Ok(time) = DateTime::parse_from_str(text, form) {
+            return Some((time.timestamp_micros(), Clock::Rfc3339));
+        }
+    }
+    let formats =
+        ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M"];
     let plain = formats.iter().find_map(|form| NaiveDateTime::parse_from_str(text, form).ok());
     let day = || NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0);
     Some((plain.or_else(day)?.and_utc().timestamp_micros(), Clock::Plain))
@@ -235,6 +260,10 @@ mod tests {
         check(text, Clock::Epoch(1_000), &at(start), "1700007200000");
         let text = "ts,value\n1970-01-01T00:00:00Z,1.5\n1970-01-01T02:00:00+01:00,2";
         check(text, Clock::Rfc3339, &rows, "1970-01-01T02:00:00Z");
+        let text = "ts,value\n1970-01-01T02:00:00+0200,1.5\n1970-01-01 01:00:00+0000,2";
+        check(text, Clock::Rfc3339, &rows, "1970-01-01T02:00:00Z");
+        let text = "ts,value\n1970-01-01T00:00,1.5\n1970-01-01T01:00,2";
+        check(text, Clock::Plain, &rows, "1970-01-01 02:00:00");
         let text = "timestamp,value\n1970-01-01 00:00:00,1.5\n1970-01-01 01:00:00,2";
         check(text, Clock::Plain, &rows, "1970-01-01 02:00:00");
     }
@@ -257,6 +286,12 @@ mod tests {
         check("", "empty");
         check("a,b\n1,2\n", "the header must name");
         check("ts,value\n1,two\n", "line 2: `two` is not a number");
-        check("ts,value\nsoon,2\n", "`soon` is no time");
+        check("ts,value\nsoon,2\n", "line 2: `soon` is no time");
+        check("series,ts,value\na,1,2\n,1,2\n", "line 3: the name of the series is empty");
+    }
+
+    #[test]
+    fn doubled_quotes_are_quotes() {
+        assert_eq!(fields("\"d\"\"e\",\"\",\"a,b\"\r"), ["d\"e", "", "a,b"]);
     }
 }

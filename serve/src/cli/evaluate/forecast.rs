@@ -95,13 +95,18 @@ fn competition(dir: &Path, methods: &[Option<Method>]) -> anyhow::Result<()> {
         let found = forecast::run_many(&series, n_steps, &LEVELS, None, &options)?;
         let seconds = start.elapsed().as_secs_f64();
         let (accuracy, missing) = measured(&found, &pairs);
+        let refused = found.iter().filter(|forecast| forecast.is_err()).count();
         let name = method.map_or(forecast::ENSEMBLE, Method::name);
         match accuracy {
             Some(accuracy) => line(&mut table, name, &accuracy, &naive2, Some(seconds))?,
             None => writeln!(table, "{name:<24} could not forecast any of them")?,
         }
-        if missing > 0 {
-            writeln!(table, "{:<24} {missing} series had no forecast and are not in the mean", "")?;
+        let why = [
+            (refused, "had no forecast"),
+            (missing - refused, "never changed from day to day, which leaves errors no scale,"),
+        ];
+        for (count, why) in why.into_iter().filter(|(count, _)| *count > 0) {
+            writeln!(table, "{:<24} {count} series {why} and are not in the mean", "")?;
         }
     }
     print(table.as_bytes())
@@ -171,8 +176,8 @@ fn rolling(dir: &Path, one: Option<Method>) -> anyhow::Result<()> {
         all.extend(points::read(file)?.into_iter().map(|points| points.timed(HOUR_US)));
     }
     let mut table = format!(
-        "{} series, origins from half of each on; means over series, `typical` is the geometric \
-         mean of the series' ratios\n\
+        "{} series, origins from half of each on; means over the series (of a line) that are long \
+         enough and change from day to day; `typical` is the geometric mean of their ratios\n\
          {:<8}{:<6}{:>8}{:>9}{:>8}{:>12}{:>8}{:>9}{:>8}{:>8}\n",
         all.len(),
         "step",
