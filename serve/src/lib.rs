@@ -277,7 +277,7 @@ async fn open_ledger(config: &Config) -> anyhow::Result<Ledger> {
         );
     }
     // Once, a variable that was passed on without ever being set made a key of nothing.
-    if let Some(none) = ledger.find_key(&http::auth::hash("")).await? {
+    if let Some(none) = ledger.find_key(&http::auth::hash(""), now).await? {
         ledger.revoke_key(&none.id, now).await.context("revoking an empty key")?;
     }
     if let Some(key) = &config.http.admin_key {
