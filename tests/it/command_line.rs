@@ -161,7 +161,7 @@ async fn a_slip_in_the_place_of_the_lake_makes_none() {
         &["key", "revoke", "x"],
         &["delivery", "list"],
     ] {
-        let refused = run(&home, &[&["--lake", place], words].concat()).unwrap_err();
+        let refused = run(&home, &[&["--lake", place][..], words].concat()).unwrap_err();
         assert!(
             refused.contains("there is no l") && refused.contains(place),
             "{words:?}: {refused}"
