@@ -2,8 +2,10 @@
 //! cost of a shifted mean.
 //!
 //! What repeats with the day or the week is taken away first: a season is no change, and a smooth
-//! one would be taken for a change every half of it. The noise is measured from the differences of neighbours, which a change of level hardly
-//! touches, and single outliers are drawn in to three times of it, so that a spike is no change.
+//! one would be taken for a change every half of it. Nor is a straight line, which would be taken for
+//! many: where levels on one line for all cost less than levels alone, it is taken away, too. The noise
+//! is measured from the differences of neighbours, which a change of level hardly touches, and single
+//! outliers are drawn in to three times of it, so that a spike is no change.
 
 use crate::{forecast::Series, seasonality};
 
@@ -20,6 +22,9 @@ const PENALTY: f64 = 6.0;
 /// Outliers count as so many times the noise.
 const LIMIT: f64 = 3.0;
 
+/// How often line and levels are fitted in turn.
+const ROUNDS: usize = 3;
+
 /// From the median absolute difference to the standard deviation of independent values.
 const MAD_OF_DIFFERENCES: f64 = 1.048_4;
 
@@ -28,9 +33,9 @@ const MAD_OF_DIFFERENCES: f64 = 1.048_4;
 pub struct Change {
     /// When the new level begins, in µs since the epoch.
     pub at: i64,
-    /// Mean before, back to the change before it.
+    /// Mean before, back to the change before it; of what grows steadily, as it would be at this time.
     pub before: f64,
-    /// Mean after, up to the next change.
+    /// Mean after, up to the next change, likewise.
     pub after: f64,
     /// How far the level moved, in standard deviations of the noise.
     pub strength: f64,
@@ -41,17 +46,85 @@ pub fn points(points: &[(i64, f64)]) -> Vec<Change> {
     let points = without_seasons(coarser(points));
     let n = points.len();
     let Some(noise) = noise(&points).filter(|_| n >= 2 * MIN_STRETCH) else { return vec![] };
-    let drawn_in = drawn_in(&points, noise);
-    let ends = pelt(&drawn_in, PENALTY * (n as f64).ln());
+    let (first, last) = (points[0].0, points[n - 1].0);
+    let places: Vec<_> =
+        points.iter().map(|it| (it.0 - first) as f64 / (last - first).max(1) as f64).collect();
+    let fit = fit(&drawn_in(&points, noise), &places);
+    let line = |at: usize| fit.slope * noise * places[at];
     let mean = |from: usize, to: usize| {
-        points[from..to].iter().map(|point| point.1).sum::<f64>() / (to - from) as f64
+        (from..to).map(|at| points[at].1 - line(at)).sum::<f64>() / (to - from) as f64
     };
-    let bounds: Vec<_> = [0].into_iter().chain(ends).chain([n]).collect();
+    let bounds: Vec<_> = [0].into_iter().chain(fit.ends.iter().copied()).chain([n]).collect();
     let changes = bounds.windows(3).map(|at| {
-        let (before, after) = (mean(at[0], at[1]), mean(at[1], at[2]));
+        let line = line(at[1]);
+        let (before, after) = (mean(at[0], at[1]) + line, mean(at[1], at[2]) + line);
         Change { at: points[at[1]].0, before, after, strength: (after - before).abs() / noise }
     });
     changes.filter(|change| change.strength.is_finite()).collect()
+}
+
+/// Levels, on a line.
+struct Fit {
+    /// Where stretches end, exclusive, without the last.
+    ends: Vec<usize>,
+    /// By how much the line rises over all points.
+    slope: f64,
+    cost: f64,
+}
+
+/// Levels alone, or on a line if that costs less, with the price of one more change for it.
+fn fit(values: &[f64], places: &[f64]) -> Fit {
+    let mut best = levelled(values, places, 0.0);
+    if best.ends.is_empty() {
+        return best;
+    }
+    // Within stretches a line shows its slope wherever they end; without any, all of it.
+    for ends in [best.ends.clone(), vec![]] {
+        let mut slope = slope(values, places, &ends);
+        for _ in 0..ROUNDS {
+            let fit = levelled(values, places, slope);
+            slope = self::slope(values, places, &fit.ends);
+            best = if fit.cost < best.cost { fit } else { best };
+        }
+    }
+    best
+}
+
+/// The best levels on a line that rises by `slope`.
+fn levelled(values: &[f64], places: &[f64], slope: f64) -> Fit {
+    let rest: Vec<_> =
+        values.iter().zip(places).map(|(value, place)| value - slope * place).collect();
+    let penalty = PENALTY * (values.len() as f64).ln();
+    let ends = pelt(&rest, penalty);
+    let off: f64 =
+        stretches(&rest, &ends).map(|it| centred(it).map(|off| off * off).sum::<f64>()).sum();
+    let n_prices = ends.len() + usize::from(slope != 0.0);
+    Fit { cost: off + penalty * n_prices as f64, ends, slope }
+}
+
+/// The common slope of all stretches, by least squares.
+fn slope(values: &[f64], places: &[f64], ends: &[usize]) -> f64 {
+    let pairs = stretches(values, ends).zip(stretches(places, ends));
+    let (mut both, mut all) = (0.0, 0.0);
+    for (values, places) in pairs {
+        for (value, place) in centred(values).zip(centred(places)) {
+            both += value * place;
+            all += place * place;
+        }
+    }
+    if all > 0.0 { both / all } else { 0.0 }
+}
+
+fn stretches<'a>(values: &'a [f64], ends: &'a [usize]) -> impl Iterator<Item = &'a [f64]> {
+    let starts = [0].into_iter().chain(ends.iter().copied());
+    let ends = ends.iter().copied().chain([values.len()]);
+    starts.zip(ends).map(|(from, to)| &values[from..to])
+}
+
+/// How far each is from their mean.
+fn centred(values: &[f64]) -> impl Iterator<Item = f64> {
+    let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;
+    values.iter().map(move |value| value - mean)
 }
 
 /// Finite values by time, averaged so that there are at most [`MAX_POINTS`].
@@ -67,7 +140,7 @@ fn coarser(points: &[(i64, f64)]) -> Vec<(i64, f64)> {
 }
 
 /// The points less what repeats with the seasons that the series shows.
-fn without_seasons(mut points: Vec<(i64, f64)>) -> Vec<(i64, f64)> {
+pub(crate) fn without_seasons(mut points: Vec<(i64, f64)>) -> Vec<(i64, f64)> {
     let Ok(series) = Series::regular(&points) else { return points };
     let last = series.time_after(0);
     let place = |ts: i64| usize::try_from((last - ts + series.step_us / 2) / series.step_us);
@@ -202,6 +275,15 @@ mod tests {
         check(500, |n| noise(n) + if n == 250 { 100.0 } else { 0.0 }, &[]);
         check(500, |_| 7.0, &[]);
         check(6, |n| n as f64, &[]);
+    }
+
+    #[test]
+    fn a_line_does_not_change_its_level() {
+        for slope in [1e-3, 0.02, 0.3, -1.0, 5.0] {
+            check(864, |n| 100.0 + slope * n as f64, &[]);
+            check(864, |n| noise(n) + slope * n as f64, &[]);
+            check(400, |n| noise(n) + slope * n as f64 + if n < 150 { 0.0 } else { 6.0 }, &[150]);
+        }
     }
 
     #[test]

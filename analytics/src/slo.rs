@@ -97,14 +97,22 @@ pub struct Standing {
     pub burn: [Option<f64>; WINDOWS.len()],
     /// The most urgent rule that fires, as its place in [`RULES`].
     pub firing: Option<usize>,
+    /// Whether nothing was counted in the short window of a more urgent rule whose long one burns, or in
+    /// any: nobody knows whether it is over.
+    pub silent: bool,
 }
 
 impl Standing {
-    /// `unknown` without events, `warning` or `critical` while it burns too fast, `exhausted` when
-    /// nothing of the budget is left, or `ok`.
+    /// Whether it can be said if the budget burns too fast.
+    pub fn is_known(&self) -> bool {
+        self.achieved.is_some() && (self.firing.is_some() || !self.silent)
+    }
+
+    /// `unknown` without events, or when they ended while it burnt, `warning` or `critical` while it
+    /// burns too fast, `exhausted` when nothing of the budget is left, or `ok`.
     pub fn state(&self) -> &'static str {
-        match (self.achieved, self.firing) {
-            (None, _) => "unknown",
+        match (self.is_known(), self.firing) {
+            (false, _) => "unknown",
             (_, Some(rule)) => RULES[rule].severity.as_str(),
             (_, None) if self.budget_left.is_some_and(|left| left < 0.0) => "exhausted",
             _ => "ok",
@@ -115,16 +123,20 @@ impl Standing {
 /// How an objective (0 to 1) stands by the counts of the [`WINDOWS`].
 pub fn standing(objective: f64, counts: &[Counts; WINDOWS.len()]) -> Standing {
     let burn = counts.map(|counts| counts.burn(objective));
-    let fires = |rule: &Rule| {
-        let beyond = |window: usize| burn[window].is_some_and(|burn| burn >= rule.burn);
-        counts[rule.long].total >= MIN_EVENTS && beyond(rule.long) && beyond(rule.short)
-    };
+    let beyond = |window: usize, rule: &Rule| burn[window].is_some_and(|burn| burn >= rule.burn);
+    let burns = |rule: &Rule| counts[rule.long].total >= MIN_EVENTS && beyond(rule.long, rule);
+    let fires = |rule: &Rule| burns(rule) && beyond(rule.short, rule);
+    let is_silent = |rule: &Rule| burns(rule) && burn[rule.short].is_none();
+    let firing = RULES.iter().position(fires);
+    let urgent = &RULES[..firing.unwrap_or(RULES.len())];
+    let nothing = burn[RULES[RULES.len() - 1].long].is_none();
     let [.., whole] = counts;
     Standing {
         achieved: whole.share(),
         budget_left: whole.burn(objective).map(|burn| 1.0 - burn),
         burn,
-        firing: RULES.iter().position(fires),
+        firing,
+        silent: nothing || urgent.iter().any(is_silent),
     }
 }
 
@@ -180,6 +192,22 @@ mod tests {
         assert_eq!(standing(0.999, &[few; 7]).firing, None);
         let enough = Counts { good: 0.0, total: MIN_EVENTS };
         assert_eq!(standing(0.999, &[enough; 7]).firing, Some(0));
+    }
+
+    #[test]
+    fn silence_while_it_burnt_is_not_over() {
+        let (bad, few) = (Some(1_000.0), Some(0.5));
+        let silent = |bad, firing, state| {
+            let standing = check(bad, firing);
+            assert_eq!((standing.state(), standing.silent), (state, true), "{standing:?}");
+        };
+        silent([None, None, None, None, bad, bad, bad], None, "unknown");
+        silent([None, None, bad, bad, few, few, few], None, "unknown");
+        silent([None, None, None, None, None, None, bad], None, "unknown");
+        // The slow rule still sees it, and whether the fast ones would is not known.
+        silent([None, None, bad, bad, bad, bad, bad], Some(2), "warning");
+        let calm = check([None, None, None, None, few, few, few], None);
+        assert_eq!((calm.state(), calm.silent), ("ok", false));
     }
 
     #[test]

@@ -149,7 +149,7 @@ impl Detector {
         let part = Part::ALL
             .into_iter()
             .max_by(|a, b| surprises[*a as usize].total_cmp(&surprises[*b as usize]));
-        let part = if look.freezes { Some(Part::FlatLine) } else { part };
+        let part = if look.frozen.is_some() { Some(Part::FlatLine) } else { part };
         let band = self.errors.quantile(OUTSIDE) * look.error_scale;
         let error = if look.error_scale > 0.0 { look.parts[Part::Forecast as usize] } else { 0.0 };
         self.errors.add(error);
@@ -178,7 +178,7 @@ impl Detector {
         let far = further(FAR / policy::often(step_us).sqrt());
         // Asked for only where it matters: it takes a walk through half of the sketches.
         let odd = if surprise >= self.budget.base { further(0.5) } else { 0.0 };
-        let strange = Strange { surprise, odd, far, freezes: look.freezes };
+        let strange = Strange { surprise, odd, far, frozen: look.frozen };
         self.policy.tell(ts, step_us, strange, &self.budget)
     }
 

@@ -109,8 +109,8 @@ pub(super) struct Look {
     pub(super) expected: f32,
     /// The scale of forecast errors, in units.
     pub(super) error_scale: f32,
-    /// Whether a series that always moves has now stood still for too long.
-    pub(super) freezes: bool,
+    /// For how many values a series that always moves has stood still, once that is too long.
+    pub(super) frozen: Option<u32>,
 }
 
 /// The memory of one series.
@@ -207,8 +207,8 @@ impl Parts {
         self.window.push(y);
         self.last = y;
         self.last_us = self.last_us.max(ts);
-        let freezes = self.freezes();
-        Some(Look { parts, shape, expected, error_scale, freezes })
+        let frozen = self.freezes().then_some(self.run as u32);
+        Some(Look { parts, shape, expected, error_scale, frozen })
     }
 
     /// Bytes beside the value itself.

@@ -172,3 +172,29 @@ fn what_often_stands_still_may_stand_still() {
     let nights = |n: i64| if n % 288 < 96 { 0.0 } else { 50.0 + noise(n) };
     assert_eq!(when_frozen(300, nights, 0.0).iter().filter(|it| it.1 == Part::FlatLine).count(), 0);
 }
+
+#[test]
+fn an_outage_hours_after_another_alarm_is_told() {
+    for (step_s, days, soonest) in [(60, 14, 1), (300, 20, 1), (3_600, 50, 6)] {
+        let hour = (3_600 / step_s).max(1);
+        let spike = days * 24 * hour;
+        for gap in [soonest, 6, 12, 26, 48] {
+            let outage = spike + gap * hour..spike + (gap + 3) * hour;
+            let mut detector = Detector::default();
+            let alarms: Vec<_> = (0..outage.end)
+                .filter(|n| {
+                    let turn = (*n * step_s) as f64 / 86_400.0 * std::f64::consts::TAU;
+                    let usual = 100.0 + 30.0 * turn.sin() + 12.0 * (noise(*n) - 0.5);
+                    let spiked = (spike..spike + (hour / 6).max(1)).contains(n);
+                    let value = if spiked { usual + 80.0 } else { usual };
+                    let value = if outage.contains(n) { 0.0 } else { value };
+                    detector.next(n * step_s * 1_000_000, value).anomalous
+                })
+                .filter(|n| *n >= spike)
+                .collect();
+            let told = alarms.iter().filter(|n| outage.contains(n)).count();
+            let all = (alarms.first(), told, alarms.len());
+            assert_eq!(all, (Some(&spike), 1, 2), "{gap} hours later in steps of {step_s} s");
+        }
+    }
+}

@@ -53,6 +53,9 @@ pub(super) const METRICS: &[Shown] = &[
     ),
 ];
 
+/// How many times as many connections as now are proposed where none can be freed.
+const RAISED: f64 = 1.5;
+
 /// Seconds of work a second from which a statement is a load.
 const STATEMENT_LOAD: f64 = 0.25;
 
@@ -97,12 +100,19 @@ fn connections(facts: &Facts<'_>, used: &Observed) -> Option<Bottleneck> {
     let idle = in_state("idle").unwrap_or(0.0);
     let stuck = in_state("idle in transaction").unwrap_or(0.0);
     let freed = limit.map_or(0.0, |limit| (idle + stuck) / limit).min(state.mean);
-    let (action, gain) = if stuck >= 1.0 && stuck >= idle {
+    let falls = match limit {
+        Some(_) => {
+            format!("use falls from {} to {}", percent(state.mean), percent(state.mean - freed))
+        }
+        None => "how far use falls is not known: the limit is not".to_owned(),
+    };
+    let (action, expected, gain) = if stuck >= 1.0 && stuck >= idle {
         (
             format!(
                 "End the {} sessions of {server} that are idle in a transaction, and set idle_in_transaction_session_timeout",
                 number(stuck)
             ),
+            falls,
             freed / state.mean,
         )
     } else if idle > 0.0 {
@@ -111,15 +121,11 @@ fn connections(facts: &Facts<'_>, used: &Observed) -> Option<Bottleneck> {
                 "Put a pool (PgBouncer) in front of {server}, or make the clients' pools smaller: {} connections are idle",
                 number(idle)
             ),
+            falls,
             freed / state.mean,
         )
     } else {
-        (
-            format!(
-                "Limit the clients of {server} or raise max_connections: all connections are at work"
-            ),
-            0.4,
-        )
+        raise(server, state.mean, limit)
     };
     Some(Bottleneck {
         key: format!("database connections:{server}"),
@@ -135,17 +141,29 @@ fn connections(facts: &Facts<'_>, used: &Observed) -> Option<Bottleneck> {
         evidence: vec![evidence(used, state.mean, Some(0.8))],
         advice: vec![Advice {
             action,
-            expected: format!(
-                "use falls from {} to {}",
-                percent(state.mean),
-                percent(state.mean - freed)
-            ),
+            expected,
             gain,
             effort: Degree::Medium,
             risk: Degree::Low,
             measure: evidence(used, state.mean, None),
         }],
     })
+}
+
+/// What to do, what it brings and the gain where no connection is known that could be freed.
+fn raise(server: &str, used: f64, limit: Option<f64>) -> (String, String, f64) {
+    let action = format!(
+        "Limit the clients of {server} or raise max_connections: no connection is known to be idle"
+    );
+    let expected = match limit.map(|limit| (limit * RAISED).ceil()) {
+        Some(raised) => format!(
+            "with max_connections = {} the same connections are {} of it",
+            number(raised),
+            percent(used / RAISED)
+        ),
+        None => "how far use falls is not known: the limit is not".to_owned(),
+    };
+    (action, expected, limit.map_or(0.0, |_| 1.0 - 1.0 / RAISED))
 }
 
 fn locks(facts: &Facts<'_>, blocked: &Observed) -> Option<Bottleneck> {

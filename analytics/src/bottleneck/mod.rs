@@ -277,7 +277,7 @@ impl<'a> Facts<'a> {
     fn first_moved(&self, bottleneck: &Bottleneck) -> Option<(String, i64)> {
         let same = |it: &&Observed| it.component() == bottleneck.component.as_deref();
         let all: Vec<_> = self.all.iter().filter(same).cloned().collect();
-        let causes = explain::rank(&all, Some(bottleneck.since));
+        let causes = explain::rank(&all, i64::MIN, Some(bottleneck.since));
         let latest = bottleneck.since + FRESH_US;
         let early = causes.iter().filter(|it| it.change.at <= latest);
         let first = early.min_by_key(|it| it.change.at)?;

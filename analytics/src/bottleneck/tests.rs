@@ -311,6 +311,24 @@ fn a_disk_on_which_requests_wait_is_saturated() {
 }
 
 #[test]
+fn advice_that_frees_nothing_promises_no_number_it_does_not_have() {
+    let server = [("service", "db"), ("postgresql", "db")];
+    let used = || series("postgresql.connection.utilization", &server, |_| 0.96);
+    let limit = || series("postgresql.connection.limit", &server, |_| 100.0);
+    let idle = [("service", "db"), ("postgresql", "db"), ("state", "idle")];
+    let idle = || series("postgresql.connection.count", &idle, |_| 40.0);
+    let check = |all: &[Observed], expected: &str| {
+        let found = find(all, NOW);
+        assert_eq!(found[0].advice[0].expected, expected);
+    };
+    let unknown = "how far use falls is not known: the limit is not";
+    check(&[used()], unknown);
+    check(&[used(), idle()], unknown);
+    check(&[used(), limit()], "with max_connections = 150 the same connections are 64 % of it");
+    check(&[used(), limit(), idle()], "use falls from 96 % to 56 %");
+}
+
+#[test]
 fn a_process_that_runs_out_of_files_is_named_with_its_limit() {
     let process = [("host", "a"), ("process", "shop")];
     let all = [

@@ -234,13 +234,13 @@ fn causes(members: &BTreeMap<String, Vec<(i64, f64)>>, since: Option<i64>) -> Ve
     let names: Vec<_> = members.keys().collect();
     let ends = members.values().filter_map(|points| Some((points.first()?.0, points.last()?.0)));
     let ends = ends.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))).unwrap_or_default();
-    let width = explain::bucket_us(ends.1.saturating_sub(ends.0));
+    let width = explain::fine_bucket_us(ends.1.saturating_sub(ends.0));
     let observed = |points: &Vec<(i64, f64)>| Observed {
         points: explain::means(points, width),
         ..Observed::default()
     };
     let all: Vec<_> = members.values().map(observed).collect();
-    let rows = explain::rank(&all, since);
+    let rows = explain::rank(&all, i64::MIN, since);
     vec![
         Arc::new(StringArray::from_iter_values(rows.iter().map(|it| names[it.place]))),
         times(&rows, |it| it.change.at),

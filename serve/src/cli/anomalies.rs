@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    fs::File,
+    fs::{self, File},
     io::{self, BufRead, BufReader, BufWriter, Write},
     path::{Path, PathBuf},
 };
@@ -39,17 +39,34 @@ pub(crate) struct Args {
 /// Writes a row for each row that was read, in the same order. What is said of a row rests on it
 /// and on those before.
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
-    let out: Box<dyn Write> = match &args.output {
-        Some(path) => {
-            let file = File::create(path);
-            Box::new(file.with_context(|| format!("writing {}", path.display()))?)
-        }
-        None => Box::new(io::stdout().lock()),
+    let Some(path) = &args.output else {
+        return match write(args, BufWriter::new(io::stdout().lock())) {
+            Err(error) if is_broken_pipe(&error) => Ok(()),
+            written => written,
+        };
     };
-    match write(args, BufWriter::new(out)) {
-        Err(error) if is_broken_pipe(&error) => Ok(()),
-        written => written,
+    whole(path, |file| write(args, BufWriter::new(file)))
+}
+
+/// Writes a file that is there when all of it is; until then it has another name. What is no ordinary
+/// file, such as `/dev/null`, is written as it is.
+fn whole(path: &Path, write: impl FnOnce(File) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let create =
+        |path: &Path| File::create(path).with_context(|| format!("writing {}", path.display()));
+    if path.exists() && !path.is_file() {
+        return write(create(path)?);
     }
+    let mut name = path.as_os_str().to_owned();
+    name.push(".part");
+    let part = Path::new(&name);
+    let written = write(create(part)?).and_then(|()| {
+        fs::rename(part, path).with_context(|| format!("writing {}", path.display()))
+    });
+    if written.is_err() {
+        // That it could not be written is the news; a part that stays is only untidy.
+        let _ = fs::remove_file(part);
+    }
+    written
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
@@ -82,7 +99,7 @@ fn score(
     let mut lines = lines.lines();
     let Some(header) = lines.next() else { bail!("the file is empty") };
     let columns = Columns::of(&header?)?;
-    let mut detectors: HashMap<String, Detector> = HashMap::new();
+    let mut detectors: HashMap<String, (Detector, i64)> = HashMap::new();
     for (number, line) in lines.enumerate() {
         let line = line?;
         if line.trim().is_empty() {
@@ -96,12 +113,22 @@ fn score(
                 detectors.len() < SERIES_MAX,
                 "more than {SERIES_MAX} series in one file: split it by series"
             );
-            detectors.insert(row.series.to_owned(), Detector::default());
+            detectors.insert(row.series.to_owned(), (Detector::default(), i64::MIN));
         }
-        let Some(detector) = detectors.get_mut(row.series) else { continue };
+        let Some((detector, last)) = detectors.get_mut(row.series) else { continue };
+        ensure!(
+            ts >= *last,
+            "line {}: `{}` of series {} is before the row above it: sort the rows by time, since what \
+             is said of each rests on those before",
+            number + 2,
+            row.ts,
+            row.series
+        );
+        *last = ts;
         let verdict = detector.next(ts, row.value);
         put(out, &row, &verdict)?;
     }
+    ensure!(!detectors.is_empty(), "there are no rows below the header");
     Ok(())
 }
 
@@ -157,5 +184,37 @@ mod tests {
         assert!(error.starts_with("line 3: `soon` is no time"), "{error}");
         let error = format!("{:#}", scored("ts,value\n0,one\n").unwrap_err());
         assert!(error.starts_with("line 2: `one` is not a number"), "{error}");
+    }
+
+    #[test]
+    fn rows_out_of_the_order_of_time_and_none_at_all_are_refused() {
+        let error = format!("{:#}", scored("series,ts,value\na,1,1\nb,0,2\na,0,3\n").unwrap_err());
+        assert!(error.starts_with("line 4: `0` of series a is before the row above"), "{error}");
+        assert_eq!(
+            scored("ts,value\n0,1\n0,2\n1,3\n").unwrap().len(),
+            3,
+            "the same time may repeat"
+        );
+        let error = format!("{:#}", scored("ts,value\n\n").unwrap_err());
+        assert!(error.contains("no rows below the header"), "{error}");
+    }
+
+    #[test]
+    fn a_file_is_written_whole_or_not_at_all() {
+        let folder = std::env::temp_dir().join(format!("anomalies-{}", uuid::Uuid::new_v4()));
+        fs::create_dir(&folder).unwrap();
+        let path = folder.join("out.csv");
+        let write = |mut file: File, fails: bool| {
+            file.write_all(b"half")?;
+            ensure!(!fails, "the rest cannot be read");
+            Ok(())
+        };
+        assert!(whole(&path, |file| write(file, true)).is_err());
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+        whole(&path, |file| write(file, false)).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"half");
+        assert!(whole(&path, |file| write(file, true)).is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"half", "what was there stays");
+        fs::remove_dir_all(folder).unwrap();
     }
 }

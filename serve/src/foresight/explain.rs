@@ -1,12 +1,12 @@
 //! What changed first, over the series of some components and what they depend on.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use analytics::{
     explain,
     observed::{self, Observed, Window},
 };
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde_json::{Value, json};
 
 use super::quoted;
@@ -47,26 +47,21 @@ impl Question {
 pub async fn answer(state: &State, question: &Question) -> anyhow::Result<Value> {
     let involved = involved(&state.config.health.component, &question.components);
     let length = (question.to - question.from).num_microseconds().unwrap_or(i64::MAX);
-    let window = Window {
-        from: question.from,
-        to: question.to,
-        bucket_s: explain::bucket_us(length) / 1_000_000,
-        condition: condition(&state.config.health.component, &involved),
-        aggregate: "avg(value)",
-    };
-    let all = observed::read(&state.engine, &window, SERIES_MAX).await?;
+    let condition = condition(&state.config.health.component, &involved);
+    let all = read(state, question, condition, explain::bucket_us(length)).await?;
     let n_series = all.len();
+    let from = question.from.timestamp_micros();
     let since = question.since.map(|at| at.timestamp_micros());
     let catalog = Arc::clone(&state.catalog);
     let ranked = tokio::task::spawn_blocking(move || {
         // What a counter grows by tells more than what it has reached.
         let grown = |it: Observed| if catalog.is_counter(&it.metric) { it.rate() } else { it };
         let all: Vec<_> = all.into_iter().map(grown).collect();
-        let causes = explain::rank(&all, since);
+        let causes = explain::rank(&all, from, since);
         (all, causes)
     });
     let (all, causes) = ranked.await?;
-    let n_changed = causes.len();
+    let n_changed = causes.iter().map(|it| it.place).collect::<HashSet<_>>().len();
     let shown = causes.into_iter().take(CAUSES_MAX).map(|cause| {
         let it = &all[cause.place];
         json!({
@@ -93,6 +88,40 @@ pub async fn answer(state: &State, question: &Question) -> anyhow::Result<Value>
         "series_changed": n_changed,
         "causes": shown.collect::<Vec<_>>(),
     }))
+}
+
+/// The series of the window, and what they were at the same time of the days before, which shows what
+/// is usual; a window of more than a day shows its days itself.
+async fn read(
+    state: &State,
+    question: &Question,
+    condition: Option<String>,
+    bucket_us: i64,
+) -> Result<Vec<Observed>, analytics::Error> {
+    let Question { from, to, .. } = *question;
+    let days = if to - from <= TimeDelta::days(1) { explain::DAYS } else { 0 };
+    let first = from - TimeDelta::days(days);
+    let window = Window {
+        from: first,
+        to,
+        bucket_s: bucket_us / 1_000_000,
+        condition: Some(times(from, to, days, condition)),
+        aggregate: "avg(value)",
+    };
+    let mut all = observed::read(&state.engine, &window, SERIES_MAX).await?;
+    all.retain(|it| it.points.last().is_some_and(|last| last.0 >= from.timestamp_micros()));
+    Ok(all)
+}
+
+/// The condition, and a time of the window or the same some days before.
+fn times(from: DateTime<Utc>, to: DateTime<Utc>, days: i64, condition: Option<String>) -> String {
+    let at = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Micros, true);
+    let day = |day| {
+        let ago = TimeDelta::days(day);
+        format!("(ts > timestamp '{}' and ts <= timestamp '{}')", at(from - ago), at(to - ago))
+    };
+    let times = (0..=days).map(day).collect::<Vec<_>>().join(" or ");
+    condition.map_or_else(|| times.clone(), |condition| format!("({times}) and ({condition})"))
 }
 
 /// The components and all that they depend on.
@@ -145,5 +174,15 @@ mod tests {
         assert_eq!(involved(&all, &["shop".into()]), ["shop", "db", "mq", "disk"]);
         assert_eq!(involved(&all, &["other".into()]), ["other"]);
         assert_eq!(condition(&all, &[]), None);
+    }
+
+    #[test]
+    fn the_days_before_are_read_at_the_same_time() {
+        let at = |hour| DateTime::UNIX_EPOCH + TimeDelta::hours(hour);
+        let condition = times(at(30), at(32), 1, Some("host in ('a') or true".into()));
+        let now = "ts > timestamp '1970-01-02T06:00:00.000000Z' and \
+                   ts <= timestamp '1970-01-02T08:00:00.000000Z'";
+        let before = now.replace("-02T", "-01T");
+        assert_eq!(condition, format!("(({now}) or ({before})) and (host in ('a') or true)"));
     }
 }

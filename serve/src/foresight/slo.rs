@@ -36,7 +36,7 @@ pub async fn look(state: &State, now: DateTime<Utc>) -> anyhow::Result<String> {
     let (mut findings, mut seen, mut n_burning, mut n_unknown) = (vec![], vec![], 0, 0);
     for slo in &state.config.slo {
         let standing = stand(state, slo, now).await?;
-        n_unknown += usize::from(standing.achieved.is_none());
+        n_unknown += usize::from(!standing.is_known());
         n_burning += usize::from(standing.firing.is_some());
         let before = told.get(&key(slo)).map(|(severity, _)| severity.as_str());
         findings.extend(news(slo, &standing, before));
@@ -194,8 +194,8 @@ pub fn shown(slo: &Slo, standing: &Standing) -> Value {
 fn observed(slo: &Slo, standing: &Standing) -> Observation {
     let component = slo.component.as_deref().unwrap_or(&slo.name);
     let rule = RULES[standing.firing.unwrap_or(RULES.len() - 1)];
-    let verdict = match (standing.firing, standing.achieved, rule.severity) {
-        (_, None, _) => Verdict::Unknown,
+    let verdict = match (standing.firing, standing.is_known(), rule.severity) {
+        (_, false, _) => Verdict::Unknown,
         (None, ..) => Verdict::Good,
         (Some(_), _, slo::Severity::Critical) => Verdict::Bad(Severity::Critical),
         (Some(_), _, slo::Severity::Warning) => Verdict::Bad(Severity::Warning),
@@ -220,13 +220,11 @@ fn key(slo: &Slo) -> String {
 
 /// What there is to tell after a finding of this severity `before`.
 fn news(slo: &Slo, standing: &Standing, before: Option<&str>) -> Option<Finding> {
-    let now = match (standing.achieved, standing.firing) {
-        // Without data it is not known whether it is over.
-        (None, _) => return None,
-        (Some(_), firing) => firing.map(|rule| RULES[rule].severity.as_str()),
-    };
+    let now = standing.firing.map(|rule| RULES[rule].severity.as_str());
     let burned = before.filter(|severity| *severity != "info");
-    (burned != now).then(|| told_as(slo, standing))
+    // Without data it is not known whether it is over, or has become less.
+    let is_known = standing.is_known() && !(standing.silent && burned.is_some());
+    (is_known && burned != now).then(|| told_as(slo, standing))
 }
 
 fn told_as(slo: &Slo, standing: &Standing) -> Finding {
@@ -281,6 +279,25 @@ mod tests {
         assert_eq!(severity(1.5, Some("info")), Some("warning"));
         let unknown = standing(0.9, &[Counts::default(); WINDOWS.len()]);
         assert!(news(&slo(), &unknown, Some("critical")).is_none(), "it is not known to be over");
+    }
+
+    #[test]
+    fn silence_ends_no_burning() {
+        // Hours of nothing but bad events, and then none.
+        let since = |first: usize| {
+            let bad = Counts { good: 0.0, total: 100.0 };
+            standing(0.9, &std::array::from_fn(|n| if n < first { Counts::default() } else { bad }))
+        };
+        for first in [1, 2, 3, 4, 6] {
+            let standing = since(first);
+            assert!(news(&slo(), &standing, Some("critical")).is_none(), "{standing:?}");
+            assert_ne!(observed(&slo(), &standing).verdict, Verdict::Good, "{standing:?}");
+        }
+        let silent = since(4);
+        assert_eq!(
+            (silent.state(), observed(&slo(), &silent).verdict),
+            ("unknown", Verdict::Unknown)
+        );
     }
 
     #[test]
