@@ -27,6 +27,7 @@ use data::Table;
 use serde::Serialize;
 
 use crate::state::State;
+pub use history::LIVE;
 use history::{Subject, subjects};
 
 /// Name of the metric under which forecasts of health scores are kept; the component is the service.

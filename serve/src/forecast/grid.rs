@@ -69,10 +69,19 @@ pub fn run(
 }
 
 /// The usual distance of ascending points, in µs; none of fewer than two.
-pub fn usual(points: &[(i64, f64)]) -> Option<i64> {
+fn usual(points: &[(i64, f64)]) -> Option<i64> {
     let mut apart: Vec<_> = points.windows(2).map(|pair| pair[1].0 - pair[0].0).collect();
     apart.sort_unstable();
     apart.get(apart.len() / 2).copied().filter(|it| *it > 0)
+}
+
+/// Leaves out the step of `step_us` that began at `begun_us` and is not over, unless the series comes so
+/// rarely that one value is all there is of a step.
+pub fn whole(points: &mut Vec<(i64, f64)>, begun_us: i64, step_us: i64) {
+    let is_rare = usual(points).is_some_and(|usual| usual > step_us);
+    if !is_rare && points.last().is_some_and(|(last, _)| *last >= begun_us) {
+        points.pop();
+    }
 }
 
 /// The longest step of whole `step_us` that divides a day, so that there are seasons, and is no longer than
@@ -149,6 +158,16 @@ mod tests {
         check(360, 300, Ok((360, 60, 24 * 60 + 60)));
         // What does not divide a day is brought to steps that do, so that a day is a season.
         check(75, 0, Ok((60, 60, 24 * 60)));
+    }
+
+    #[test]
+    fn what_comes_rarely_is_foreseen_from_its_newest_value_and_the_rest_from_the_last_whole_step() {
+        let last = |apart: i64| {
+            let mut points: Vec<_> = (0..100).map(|n| (n * apart, 1.0)).collect();
+            whole(&mut points, 99 * apart, DAY.step_us);
+            points.last().map(|(ts, _)| ts / apart)
+        };
+        assert_eq!((last(DAY.step_us), last(4 * DAY.step_us)), (Some(98), Some(99)));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use arrow::{
 use chrono::{DateTime, TimeDelta, Utc};
 use data::Series;
 
-use super::{Horizon, Refused, SCORE};
+use super::{Horizon, Refused, SCORE, grid};
 use crate::{
     config::Check,
     range::{Question, Resolution, literal, quoted},
@@ -22,7 +22,7 @@ use crate::{
 const SERIES_PER_METRIC: usize = 20;
 
 /// How far back it is looked for series: what comes once a day may be late.
-const LIVE: TimeDelta = TimeDelta::days(3);
+pub const LIVE: TimeDelta = TimeDelta::days(3);
 
 /// Something with a history.
 #[derive(Clone, Debug)]
@@ -57,16 +57,17 @@ pub(super) struct Found {
     pub(super) refused: Vec<Refused>,
 }
 
-/// The most important subjects with their histories up to the last whole step.
+/// The most important subjects with their histories up to the last whole step, or the newest value of what
+/// comes more rarely than that.
 pub(super) async fn subjects(
     state: &State,
     horizon: Horizon,
     now: DateTime<Utc>,
 ) -> anyhow::Result<Found> {
     let limit = state.config.forecast.series_max;
-    let to = whole_step(now, horizon);
-    let from = to - TimeDelta::days(horizon.days);
-    let mut found = Found { subjects: scores(state, horizon, from, to).await?, refused: vec![] };
+    let begun = whole_step(now, horizon);
+    let from = begun - TimeDelta::days(horizon.days);
+    let mut found = Found { subjects: scores(state, horizon, from, now).await?, refused: vec![] };
     let mut components: Vec<_> = state.config.health.component.iter().collect();
     // The most important first: the budget may end before all had their turn.
     components.sort_by(|a, b| b.criticality.total_cmp(&a.criticality));
@@ -96,7 +97,10 @@ pub(super) async fn subjects(
             found.refused.push(missing);
             continue;
         }
-        found.subjects.extend(means(state, &check.metric, &series, horizon, from, to).await?);
+        found.subjects.extend(means(state, &check.metric, &series, horizon, from, now).await?);
+    }
+    for it in &mut found.subjects {
+        grid::whole(&mut it.points, begun.timestamp_micros(), horizon.ahead().step_us);
     }
     found.subjects.truncate(limit);
     Ok(found)
@@ -152,7 +156,7 @@ async fn live(
     Ok(ids)
 }
 
-/// Means per step of `series` of a metric, from and to whole steps; of a counter its growth per
+/// Means per step of `series` of a metric, from a whole step on and before `to`; of a counter its growth per
 /// second.
 pub(super) async fn means(
     state: &State,

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     clock,
     config::{Check, Component, Config},
-    forecast::{DEMOTED, Horizon, SCORE, next_round},
+    forecast::{DEMOTED, Horizon, LIVE, SCORE, next_round},
     foresight::matching,
     range::literal,
     state,
@@ -175,41 +175,44 @@ async fn predict_health(
     let components = wanted.components(&state.config)?;
     let components = behind(components, wanted.cursor.as_deref(), |it| it.name.clone())?;
     let latest = latest(engine, range).await?;
-    let refused = match wanted.to {
-        None => not_foreseen(&state, now),
-        // Why there was none then is not kept.
-        Some(_) => vec![],
-    };
-    let horizons = Horizon::ALL.map(|horizon| horizon.name);
-    let horizons = horizons.into_iter();
-    let horizons: Vec<_> =
-        horizons.filter(|name| wanted.horizon.as_ref().is_none_or(|it| it == name)).collect();
-    let none = match wanted.to {
+    let (refused, none) = match wanted.to {
         None => {
-            format!("not foreseen yet; the next round is at {}", second(next_round(&state, now)))
+            let next = second(next_round(&state, now));
+            (not_foreseen(&state, now), format!("not foreseen yet; the next round is at {next}"))
         }
-        Some(_) => "no forecast was issued within this time".to_owned(),
+        // Why there was none then is not kept.
+        Some(_) => (vec![], "no forecast was issued within this time".to_owned()),
     };
     let mut answer = vec![];
     for component in components.iter().take(limit as usize) {
-        let mut own = vec![Own::score(&component.name)];
-        for check in &component.check {
-            let series = series(engine, check, range.from - TimeDelta::hours(1), range.to).await?;
-            let it = Own::check(check, series);
-            if !own.contains(&it) {
-                own.push(it);
-            }
-        }
-        own.retain(|it| wanted.metric.as_ref().is_none_or(|metric| metric == it.metric()));
-        let parts = own.iter().flat_map(|own| {
-            horizons.iter().flat_map(|horizon| part(&latest, &refused, own, horizon, &none))
+        let own = own(engine, component, &wanted, range).await?;
+        let each = own.iter().flat_map(|own| {
+            wanted.horizons().flat_map(|horizon| part(&latest, &refused, own, horizon, &none))
         });
-        let parts: Vec<_> = parts.map(|it| meant(it, &state.catalog)).collect();
+        let parts: Vec<_> = each.map(|it| meant(it, &state.catalog)).collect();
         answer.push(json!({ "component": component.name, "predictions": parts }));
     }
     let more = components.len() > limit as usize;
     let next = answer.last().filter(|_| more).map(|it| it["component"].clone());
     Ok(Json(json!({ "at": now, "components": answer, "next": next })))
+}
+
+/// What is wanted of a component: its score, and what its checks look at, each once.
+async fn own<'a>(
+    engine: &Engine,
+    component: &'a Component,
+    wanted: &Wanted,
+    range: Range,
+) -> Result<Vec<Own<'a>>, Problem> {
+    let mut own = vec![Own::score(&component.name)];
+    for check in &component.check {
+        let it = Own::check(check, series(engine, check, range.from - LIVE, range.to).await?);
+        if !own.contains(&it) {
+            own.push(it);
+        }
+    }
+    own.retain(|it| wanted.metric.as_ref().is_none_or(|metric| metric == it.metric()));
+    Ok(own)
 }
 
 /// What the last round could not foresee, with when that was and when it is looked at again: much may have
@@ -233,6 +236,12 @@ fn second(at: DateTime<Utc>) -> String {
 }
 
 impl Wanted {
+    /// The horizons that are asked for.
+    fn horizons(&self) -> impl Iterator<Item = &'static str> {
+        let all = Horizon::ALL.into_iter().map(|horizon| horizon.name);
+        all.filter(|name| self.horizon.as_ref().is_none_or(|it| it == name))
+    }
+
     /// The components that are asked for.
     fn components<'a>(&self, config: &'a Config) -> Result<Vec<&'a Component>, Problem> {
         let all = config.health.component.iter();

@@ -123,7 +123,8 @@ async fn foresee(
         aggregate: if counter { "max(value)" } else { "avg(value)" },
     };
     let mut all = observed::read(&state.engine, &window, SERIES_MAX + 1).await?;
-    all.iter_mut().for_each(|it| whole(it, step * 1_000_000, wanted.step_s * 1_000_000));
+    let (begun_us, step_us) = (begun.timestamp_micros(), wanted.ahead().step_us);
+    all.iter_mut().for_each(|it| grid::whole(&mut it.points, begun_us, step_us));
     let more = all.len() > SERIES_MAX;
     all.truncate(SERIES_MAX);
     let catalog = Arc::clone(&state.catalog);
@@ -141,15 +142,6 @@ async fn foresee(
     });
     state.answers.put(question, version, Arc::new(answer.clone()));
     Ok(Json(answer))
-}
-
-/// Leaves out the step of `step_us` that began at `begun_us` and is not over, unless the series comes so
-/// rarely that one value is all there is of a step.
-fn whole(it: &mut Observed, begun_us: i64, step_us: i64) {
-    let is_rare = grid::usual(&it.points).is_some_and(|usual| usual > step_us);
-    if !is_rare && it.points.last().is_some_and(|(last, _)| *last >= begun_us) {
-        it.points.pop();
-    }
 }
 
 /// The answer for each series; an error says that the question is wrong.
@@ -221,18 +213,6 @@ mod tests {
     use super::*;
 
     const MINUTE: i64 = 60_000_000;
-
-    #[test]
-    fn what_comes_rarely_is_foreseen_from_its_newest_value_and_the_rest_from_the_last_whole_step() {
-        let quarter = 15 * MINUTE;
-        let last = |apart: i64| {
-            let points = (0..100).map(|n| (n * apart, 1.0)).collect();
-            let mut it = Observed { points, ..Observed::default() };
-            whole(&mut it, 99 * apart, quarter);
-            it.points.last().map(|(ts, _)| ts / apart)
-        };
-        assert_eq!((last(quarter), last(4 * quarter)), (Some(98), Some(99)));
-    }
 
     #[test]
     fn an_answer_says_from_when_to_when_and_in_which_steps() {
