@@ -84,8 +84,8 @@ impl Sender {
                 self.post(&Post { url, headers, body }, expect.as_deref(), now).await
             }
             Sending::Mail { server, mail } => {
-                let sent = timeout(limit, smtp::send(&self.connector, server, mail)).await;
-                sent.unwrap_or_else(|_| self.late())
+                let sent = smtp::send(&self.connector, server, mail, limit).await;
+                sent.unwrap_or_else(|| self.late())
             }
             Sending::Append { path, line } => {
                 timeout(limit, self.append(path, line)).await.unwrap_or_else(|_| self.late())
