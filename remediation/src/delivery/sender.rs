@@ -62,7 +62,7 @@ impl Sender {
         Ok(Self { connector: Connector::new(settings.guard.clone(), roots), settings })
     }
 
-    /// The longest time that an attempt takes.
+    /// The longest time until the outcome of an attempt is known; a farewell may take a second more.
     pub fn timeout(&self) -> Duration {
         self.settings.timeout
     }
