@@ -62,7 +62,7 @@ impl Sender {
         Ok(Self { connector: Connector::new(settings.guard.clone(), roots), settings })
     }
 
-    /// The longest time that an attempt takes.
+    /// The longest time until the outcome of an attempt is known; a farewell may take a second more.
     pub fn timeout(&self) -> Duration {
         self.settings.timeout
     }
@@ -84,8 +84,8 @@ impl Sender {
                 self.post(&Post { url, headers, body }, expect.as_deref(), now).await
             }
             Sending::Mail { server, mail } => {
-                let sent = timeout(limit, smtp::send(&self.connector, server, mail)).await;
-                sent.unwrap_or_else(|_| self.late())
+                let sent = smtp::send(&self.connector, server, mail, limit).await;
+                sent.unwrap_or_else(|| self.late())
             }
             Sending::Append { path, line } => {
                 timeout(limit, self.append(path, line)).await.unwrap_or_else(|_| self.late())

@@ -19,8 +19,8 @@ use super::{
 
 /// Bytes of one line of an answer.
 const LINE_MAX: u64 = 4096;
-/// How long a farewell may take.
-const FAREWELL: Duration = Duration::from_secs(2);
+/// How long a farewell may take, beyond the time of an attempt.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// Lines of one answer.
 const LINES_MAX: usize = 64;
 
@@ -29,15 +29,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 type Wire = BufStream<Box<dyn Stream>>;
 
-/// Hands over a mail, within the time that the caller allows.
-pub(super) async fn send(connector: &Connector, server: &Server, mail: &Mail) -> Outcome {
-    match dialogue(connector, server, mail).await {
-        Ok(said) => Outcome::delivered(Some(said.code), said.text),
+/// Hands over a mail; `None` if it was not taken within `limit`.
+pub(super) async fn send(
+    connector: &Connector,
+    server: &Server,
+    mail: &Mail,
+    limit: Duration,
+) -> Option<Outcome> {
+    Some(match timeout(limit, dialogue(connector, server, mail)).await.ok()? {
+        Ok((said, mut wire)) => {
+            // It is theirs now, whatever becomes of the farewell.
+            drop(timeout(FAREWELL, say(&mut wire, "QUIT", 221)).await);
+            Outcome::delivered(Some(said.code), said.text)
+        }
         Err(outcome) => outcome,
-    }
+    })
 }
 
-async fn dialogue(connector: &Connector, server: &Server, mail: &Mail) -> Result<Said, Outcome> {
+/// Says all but the farewell.
+async fn dialogue(
+    connector: &Connector,
+    server: &Server,
+    mail: &Mail,
+) -> Result<(Said, Wire), Outcome> {
     let mut wire = open(connector, server).await?;
     let mut can = say(&mut wire, "EHLO pipenotify", 250).await?;
     if server.security == Security::StartTls {
@@ -62,9 +76,7 @@ async fn dialogue(connector: &Connector, server: &Server, mail: &Mail) -> Result
     say(&mut wire, "DATA", 354).await?;
     wire.write_all(&stuffed(&mail.bytes)).await.map_err(|e| broken(&e))?;
     let taken = say(&mut wire, ".", 250).await?;
-    // It is theirs now, whatever becomes of the farewell, and however long that takes.
-    tokio::spawn(async move { drop(timeout(FAREWELL, say(&mut wire, "QUIT", 221)).await) });
-    Ok(taken)
+    Ok((taken, wire))
 }
 
 async fn open(connector: &Connector, server: &Server) -> Result<Wire, Outcome> {
