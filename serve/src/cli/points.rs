@@ -133,7 +133,7 @@ fn parse(text: &str, file: &str) -> anyhow::Result<Vec<Points>> {
     for (number, line) in lines.filter(|(_, line)| !line.trim().is_empty()) {
         let cells = fields(line);
         let row = columns.row(&cells, file).with_context(|| format!("line {}", number + 1))?;
-        if row.series.is_empty() {
+        if columns.series.is_some() && row.series.is_empty() {
             bail!("line {}: the name of the series is empty", number + 1);
         }
         if !found.contains_key(row.series) {
