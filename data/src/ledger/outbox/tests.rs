@@ -344,6 +344,5 @@ async fn a_secret_is_in_what_is_sent_and_in_nothing_that_is_shown() {
         assert_eq!(outbox.ledger.delivery(id).await.unwrap().unwrap().1, payload);
     }
     let tables = crate::ledger::LedgerTable::all(&outbox.url).await.unwrap();
-    let table = tables.iter().find(|it| it.name() == "delivery_payload").unwrap();
-    assert!(table.schema().column_with_name("secret").is_none());
+    assert!(tables.iter().all(|it| it.name() != "delivery_payload"));
 }
