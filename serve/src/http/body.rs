@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::error::Problem;
 
-/// A body as JSON; an empty one is `{}`. No text in it holds a control character.
+/// A body as JSON; an empty one, or `null`, is `{}`. No text in it holds a control character.
 #[derive(Debug)]
 pub(crate) struct Body<T>(pub(crate) T);
 
@@ -28,7 +28,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
         let bytes = Bytes::from_request(request, state).await;
         let too_large = |_| Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large");
         let bytes = bytes.map_err(too_large)?;
-        let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
+        let text: &[u8] = match bytes.trim_ascii() {
+            b"" | b"null" => b"{}",
+            text => text,
+        };
         let read = serde_json::from_slice(text)
             .map_err(|error| Problem::bad_request(format!("the body: {error}")))?;
         clean(text)?;
