@@ -78,6 +78,7 @@ async fn ours(words: &[&str], folder: &Path) -> Result<String> {
 /// What `evaluate` prints, of a folder or of what it makes itself.
 async fn evaluated(words: &[&str], folder: Option<&Path>) -> Result<String> {
     let mut command = Command::new(binary()?);
+    command.env_remove("PIPENOTIFY_VENV"); // ours, and no setting of the program
     let output = command.arg("evaluate").args(words).args(folder).output().await?;
     let errors = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "evaluate {words:?} failed:\n{errors}");
