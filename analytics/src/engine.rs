@@ -1,6 +1,6 @@
 //! The engine: SQL over lake and memory, within limits.
 
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use data::{Recent, Table, lake::Lake, ledger::LedgerTable, metric::Catalog};
@@ -211,21 +211,19 @@ impl Engine {
     }
 
     /// Begins again without files that turn out to be damaged.
-    fn start_whole(
+    async fn start_whole(
         self,
         query: String,
         patience: Arc<Patience>,
-    ) -> impl Future<Output = Result<(SchemaRef, Batches)>> + Send {
-        async move {
-            for _ in 0..DAMAGED_MAX {
-                let started = self.start(&query, &patience).await;
-                let met_damage = started.is_err() && self.quarantine().await;
-                if !met_damage {
-                    return started;
-                }
+    ) -> Result<(SchemaRef, Batches)> {
+        for _ in 0..DAMAGED_MAX {
+            let started = self.start(&query, &patience).await;
+            let met_damage = started.is_err() && self.quarantine().await;
+            if !met_damage {
+                return started;
             }
-            self.start(&query, &patience).await
         }
+        self.start(&query, &patience).await
     }
 
     async fn start(&self, query: &str, patience: &Arc<Patience>) -> Result<(SchemaRef, Batches)> {

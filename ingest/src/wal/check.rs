@@ -15,8 +15,9 @@ use super::{
 /// A write that is under way is over by then.
 const SETTLED: Duration = Duration::from_millis(500);
 
-/// What is wrong with the log in `dir`: a file and a sentence each. Blocks. A folder that does not
-/// exist has nothing wrong with it; what a start has set aside by now is no fault any more, although it
+/// What is wrong with the log in `dir`: a file and a sentence each. Blocks.
+///
+/// A folder that does not exist has nothing wrong with it; what a start has set aside by now is no fault any more, although it
 /// stays where it is until the lake has the rest.
 pub fn check(disk: &dyn Disk, dir: &Path) -> std::io::Result<Vec<(String, String)>> {
     let mut found = look(disk, dir)?;

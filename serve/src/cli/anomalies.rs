@@ -64,7 +64,7 @@ fn whole(path: &Path, write: impl FnOnce(File) -> anyhow::Result<()>) -> anyhow:
     });
     if written.is_err() {
         // That it could not be written is the news; a part that stays is only untidy.
-        let _ = fs::remove_file(part);
+        drop(fs::remove_file(part));
     }
     written
 }

@@ -1,5 +1,7 @@
 //! The steps in which a series is foreseen: those that suit the horizon, or its own where it comes more
-//! rarely; and until when it is foreseen at all after it went silent. Stored forecasts and those of now
+//! rarely; and until when it is foreseen at all after it went silent.
+//!
+//! Stored forecasts and those of now
 //! follow the same rule.
 
 use std::collections::BTreeMap;
@@ -31,8 +33,9 @@ pub struct Ahead {
 pub type Answer = Result<(Series, Forecast), String>;
 
 /// Forecasts of the series with these `points` (start of a step in µs since the epoch and its mean,
-/// ascending), each from its last value until the horizon after `now` is covered. Those with the same steps
-/// are forecast together and learn from each other.
+/// ascending), each from its last value until the horizon after `now` is covered.
+///
+/// Those with the same steps are forecast together and learn from each other.
 ///
 /// # Errors
 /// When the question itself is wrong, whatever the series are.

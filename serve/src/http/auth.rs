@@ -1,4 +1,6 @@
-//! Who is asking. A key comes as `Authorization: Bearer KEY`, as `Token KEY` or the password of
+//! Who is asking.
+//!
+//! A key comes as `Authorization: Bearer KEY`, as `Token KEY` or the password of
 //! `Basic` (Influx clients), or as the parameter `p` (Influx 1). An empty one is none. The ledger knows
 //! only its hash.
 

@@ -53,7 +53,7 @@ pub(super) async fn keep(
     for chunk in chunks(promises) {
         let places = line::places(change, chunk).await?;
         let new = insert(change, chunk, &places).await?;
-        let is_new = |promise: &Promise| new.iter().any(|id| *id == promise.id);
+        let is_new = |promise: &Promise| new.contains(&promise.id);
         let (fresh, repeated): (Vec<_>, Vec<_>) = chunk.iter().partition(|it| is_new(it));
         for part in chunks(&fresh) {
             insert_payloads(change, part).await?;
