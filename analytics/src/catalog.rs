@@ -26,16 +26,13 @@ use datafusion::{
     logical_expr::{Expr, TableType},
     physical_plan::{
         ExecutionPlan,
-        stream::RecordBatchStreamAdapter,
+        stream::{RecordBatchReceiverStream, RecordBatchStreamAdapter},
         streaming::{PartitionStream, StreamingTableExec},
     },
     prelude::SessionContext,
 };
-use futures::{
-    Stream, StreamExt, TryStreamExt,
-    stream::{self, BoxStream},
-};
-use tokio::{runtime::Handle, sync::mpsc};
+use futures::{Stream, StreamExt, TryStreamExt};
+use tokio::runtime::Handle;
 
 use crate::table::UNIX_EPOCH_DAY;
 
@@ -133,31 +130,33 @@ impl PartitionStream for Scan {
     }
 
     fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let rows = self.table.rows(self.limit).map_err(external);
-        let rows = match &self.home {
-            Some(home) => read_by(home, rows),
-            None => rows.boxed(),
-        };
-        Box::pin(RecordBatchStreamAdapter::new(Arc::clone(self.table.schema()), rows))
+        let (schema, rows) = (self.table.schema(), self.table.rows(self.limit).map_err(external));
+        match &self.home {
+            Some(home) => read_by(home, schema, rows),
+            None => Box::pin(RecordBatchStreamAdapter::new(Arc::clone(schema), rows)),
+        }
     }
 }
 
 /// `rows`, asked for by a task of `home`, a batch ahead.
-fn read_by<B: Send + 'static>(
+fn read_by(
     home: &Handle,
-    rows: impl Stream<Item = B> + Send + 'static,
-) -> BoxStream<'static, B> {
-    let (sender, receiver) = mpsc::channel(1);
-    home.spawn(async move {
+    schema: &SchemaRef,
+    rows: impl Stream<Item = Result<RecordBatch>> + Send + 'static,
+) -> SendableRecordBatchStream {
+    let mut stream = RecordBatchReceiverStream::builder(Arc::clone(schema), 1);
+    let sender = stream.tx();
+    let task = async move {
         let mut rows = pin!(rows);
         while let Some(batch) = rows.next().await {
             if sender.send(batch).await.is_err() {
                 break; // nobody reads on
             }
         }
-    });
-    stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) })
-        .boxed()
+        Ok(())
+    };
+    stream.spawn_on(task, home);
+    stream.build()
 }
 
 fn external(error: data::Error) -> DataFusionError {

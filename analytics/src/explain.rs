@@ -210,8 +210,8 @@ pub fn means(points: &[(i64, f64)], width_us: i64) -> Vec<(i64, f64)> {
 
 /// What changed in a window that begins at `from` (µs), the first and strongest on top.
 ///
-/// Points before it show what is usual. `since` is when the trouble was seen (µs); without it, lags are told from the
-/// first change.
+/// Points before it show what is usual. `since` is when the trouble was seen (µs); without it, lags are told
+/// from the first change.
 pub fn rank(all: &[Observed], from: i64, since: Option<i64>) -> Vec<Cause> {
     let of = |(place, it): (usize, &Observed)| {
         changes(&it.points, from).into_iter().map(move |change| (place, change))

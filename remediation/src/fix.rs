@@ -72,8 +72,9 @@ pub type Fitting<'a> = (&'a Playbook, Vec<Ready>);
 
 /// Those of the fitting playbooks whose ladders are climbed, one after the other.
 ///
-/// The first that can do something counts; if that one came with the program, the others of those that can follow, while the
-/// user's own is the last word. One of the program's that cannot do anything here was not meant for this.
+/// The first that can do something counts; if that one came with the program, the others of those that can
+/// follow, while the user's own is the last word. One of the program's that cannot do anything here was not
+/// meant for this.
 pub fn chosen(fitting: Vec<Fitting<'_>>) -> Vec<Fitting<'_>> {
     let (mut chosen, mut unable) = (vec![], None);
     for (playbook, rungs) in fitting {
@@ -92,8 +93,8 @@ pub fn chosen(fitting: Vec<Fitting<'_>>) -> Vec<Fitting<'_>> {
 
 /// Those of a component's symptoms that something is done about.
 ///
-/// That a dead process sends nothing follows from its death, and that our own measuring has stopped says nothing of what is measured: only a silence
-/// of others that nothing explains is a trouble of its own.
+/// That a dead process sends nothing follows from its death, and that our own measuring has stopped says
+/// nothing of what is measured: only a silence of others that nothing explains is a trouble of its own.
 pub fn causes<'a>(symptoms: &[&'a Symptom]) -> Vec<&'a Symptom> {
     let kind = |it: &Symptom| it.kind.parse::<Kind>().ok();
     let explains = |other: Kind| other.family() == Family::Work && other.explains(Kind::Silence);
@@ -420,8 +421,8 @@ impl Looks {
 
 /// Judges an action that is done: `effective`, `no_effect`, `worse` or `unverified`.
 ///
-/// `None` while it is too early. What was good and is bad again for as long as it should have stayed good is judged before
-/// its time is up.
+/// `None` while it is too early. What was good and is bad again for as long as it should have stayed good is
+/// judged before its time is up.
 pub fn judge(
     action: &Action,
     verify: &Verify,

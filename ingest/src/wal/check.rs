@@ -17,8 +17,8 @@ const SETTLED: Duration = Duration::from_millis(500);
 
 /// What is wrong with the log in `dir`: a file and a sentence each. Blocks.
 ///
-/// A folder that does not exist has nothing wrong with it; what a start has set aside by now is no fault any more, although it
-/// stays where it is until the lake has the rest.
+/// A folder that does not exist has nothing wrong with it; what a start has set aside by now is no fault any
+/// more, although it stays where it is until the lake has the rest.
 pub fn check(disk: &dyn Disk, dir: &Path) -> std::io::Result<Vec<(String, String)>> {
     let mut found = look(disk, dir)?;
     if !found.is_empty() {

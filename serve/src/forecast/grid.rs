@@ -1,8 +1,7 @@
 //! The steps in which a series is foreseen: those that suit the horizon, or its own where it comes more
 //! rarely; and until when it is foreseen at all after it went silent.
 //!
-//! Stored forecasts and those of now
-//! follow the same rule.
+//! Stored forecasts and those of now follow the same rule.
 
 use std::collections::BTreeMap;
 

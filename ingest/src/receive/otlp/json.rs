@@ -18,13 +18,22 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Number, Value, value::RawValue};
 
 use super::Origin;
-use crate::{Error, receive::lenient};
+use crate::{Error, Request, receive::lenient};
 
 /// What nobody stores, so that it cannot cost anything either.
 const PASSED_OVER: [&str; 2] = ["exemplars", "links"];
 
 /// Where the entries of a message are: the names of its three lists.
 pub(super) type Lists = [&'static str; 3];
+
+/// The message that a body is, read at once; none when that finds nothing in it.
+pub(super) fn at_once<M: DeserializeOwned>(
+    body: &[u8],
+    read: impl FnOnce(M) -> Request,
+) -> Option<Request> {
+    let request = read(serde_json::from_slice(body).ok()?);
+    (!request.is_empty() || !request.refused.is_empty()).then_some(request)
+}
 
 /// Hands every entry of a body to `take`, with the one that sent it.
 pub(super) fn walk(

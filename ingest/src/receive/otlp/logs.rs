@@ -21,11 +21,8 @@ pub(super) fn read(message: ExportLogsServiceRequest) -> Request {
 
 /// As [`read`], in JSON: record by record where it is not read at once.
 pub(super) fn read_json(body: &[u8]) -> Result<Request, Error> {
-    let message = serde_json::from_slice::<ExportLogsServiceRequest>(body);
-    if let Ok(message) = message.map(read)
-        && (!message.is_empty() || !message.refused.is_empty())
-    {
-        return Ok(message);
+    if let Some(request) = json::at_once(body, read) {
+        return Ok(request);
     }
     let mut batch = Batch::default();
     json::walk(body, ["resourceLogs", "scopeLogs", "logRecords"], |origin, record| {

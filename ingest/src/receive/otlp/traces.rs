@@ -29,11 +29,8 @@ pub(super) fn read(message: ExportTraceServiceRequest) -> Request {
 
 /// As [`read`], in JSON: span by span where it is not read at once.
 pub(super) fn read_json(body: &[u8]) -> Result<Request, Error> {
-    let message = serde_json::from_slice::<ExportTraceServiceRequest>(body);
-    if let Ok(message) = message.map(read)
-        && (!message.is_empty() || !message.refused.is_empty())
-    {
-        return Ok(message);
+    if let Some(request) = json::at_once(body, read) {
+        return Ok(request);
     }
     let mut batch = Batch::default();
     json::walk(body, ["resourceSpans", "scopeSpans", "spans"], |origin, span| match origin {
