@@ -7,7 +7,7 @@ use data::{Recent, Table, lake::Lake, ledger::LedgerTable, metric::Catalog};
 use datafusion::{
     execution::{SessionStateBuilder, memory_pool::FairSpillPool, runtime_env::RuntimeEnvBuilder},
     physical_plan::execute_stream,
-    prelude::{SQLOptions, SessionConfig, SessionContext},
+    prelude::{SessionConfig, SessionContext},
 };
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use tokio::{
@@ -22,6 +22,7 @@ use crate::{
     damage::DamageTable,
     function, guard, like,
     patience::{self, Patience, Waiting},
+    plan::Plans,
     run,
     table::{self, LakeTable},
     view,
@@ -67,6 +68,7 @@ pub struct Engine {
     lake: Arc<Lake>,
     places: Arc<Semaphore>,
     apart: Arc<Apart>,
+    plans: Arc<Plans>,
     limits: Limits,
 }
 
@@ -154,7 +156,8 @@ impl Engine {
         context.register_table("damage", Arc::new(DamageTable::new(Arc::clone(&lake))))?;
         catalog::register_lake(&context, &lake)?;
         let places = Arc::new(Semaphore::new(limits.concurrency));
-        Ok(Self { context, lake, places, apart: Arc::default(), limits })
+        let (apart, plans) = Default::default();
+        Ok(Self { context, lake, places, apart, plans, limits })
     }
 
     /// The same engine, with tables of the ledger beside those of the lake.
@@ -181,11 +184,13 @@ impl Engine {
         Ok(self)
     }
 
-    /// The same engine for others: with threads and places of its own, so that neither waits for the other.
+    /// The same engine for others: with threads, places and plans of its own, so that neither waits for the
+    /// other, and what is asked with another time each time does not drive out what is asked again.
     #[must_use]
     pub fn for_others(&self) -> Self {
         let places = Arc::new(Semaphore::new(self.limits.concurrency));
-        Self { places, apart: Arc::default(), ..self.clone() }
+        let (apart, plans) = Default::default();
+        Self { places, apart, plans, ..self.clone() }
     }
 
     /// Plans `query` and starts it, on threads of its own. Only reading is allowed. A damaged file that shows
@@ -227,16 +232,8 @@ impl Engine {
     }
 
     async fn start(&self, query: &str, patience: &Arc<Patience>) -> Result<(SchemaRef, Batches)> {
-        let options = SQLOptions::new()
-            .with_allow_ddl(false)
-            .with_allow_dml(false)
-            .with_allow_statements(false);
         let state = self.context.state(); // copies all that is known, so once per query
-        let plan = state.create_logical_plan(query).await?;
-        options.verify_plan(&plan)?;
-        guard::lists(&plan)?;
-        let plan = state.optimize(&plan)?;
-        guard::constants(&plan)?;
+        let plan = self.plans.plan(&state, query).await?;
         let plan = state.query_planner().create_physical_plan(&plan, &state).await?;
         let plan = patience::watch(plan, patience)?;
         let batches = execute_stream(plan, state.task_ctx())?;

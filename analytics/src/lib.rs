@@ -23,6 +23,7 @@ pub mod observed;
 pub mod outlier;
 mod part;
 mod patience;
+mod plan;
 mod prune;
 mod reader;
 pub mod red;

@@ -51,19 +51,27 @@ fn spans(numbers: std::ops::Range<u64>) -> RecordBatch {
     RecordBatch::try_new(Table::Spans.file_schema(), columns).unwrap()
 }
 
+/// One more file with a trace per number.
+async fn add(lake: &Lake, numbers: std::ops::Range<u64>) {
+    let (date, rows) = parquet::sort_by_day(Table::Spans, &[spans(numbers)]).unwrap().remove(0);
+    let encoded = parquet::encode(Table::Spans, date, &[rows], now()).unwrap();
+    let path = Path::from(format!("spans/{}", encoded.file.path));
+    lake.store().put(&path, encoded.bytes.into()).await.unwrap();
+    let added = vec![encoded.file];
+    let change = Change { added, data_change: true, ..Change::default() };
+    lake.commit(Table::Spans, change, now()).await.unwrap();
+}
+
 /// A lake of two files with 1,000 traces each.
-async fn engine() -> Engine {
+async fn lake() -> Arc<Lake> {
     let lake = Lake::on("memory:///".parse().unwrap(), Arc::new(InMemory::new())).await.unwrap();
-    for numbers in [0..1_000, 1_000..2_000] {
-        let (date, rows) = parquet::sort_by_day(Table::Spans, &[spans(numbers)]).unwrap().remove(0);
-        let encoded = parquet::encode(Table::Spans, date, &[rows], now()).unwrap();
-        let path = Path::from(format!("spans/{}", encoded.file.path));
-        lake.store().put(&path, encoded.bytes.into()).await.unwrap();
-        let added = vec![encoded.file];
-        let change = Change { added, data_change: true, ..Change::default() };
-        lake.commit(Table::Spans, change, now()).await.unwrap();
-    }
-    Engine::new(Arc::new(lake), Arc::new(Nothing), Limits::default()).unwrap()
+    add(&lake, 0..1_000).await;
+    add(&lake, 1_000..2_000).await;
+    Arc::new(lake)
+}
+
+fn engine(lake: &Arc<Lake>) -> Engine {
+    Engine::new(Arc::clone(lake), Arc::new(Nothing), Limits::default()).unwrap()
 }
 
 async fn ask(engine: &Engine, query: &str) -> String {
@@ -85,11 +93,23 @@ async fn row_groups(engine: &Engine, trace: &str) -> String {
 
 #[tokio::test]
 async fn a_trace_that_is_not_there_is_looked_for_in_no_row_group() {
-    let engine = engine().await;
+    let engine = engine(&lake().await);
     // Between the least and the greatest id, so that statistics say nothing.
     let missing = format!("8{}", &trace_id(1)[1..]);
     assert_eq!(row_groups(&engine, &missing).await, "2 total → 0 matched");
     assert_eq!(row_groups(&engine, &trace_id(7)).await, "2 total → 1 matched");
     let found = format!("select count(*) as n from spans where trace_id = '{}'", trace_id(1_500));
     assert!(ask(&engine, &found).await.contains("| 1 |"));
+}
+
+#[tokio::test]
+async fn a_question_that_is_asked_again_sees_what_is_new_and_what_time_it_is() {
+    let lake = lake().await;
+    let engine = engine(&lake);
+    let (count, time) = ("select count(*) as n from spans", "select now() from spans limit 1");
+    assert!(ask(&engine, count).await.contains("| 2000 |"));
+    let before = ask(&engine, time).await;
+    add(&lake, 2_000..3_000).await;
+    assert!(ask(&engine, count).await.contains("| 3000 |"));
+    assert_ne!(ask(&engine, time).await, before);
 }
