@@ -329,4 +329,6 @@ pub fn new_id(now: DateTime<Utc>) -> String {
 }
 
 #[cfg(test)]
+mod damage_tests;
+#[cfg(test)]
 mod tests;
