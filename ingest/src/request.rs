@@ -33,9 +33,11 @@ pub struct Request {
 }
 
 impl Request {
-    /// Recognises a repetition by a key that the sender chose, whatever the body says.
-    pub fn set_idempotency_key(&mut self, key: &str) {
-        self.fingerprint = Some(xxhash_rust::xxh3::xxh3_128_with_seed(key.as_bytes(), KEY_SEED));
+    /// Recognises a repetition by a key that the sender chose, whatever the body says. `kind` is what is sent:
+    /// the same key for something else is no repetition.
+    pub fn set_idempotency_key(&mut self, kind: &str, key: &str) {
+        let named = format!("{kind} {key}");
+        self.fingerprint = Some(xxhash_rust::xxh3::xxh3_128_with_seed(named.as_bytes(), KEY_SEED));
     }
 
     /// How many entries there are, without those that were refused while decoding.

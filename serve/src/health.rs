@@ -260,7 +260,12 @@ fn question(check: &Check, series: Option<i64>, from: DateTime<Utc>, to: DateTim
         Aggregation::Min => format!("select min(value) {from_samples}"),
         Aggregation::Max => format!("select max(value) {from_samples}"),
         Aggregation::Sum => format!("select sum(value) {from_samples}"),
-        Aggregation::Last => format!("select last_value(value order by ts) {from_samples}"),
+        // Of several series the worst: which of them spoke last says nothing.
+        Aggregation::Last => format!(
+            "select {}(latest) from \
+             (select last_value(value order by ts) as latest {from_samples} group by series)",
+            if check.critical > check.warning { "max" } else { "min" }
+        ),
         // What a counter grew by between neighbours; after a reset, what it has reached since.
         Aggregation::Rate => format!(
             "select {GROWTH} / nullif(max(seconds), 0) \

@@ -75,6 +75,53 @@ async fn a_repeated_request_is_acknowledged_and_not_written_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_stood_for_samples_does_not_stand_for_an_event() {
+    let home = Home::new().unwrap();
+    let _process = home.start().await.unwrap();
+    let client = home.client();
+    let headers = [("content-type", "application/json"), ("idempotency-key", "once")];
+    let sample = json!({ "metric": "journey.orders", "value": 1 }).to_string();
+    let event = json!({ "name": "journey" }).to_string();
+    for repeated in [false, true] {
+        for (path, body) in [("samples", &sample), ("events", &event)] {
+            let reply = client.post(&format!("/api/v1/{path}"), &headers, body.clone()).await;
+            let told = reply.unwrap().success().unwrap().json().unwrap();
+            assert_eq!(told["repeated"], repeated, "{path}: {told}");
+        }
+    }
+    let both = "select (select count(*) from samples where metric = 'journey.orders'), \
+                       (select count(*) from events where name = 'journey')";
+    assert_eq!(client.numbers(both).await.unwrap(), [1.0, 1.0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_series_the_worst_latest_value_counts() {
+    let check = "
+        [[health.component]]
+        name = 'pair'
+        [[health.component.check]]
+        metric = 'journey.errors'
+        aggregation = 'last'
+        warning = 1
+        critical = 2
+    ";
+    let home = Home::new().unwrap().with_settings(check.to_owned());
+    let _process = home.start().await.unwrap();
+    let client = home.client();
+    let sample = |host: &str, seconds: i64, value: f64| {
+        let ts = (Utc::now() - Duration::seconds(seconds)).to_rfc3339();
+        json!({ "metric": "journey.errors", "host": host, "ts": ts, "value": value })
+    };
+    // The bad one speaks first each time, and had been worse.
+    let samples = [("a", 9, 20.0), ("a", 3, 9.0), ("b", 2, 0.0)];
+    let samples = samples.map(|(host, seconds, value)| sample(host, seconds, value));
+    client.write_json(&json!({ "samples": samples })).await.unwrap().success().unwrap();
+    let health = client.get("/api/v1/health").await.unwrap().success().unwrap().json().unwrap();
+    let pair = health["components"].as_array().unwrap().iter().find(|it| it["component"] == "pair");
+    assert_eq!(pair.unwrap()["checks"][0]["value"], 9.0, "{health:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_series_with_a_history_has_a_forecast() {
     let home = Home::new().unwrap();
     let _process = home.start().await.unwrap();

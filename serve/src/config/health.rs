@@ -109,7 +109,7 @@ pub enum Aggregation {
     Min,
     /// The greatest.
     Max,
-    /// The latest.
+    /// The latest; of several series, the worst of their latest.
     Last,
     /// The sum.
     Sum,

@@ -77,14 +77,15 @@ async fn write_samples(
         let request = json::samples(body, now)?;
         Ok(Request { history: params.history, ..request })
     };
-    write_json(caller, way, headers, body, decode).await
+    write_json("samples", caller, way, headers, body, decode).await
 }
 
 async fn write_events(caller: Sender, way: Way, headers: HeaderMap, body: Bytes) -> Response {
-    write_json(caller, way, headers, body, json::events).await
+    write_json("events", caller, way, headers, body, json::events).await
 }
 
 async fn write_json(
+    kind: &str,
     Sender(key): Sender,
     way: Way,
     headers: HeaderMap,
@@ -95,7 +96,7 @@ async fn write_json(
     let once = text(&headers, IDEMPOTENCY_KEY);
     let decoded = decoded.map(|mut request| {
         if !once.is_empty() {
-            request.set_idempotency_key(once);
+            request.set_idempotency_key(kind, once);
         }
         request
     });
