@@ -94,8 +94,10 @@ pub fn due(
     now: DateTime<Utc>,
 ) -> Option<Why> {
     if it.state == "resolved" {
-        // Promised in the notice before; a silence does not break that.
-        return (it.notices > 0 && it.resolved_at > it.notified_at && it.merged_into.is_none())
+        // Promised in the notice before; a silence does not break that. Who heard of the last end and of
+        // nothing since, in a silence, is not told of another.
+        let is_promised = it.notified_at.is_some() || !it.told_to.is_empty();
+        return (is_promised && it.resolved_at > it.notified_at && it.merged_into.is_none())
             .then_some(Why::Resolved);
     }
     let is_quiet = it.snoozed_until.is_some_and(|until| now < until)
@@ -310,6 +312,11 @@ mod tests {
         check(&told(&over, Why::Resolved, &[], later_on), false, 3, None);
         let unheard = Incident { state: "resolved".into(), resolved_at: later, ..open.clone() };
         check(&unheard, false, 1, None);
+        // It came back and went in a silence: its first end was the last that anybody heard.
+        check(&Incident { notices: 2, ..unheard.clone() }, false, 1, None);
+        // It got worse and was over before that was told.
+        let worse = Incident { notices: 1, told_to: vec!["chat".into()], ..unheard };
+        check(&worse, false, 1, Some(Why::Resolved));
         check(&Incident { snoozed_until: later, ..open.clone() }, false, 0, None);
         check(&Incident { severity: "info".into(), ..open }, false, 0, None);
     }
