@@ -39,6 +39,11 @@ pub(crate) enum Command {
 pub(super) async fn run(config: &Config, command: Command) -> anyhow::Result<()> {
     if !matches!(command, Command::Create { .. }) {
         serve::require_ledger(config)?;
+    } else if !Ledger::is_there(&config.ledger_url())? {
+        let url = config.ledger_url();
+        tracing::warn!(
+            "there was no ledger at {url}: a new one is made, and only it knows the key"
+        );
     }
     let now = clock::now();
     let ledger = Ledger::open(&config.ledger_url(), now).await?;

@@ -1,5 +1,7 @@
 //! The log on standard error: text for people, JSON lines for machines. Its level is `PIPENOTIFY_LOG`.
 
+use std::io::{IsTerminal, stderr};
+
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
@@ -17,7 +19,10 @@ pub(crate) enum Format {
 /// Starts the log of this process.
 pub(crate) fn start(format: Format) -> anyhow::Result<()> {
     let level = EnvFilter::try_from_env("PIPENOTIFY_LOG").unwrap_or_else(|_| LEVEL.into());
-    let log = tracing_subscriber::fmt().with_env_filter(level).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt().with_env_filter(level).with_writer(stderr);
+    // A file full of colours is hard to read; a person may not want any either (https://no-color.org).
+    let is_plain = std::env::var_os("NO_COLOR").is_some_and(|it| !it.is_empty());
+    let log = log.with_ansi(stderr().is_terminal() && !is_plain);
     // A line that cannot be written, because the disk is full, must not end the thread that says it.
     let log = log.log_internal_errors(false);
     let started = match format {

@@ -21,7 +21,7 @@ use serve::config::Config;
 
 /// Watches services, keeps what it saw in an open lake, and answers SQL about it.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(name = "pipenotify", version)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) common: common::Common,

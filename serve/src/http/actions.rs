@@ -22,6 +22,7 @@ use super::{
     auth::{self, Operator, Viewer},
     body::{Body, Nothing},
     error::Problem,
+    page::one_of,
     samples::time,
 };
 use crate::{
@@ -296,10 +297,13 @@ async fn pull(
     Ok(Json(json!({"brake": brake})))
 }
 
+/// What holds healing up, and can be let go.
+const BRAKES: [&str; 4] = ["pause", "kill", "breaker", "storm"];
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Resume {
-    /// One brake; without it, pause, kill and breaker.
+    /// One of [`BRAKES`]; without it, all.
     brake: Option<String>,
 }
 
@@ -310,11 +314,12 @@ async fn resume_healing(
     Body(resume): Body<Resume>,
 ) -> Result<Json<Value>, Problem> {
     let now = clock::now();
-    let all = || ["pause", "kill", "breaker", "storm"].map(str::to_owned).to_vec();
+    one_of("brake", resume.brake.as_deref(), &BRAKES)?;
+    let is_meant = |name: &&str| resume.brake.as_deref().is_none_or(|one| one == *name);
     let mut released = vec![];
-    for name in resume.brake.map_or_else(all, |one| vec![one]) {
-        if ledger.release(&name, now).await? {
-            ledger.audit(&who.name, "resume healing", now, &name).await?;
+    for name in BRAKES.into_iter().filter(is_meant) {
+        if ledger.release(name, now).await? {
+            ledger.audit(&who.name, "resume healing", now, name).await?;
             released.push(name);
         }
     }

@@ -19,6 +19,7 @@ use uuid::Uuid;
 use super::{
     auth::{Operator, Viewer, Writer},
     body::Body,
+    destinations,
     error::Problem,
     samples::time,
 };
@@ -171,8 +172,8 @@ async fn list_deliveries(
     };
     let rows = ledger.deliveries(&filter).await?;
     let is_full = rows.len() == limit as usize;
-    let cursor = rows.last().filter(|_| is_full).map(|row| row.id.clone());
-    Ok(Json(json!({"deliveries": rows, "cursor": cursor})))
+    let next = rows.last().filter(|_| is_full).map(|row| row.id.clone());
+    Ok(Json(json!({"deliveries": rows, "next": next})))
 }
 
 /// A filter with a typo is not a filter that finds nothing.
@@ -261,6 +262,11 @@ async fn redrive_many(
     {
         let why = format!("the tenant `{tenant}` is unknown; add it to `delivery.tenants` first");
         return Err(Problem::new(StatusCode::CONFLICT, why).with_field("tenant"));
+    }
+    if let Some(name) = &asked.destination
+        && state.outbox.registry().get(name).is_none()
+    {
+        return Err(destinations::unknown(name).with_field("destination"));
     }
     let which = Redrive {
         ids: asked.ids,

@@ -251,7 +251,7 @@ fn find(state: &state::State, name: &str) -> Result<std::sync::Arc<Known>, Probl
     state.outbox.registry().get(name).ok_or_else(|| unknown(name))
 }
 
-fn unknown(name: &str) -> Problem {
+pub(super) fn unknown(name: &str) -> Problem {
     let why = format!("there is no destination `{name}`; `/api/v1/destinations` lists them");
     Problem::new(StatusCode::NOT_FOUND, why)
 }

@@ -130,7 +130,7 @@ async fn a_list_has_an_answer_for_each_entry() {
         let path = format!("/api/v1/deliveries?limit=200&state=delivered{cursor}");
         let page = client.get(&path).await.unwrap().success().unwrap().json().unwrap();
         n_listed += page["deliveries"].as_array().unwrap().len();
-        let Some(next) = page["cursor"].as_str() else { break };
+        let Some(next) = page["next"].as_str() else { break };
         cursor = format!("&cursor={next}");
     }
     assert_eq!(n_listed, 501);
