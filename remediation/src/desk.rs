@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, TimeDelta, Utc};
 use data::{
     Finding,
-    ledger::{Changes, Incident, IncidentEvent, Symptom},
+    ledger::{Changes, Concern, Incident, IncidentEvent, Symptom},
 };
 
 use crate::{
@@ -50,9 +50,25 @@ pub fn dependencies(depends_on: &BTreeMap<String, Vec<String>>, component: &str)
     all
 }
 
+/// What a decision about these observations is made from: their symptoms, the incidents that those are a part of or
+/// could become one of, and the incidents of everything that others depend on or that depends on others.
+pub fn concern(seen: &[Observation], depends_on: &BTreeMap<String, Vec<String>>) -> Concern {
+    let keys: BTreeSet<String> = seen.iter().map(|it| it.kind.dedupe_key(&it.component)).collect();
+    let related = depends_on.iter().filter(|(_, below)| !below.is_empty());
+    let related: BTreeSet<&String> =
+        related.flat_map(|(name, below)| std::iter::once(name).chain(below)).collect();
+    Concern {
+        symptoms: seen.iter().map(Observation::symptom_id).collect(),
+        keys: keys.into_iter().collect(),
+        whole: related.into_iter().map(|it| Kind::ServiceDown.dedupe_key(it)).collect(),
+    }
+}
+
 /// What is known, and what is about to change.
 pub struct Desk<'a> {
     incidents: BTreeMap<String, Incident>,
+    /// The incidents of each key: of thousands, one is looked for by what it is about.
+    by_key: BTreeMap<String, Vec<String>>,
     symptoms: BTreeMap<String, Symptom>,
     depends_on: &'a BTreeMap<String, Vec<String>>,
     policy: Policy,
@@ -80,8 +96,15 @@ impl<'a> Desk<'a> {
         new_id: &'a mut dyn FnMut() -> String,
         now: DateTime<Utc>,
     ) -> Self {
+        let incidents: BTreeMap<String, Incident> =
+            incidents.into_iter().map(|it| (it.id.clone(), it)).collect();
+        let mut by_key: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for it in incidents.values() {
+            by_key.entry(it.dedupe_key.clone()).or_default().push(it.id.clone());
+        }
         Self {
-            incidents: incidents.into_iter().map(|it| (it.id.clone(), it)).collect(),
+            incidents,
+            by_key,
             symptoms: symptoms.into_iter().map(|it| (it.id.clone(), it)).collect(),
             depends_on,
             policy,
@@ -181,19 +204,20 @@ impl<'a> Desk<'a> {
         id
     }
 
+    fn of_key(&self, key: &str) -> impl Iterator<Item = &Incident> {
+        self.by_key.get(key).into_iter().flatten().map(|id| &self.incidents[id])
+    }
+
     fn unresolved(&self, key: &str) -> Option<String> {
-        let is = |it: &&Incident| it.dedupe_key == key && it.state != "resolved";
-        self.incidents.values().find(is).map(|it| it.id.clone())
+        self.of_key(key).find(|it| it.state != "resolved").map(|it| it.id.clone())
     }
 
     fn lately(&self, key: &str) -> Option<String> {
         let since = self.now - self.policy.reopen_within;
         let is = |it: &&Incident| {
-            it.dedupe_key == key
-                && it.merged_into.is_none()
-                && it.resolved_at.is_some_and(|at| at >= since)
+            it.merged_into.is_none() && it.resolved_at.is_some_and(|at| at >= since)
         };
-        self.incidents.values().filter(is).max_by_key(|it| it.resolved_at).map(|it| it.id.clone())
+        self.of_key(key).filter(is).max_by_key(|it| it.resolved_at).map(|it| it.id.clone())
     }
 
     /// The open incident of something that the component depends on, directly or not, if it is at
@@ -238,6 +262,7 @@ impl<'a> Desk<'a> {
             told_to: vec![],
             version: 0,
         };
+        self.by_key.entry(incident.dedupe_key.clone()).or_default().push(id.clone());
         self.incidents.insert(id.clone(), incident);
         self.tell(&id, "opened", &it.rule, it.title.clone());
         id
@@ -311,17 +336,23 @@ impl<'a> Desk<'a> {
     /// Open incidents of what depends on this one's component turn out to be parts of it.
     fn absorb_dependants(&mut self, id: &str) {
         let root = self.incidents[id].clone();
-        let is_part = |it: &&Incident| {
-            it.state != "resolved"
-                && it.id != root.id
-                && it.dedupe_key == Kind::ServiceDown.dedupe_key(&it.component)
-                && severity(&root.severity) >= severity(&it.severity)
-                && self.dependencies(&it.component).contains(&root.component)
+        if !self.depends_on.values().flatten().any(|name| *name == root.component) {
+            return;
+        }
+        let above = self.dependencies(&root.component);
+        let is_dependant = |name: &&String| {
+            self.dependencies(name).contains(&root.component)
                 // In a ring, the first stays.
-                && !self.dependencies(&root.component).contains(&it.component)
+                && !above.contains(name)
         };
-        let parts: Vec<String> =
-            self.incidents.values().filter(is_part).map(|it| it.id.clone()).collect();
+        let dependants = self.depends_on.keys().filter(is_dependant);
+        let parts: Vec<String> = dependants
+            .filter_map(|name| self.unresolved(&Kind::ServiceDown.dedupe_key(name)))
+            .filter(|part| {
+                *part != root.id
+                    && severity(&root.severity) >= severity(&self.incidents[part].severity)
+            })
+            .collect();
         for part in parts {
             self.merge(&part, id, "correlation");
         }
