@@ -5,12 +5,14 @@
 //! symptoms are; one that comes back soon is the same one again, and one that comes and goes stays open
 //! until it has been quiet for a while.
 
+mod related;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use data::{
     Finding,
-    ledger::{Changes, Concern, Incident, IncidentEvent, Symptom},
+    ledger::{Changes, Incident, IncidentEvent, Symptom},
 };
 
 use crate::{
@@ -19,8 +21,7 @@ use crate::{
     symptom::{self, Observation, Verdict},
 };
 
-/// How deep dependencies are followed.
-const DEPTH_MAX: usize = 8;
+pub use related::{concern, dependencies};
 
 /// When incidents open again and when they count as coming and going.
 #[derive(Clone, Copy, Debug)]
@@ -31,37 +32,6 @@ pub struct Policy {
     pub flap_max: i64,
     /// How long it must then be quiet.
     pub flap_quiet: TimeDelta,
-}
-
-/// Everything that a component depends on, directly or not, the nearest first.
-pub fn dependencies(depends_on: &BTreeMap<String, Vec<String>>, component: &str) -> Vec<String> {
-    let mut all: Vec<String> = vec![];
-    let mut layer = vec![component.to_owned()];
-    for _ in 0..DEPTH_MAX {
-        let below = layer.iter().filter_map(|name| depends_on.get(name)).flatten();
-        let new: Vec<String> =
-            below.filter(|name| *name != component && !all.contains(name)).cloned().collect();
-        if new.is_empty() {
-            break;
-        }
-        all.extend(new.iter().cloned());
-        layer = new;
-    }
-    all
-}
-
-/// What a decision about these observations is made from: their symptoms, the incidents that those are a part of or
-/// could become one of, and the incidents of everything that others depend on or that depends on others.
-pub fn concern(seen: &[Observation], depends_on: &BTreeMap<String, Vec<String>>) -> Concern {
-    let keys: BTreeSet<String> = seen.iter().map(|it| it.kind.dedupe_key(&it.component)).collect();
-    let related = depends_on.iter().filter(|(_, below)| !below.is_empty());
-    let related: BTreeSet<&String> =
-        related.flat_map(|(name, below)| std::iter::once(name).chain(below)).collect();
-    Concern {
-        symptoms: seen.iter().map(Observation::symptom_id).collect(),
-        keys: keys.into_iter().collect(),
-        whole: related.into_iter().map(|it| Kind::ServiceDown.dedupe_key(it)).collect(),
-    }
 }
 
 /// What is known, and what is about to change.
