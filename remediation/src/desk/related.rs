@@ -26,8 +26,10 @@ pub fn dependencies(depends_on: &BTreeMap<String, Vec<String>>, component: &str)
     all
 }
 
-/// What a decision about these observations is made from: their symptoms, the incidents that those are a part of or
-/// could become one of, and the incidents of everything that others depend on or that depends on others.
+/// What a decision about these observations is made from.
+///
+/// Their symptoms, the incidents that those are a part of or could become one of, and the incidents of everything
+/// that others depend on or that depends on others.
 pub fn concern(seen: &[Observation], depends_on: &BTreeMap<String, Vec<String>>) -> Concern {
     let keys: BTreeSet<String> = seen.iter().map(|it| it.kind.dedupe_key(&it.component)).collect();
     let related = depends_on.iter().filter(|(_, below)| !below.is_empty());

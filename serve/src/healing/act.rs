@@ -176,8 +176,8 @@ async fn plan_one(
                 return Ok(());
             }
             Some(Considered::Said(it, said)) => {
-                known.put(it.clone());
-                planned.said.push((it, said));
+                known.put((*it).clone());
+                planned.said.push((*it, said));
                 is_handled = true;
             }
             Some(Considered::Waits(why)) => {
@@ -222,7 +222,7 @@ async fn suspect(turn: &Turn<'_>, incident: &Incident) -> anyhow::Result<Option<
 enum Considered {
     Begun,
     /// It is only said what would be done: the action that it would be, and a line for the timeline.
-    Said(Action, String),
+    Said(Box<Action>, String),
     /// Something is on its way, or may be soon; with what holds it back, if that is worth telling.
     Waits(Option<String>),
     Refused(String),
@@ -276,7 +276,7 @@ async fn consider(
                 ..begin::row(incident, symptom, playbook, rung, target(rung), now)
             };
             let said = format!("dry run: `{}` on `{}` would be done", it.action, it.target);
-            Considered::Said(it, said)
+            Considered::Said(Box::new(it), said)
         }
         Step::Propose(rung) => {
             let it = begin::row(incident, symptom, playbook, rung, target(rung), now);

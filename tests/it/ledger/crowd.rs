@@ -29,7 +29,7 @@ fn symptom(n: usize, bad: bool) -> Symptom {
         bad,
         history: 1,
         n_history: 1,
-        observed: (n % 2 == 0).then_some(0.5),
+        observed: n.is_multiple_of(2).then_some(0.5),
         expected: None,
         score: None,
         bad_since: Some(now()),
