@@ -9,6 +9,7 @@ mod bottleneck;
 mod brake;
 mod changes;
 mod component;
+mod concern;
 mod destination;
 mod incident;
 mod key;
@@ -28,7 +29,9 @@ mod wal;
 use std::{path::PathBuf, time::Duration};
 
 use chrono::{DateTime, Utc};
-use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Transaction, any::AnyPoolOptions};
+use sqlx::{
+    Any, AnyConnection, AnyPool, AssertSqlSafe, Connection as _, Transaction, any::AnyPoolOptions,
+};
 
 pub use action::{Action, Effectiveness};
 pub use audit::Audited;
@@ -36,6 +39,7 @@ pub use bottleneck::{Bottleneck, BottleneckChanges, Recommendation};
 pub use brake::Brake;
 pub use changes::{Changes, Fence};
 pub use component::{Component, State};
+pub use concern::{Concern, FADING_MAX};
 pub use destination::Destination;
 pub use incident::{Incident, IncidentEvent, IncidentFilter};
 pub use key::{ApiKey, NewKey, Role};
@@ -59,6 +63,9 @@ use remembered::Remembered;
 const SQLITE_READERS_MAX: u32 = 4;
 /// Connections of one process to a PostgreSQL ledger.
 const POSTGRES_CONNECTIONS_MAX: u32 = 8;
+/// A connection to PostgreSQL that lay idle for so long is asked whether the server is still there: each time it would
+/// be one more way there and back for every change.
+const ASKED_AFTER: Duration = Duration::from_secs(1);
 /// How long a call waits for a connection before it answers "later".
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a change waits for its turn to write a SQLite ledger: as long as for the lock on its file.
@@ -227,6 +234,15 @@ async fn connect(kind: &Kind, url: &str) -> Result<(AnyPool, AnyPool)> {
         Kind::Postgres => {
             let options = options().max_connections(POSTGRES_CONNECTIONS_MAX);
             let options = options.after_connect(|it, _| Box::pin(by_index(it)));
+            let options = options.test_before_acquire(false);
+            let options = options.before_acquire(|it, about| {
+                Box::pin(async move {
+                    match about.idle_for < ASKED_AFTER {
+                        true => Ok(true),
+                        false => it.ping().await.map(|()| true),
+                    }
+                })
+            });
             let pool = options.connect(url).await.map_err(failed(opening))?;
             Ok((pool.clone(), pool))
         }

@@ -2,7 +2,7 @@
 //!
 //! | action | does | settings |
 //! |---|---|---|
-//! | `restart_process` | ends the process of a pid file and starts it anew | `start`, `pid_file`, `folder`, `log_file`, `environment`, `user`, `stop_signal`, `stop_timeout` |
+//! | `restart_process` | ends the process of a pid file and starts it anew | `start`, `pid_file`, `command_line`, `folder`, `log_file`, `environment`, `user`, `stop_signal`, `stop_timeout` |
 //! | `add_process` | starts one more, up to a number | `start`, `pid_file`, `at_most`, `user` |
 //! | `end_process` | asks a process to end, then makes it | `pid_file` or `command_line`, `stop_timeout` |
 //! | `signal_process` | sends a signal | `pid_file` or `command_line`, `signal` |

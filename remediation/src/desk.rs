@@ -5,6 +5,8 @@
 //! symptoms are; one that comes back soon is the same one again, and one that comes and goes stays open
 //! until it has been quiet for a while.
 
+mod related;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -19,8 +21,7 @@ use crate::{
     symptom::{self, Observation, Verdict},
 };
 
-/// How deep dependencies are followed.
-const DEPTH_MAX: usize = 8;
+pub use related::{concern, dependencies};
 
 /// When incidents open again and when they count as coming and going.
 #[derive(Clone, Copy, Debug)]
@@ -33,26 +34,11 @@ pub struct Policy {
     pub flap_quiet: TimeDelta,
 }
 
-/// Everything that a component depends on, directly or not, the nearest first.
-pub fn dependencies(depends_on: &BTreeMap<String, Vec<String>>, component: &str) -> Vec<String> {
-    let mut all: Vec<String> = vec![];
-    let mut layer = vec![component.to_owned()];
-    for _ in 0..DEPTH_MAX {
-        let below = layer.iter().filter_map(|name| depends_on.get(name)).flatten();
-        let new: Vec<String> =
-            below.filter(|name| *name != component && !all.contains(name)).cloned().collect();
-        if new.is_empty() {
-            break;
-        }
-        all.extend(new.iter().cloned());
-        layer = new;
-    }
-    all
-}
-
 /// What is known, and what is about to change.
 pub struct Desk<'a> {
     incidents: BTreeMap<String, Incident>,
+    /// The incidents of each key: of thousands, one is looked for by what it is about.
+    by_key: BTreeMap<String, Vec<String>>,
     symptoms: BTreeMap<String, Symptom>,
     depends_on: &'a BTreeMap<String, Vec<String>>,
     policy: Policy,
@@ -80,8 +66,15 @@ impl<'a> Desk<'a> {
         new_id: &'a mut dyn FnMut() -> String,
         now: DateTime<Utc>,
     ) -> Self {
+        let incidents: BTreeMap<String, Incident> =
+            incidents.into_iter().map(|it| (it.id.clone(), it)).collect();
+        let mut by_key: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for it in incidents.values() {
+            by_key.entry(it.dedupe_key.clone()).or_default().push(it.id.clone());
+        }
         Self {
-            incidents: incidents.into_iter().map(|it| (it.id.clone(), it)).collect(),
+            incidents,
+            by_key,
             symptoms: symptoms.into_iter().map(|it| (it.id.clone(), it)).collect(),
             depends_on,
             policy,
@@ -181,19 +174,20 @@ impl<'a> Desk<'a> {
         id
     }
 
+    fn of_key(&self, key: &str) -> impl Iterator<Item = &Incident> {
+        self.by_key.get(key).into_iter().flatten().map(|id| &self.incidents[id])
+    }
+
     fn unresolved(&self, key: &str) -> Option<String> {
-        let is = |it: &&Incident| it.dedupe_key == key && it.state != "resolved";
-        self.incidents.values().find(is).map(|it| it.id.clone())
+        self.of_key(key).find(|it| it.state != "resolved").map(|it| it.id.clone())
     }
 
     fn lately(&self, key: &str) -> Option<String> {
         let since = self.now - self.policy.reopen_within;
         let is = |it: &&Incident| {
-            it.dedupe_key == key
-                && it.merged_into.is_none()
-                && it.resolved_at.is_some_and(|at| at >= since)
+            it.merged_into.is_none() && it.resolved_at.is_some_and(|at| at >= since)
         };
-        self.incidents.values().filter(is).max_by_key(|it| it.resolved_at).map(|it| it.id.clone())
+        self.of_key(key).filter(is).max_by_key(|it| it.resolved_at).map(|it| it.id.clone())
     }
 
     /// The open incident of something that the component depends on, directly or not, if it is at
@@ -238,6 +232,7 @@ impl<'a> Desk<'a> {
             told_to: vec![],
             version: 0,
         };
+        self.by_key.entry(incident.dedupe_key.clone()).or_default().push(id.clone());
         self.incidents.insert(id.clone(), incident);
         self.tell(&id, "opened", &it.rule, it.title.clone());
         id
@@ -311,17 +306,23 @@ impl<'a> Desk<'a> {
     /// Open incidents of what depends on this one's component turn out to be parts of it.
     fn absorb_dependants(&mut self, id: &str) {
         let root = self.incidents[id].clone();
-        let is_part = |it: &&Incident| {
-            it.state != "resolved"
-                && it.id != root.id
-                && it.dedupe_key == Kind::ServiceDown.dedupe_key(&it.component)
-                && severity(&root.severity) >= severity(&it.severity)
-                && self.dependencies(&it.component).contains(&root.component)
+        if !self.depends_on.values().flatten().any(|name| *name == root.component) {
+            return;
+        }
+        let above = self.dependencies(&root.component);
+        let is_dependant = |name: &&String| {
+            self.dependencies(name).contains(&root.component)
                 // In a ring, the first stays.
-                && !self.dependencies(&root.component).contains(&it.component)
+                && !above.contains(name)
         };
-        let parts: Vec<String> =
-            self.incidents.values().filter(is_part).map(|it| it.id.clone()).collect();
+        let dependants = self.depends_on.keys().filter(is_dependant);
+        let parts: Vec<String> = dependants
+            .filter_map(|name| self.unresolved(&Kind::ServiceDown.dedupe_key(name)))
+            .filter(|part| {
+                *part != root.id
+                    && severity(&root.severity) >= severity(&self.incidents[part].severity)
+            })
+            .collect();
         for part in parts {
             self.merge(&part, id, "correlation");
         }

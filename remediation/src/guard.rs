@@ -39,7 +39,7 @@ pub struct Limits {
 /// What has happened so far.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
-    /// Actions of the last day, in any order.
+    /// Actions that were begun in the last day, in any order.
     pub actions: &'a [Action],
     /// Brakes, also those that let go.
     pub brakes: &'a [Brake],
@@ -103,6 +103,8 @@ pub enum Guard {
     Suspended,
     /// A forecast is not probable enough.
     Probability,
+    /// Nothing that was measured lately confirms the trouble.
+    Freshness,
     /// A person has to agree.
     Approval,
     /// It is only said what would be done.
@@ -128,6 +130,7 @@ impl Guard {
             Self::BlastShare => "blast_share",
             Self::Suspended => "suspended",
             Self::Probability => "probability",
+            Self::Freshness => "freshness",
             Self::Approval => "approval",
             Self::DryRun => "dry_run",
         }

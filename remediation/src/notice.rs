@@ -85,6 +85,13 @@ pub enum Why {
     Resolved,
 }
 
+/// Whether nobody wants to hear of an incident that goes on.
+pub fn is_quiet(it: &Incident, silences: &[Silence], policy: &Policy, now: DateTime<Utc>) -> bool {
+    it.snoozed_until.is_some_and(|until| now < until)
+        || severity(&it.severity) < policy.least
+        || silences.iter().any(|silence| covers(silence, it, now))
+}
+
 /// Whether people are to be told of an incident now. `is_handled` says that a fix is on its way.
 pub fn due(
     it: &Incident,
@@ -100,10 +107,7 @@ pub fn due(
         return (is_promised && it.resolved_at > it.notified_at && it.merged_into.is_none())
             .then_some(Why::Resolved);
     }
-    let is_quiet = it.snoozed_until.is_some_and(|until| now < until)
-        || severity(&it.severity) < policy.least
-        || silences.iter().any(|silence| covers(silence, it, now));
-    if is_quiet {
+    if is_quiet(it, silences, policy, now) {
         return None;
     }
     let Some(told) = it.notified_at else {

@@ -69,8 +69,13 @@ pub struct Observation {
 impl Observation {
     /// The identifier of its symptom.
     pub fn symptom_id(&self) -> String {
-        format!("{}|{}|{:016x}", self.rule, self.component, self.series)
+        id(&self.rule, &self.component, self.series)
     }
+}
+
+/// The identifier of the symptom that a rule sees in a series of a component.
+pub fn id(rule: &str, component: &str, series: i64) -> String {
+    format!("{rule}|{component}|{series:016x}")
 }
 
 /// The symptom after one more look. `None` if it is worth no row: good, and never bad before.

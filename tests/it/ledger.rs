@@ -7,6 +7,7 @@ use data::ledger::{
 };
 use tests::postgres::Postgres;
 
+mod crowd;
 mod lines;
 mod retain;
 
@@ -55,6 +56,7 @@ async fn promises(one: &Ledger, other: &Ledger) {
     assert_eq!(other.audited(10).await.unwrap().len(), 1);
     lines::redriven(one, other).await;
     retain::all(one, other).await;
+    crowd::all(one, other).await;
 }
 
 async fn keys(one: &Ledger, other: &Ledger) {

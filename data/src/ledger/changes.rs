@@ -60,15 +60,9 @@ impl Ledger {
         if let Some(Fence { lease, holder }) = fence {
             brake::hold(&mut change, lease, holder, now).await?;
         }
-        for one in &changes.incidents {
-            incident::write(&mut change, one).await?;
-        }
-        for (id, event) in &changes.events {
-            incident::tell(&mut change, id, event).await?;
-        }
-        for one in &changes.symptoms {
-            symptom::write(&mut change, one).await?;
-        }
+        incident::write(&mut change, &changes.incidents).await?;
+        incident::tell(&mut change, &changes.events).await?;
+        symptom::write(&mut change, &changes.symptoms).await?;
         for one in &changes.actions {
             action::write(&mut change, one).await?;
         }

@@ -1,10 +1,15 @@
 //! Incidents as rows. What may become of one is decided in `remediation`; here a decision is kept.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::{Any, Transaction, any::AnyRow};
 
-use super::{Ledger, ROWS_MAX, failed, get, get_time, get_time_if_any, micros};
+use super::{
+    Ledger, ROWS_MAX, failed, get, get_time, get_time_if_any, micros,
+    outbox::{chunks, lists, statement, values},
+};
 use crate::{Error, Result};
 
 /// An incident as it is kept. The words are those of `remediation`, checked by the database.
@@ -84,7 +89,7 @@ pub struct IncidentFilter {
     pub before: Option<(i64, String)>,
 }
 
-const COLUMNS: &str = "incident_id, dedupe_key, component, kind, title, severity, state, owner, \
+pub(super) const COLUMNS: &str = "incident_id, dedupe_key, component, kind, title, severity, state, owner, \
     started_at, opened_at, acknowledged_at, updated_at, resolved_at, resolved_by, merged_into, \
     snoozed_until, reopened, flapping, escalated_at, escalation, notified_at, notices, told_to, \
     version";
@@ -104,11 +109,13 @@ impl Ledger {
     }
 
     /// The incidents that are not resolved, those resolved after `since`, and those whose end nobody was
-    /// told of who was told of the trouble; the newest first.
+    /// told of who was told of the trouble; what is open first, of that the newest first: after a storm what was
+    /// over lately is more than a list holds.
     pub async fn current_incidents(&self, since: DateTime<Utc>) -> Result<Vec<Incident>> {
         let query = format!(
             "select {COLUMNS} from incident where {CURRENT} \
-             order by opened_at desc, incident_id limit $2"
+             order by case when state = 'resolved' then 1 else 0 end, opened_at desc, incident_id \
+             limit $2"
         );
         let query = sqlx::query(sqlx::AssertSqlSafe(query)).bind(micros(since)).bind(ROWS_MAX);
         let rows = query.fetch_all(&self.pool).await.map_err(failed("listing incidents"))?;
@@ -153,93 +160,164 @@ impl Ledger {
         let query = "select at, kind, who, detail from incident_event
                      where incident_id = $1 order by number limit $2";
         let rows = sqlx::query(query).bind(incident_id).bind(ROWS_MAX).fetch_all(&self.pool).await;
-        let read = |row: &_| {
-            let (kind, who, detail) = (get(row, "kind")?, get(row, "who")?, get(row, "detail")?);
-            Ok(IncidentEvent { at: get_time(row, "at")?, kind, who, detail })
-        };
-        rows.map_err(failed("reading a timeline"))?.iter().map(read).collect()
+        rows.map_err(failed("reading a timeline"))?.iter().map(line).collect()
+    }
+
+    /// The latest line of one of these kinds on the timeline of each of these incidents that has any.
+    pub async fn latest_lines(
+        &self,
+        incident_ids: &[String],
+        kinds: &[&str],
+    ) -> Result<HashMap<String, IncidentEvent>> {
+        let mut latest = HashMap::new();
+        for part in lists(incident_ids) {
+            let mut find = statement(format!(
+                "select incident_id, at, kind, who, detail
+                 from   (values {}) as v join incident_event on incident_id = v.column1
+                 where  number = (select max(number) from incident_event it
+                                  where  it.incident_id = v.column1 and it.kind in {})",
+                values(part.len(), 1, 0),
+                values(1, kinds.len(), part.len())
+            ));
+            for id in part {
+                find = find.bind(id);
+            }
+            for kind in kinds {
+                find = find.bind((*kind).to_owned());
+            }
+            for row in &find.fetch_all(&self.pool).await.map_err(failed("reading timelines"))? {
+                latest.insert(get(row, "incident_id")?, line(row)?);
+            }
+        }
+        Ok(latest)
     }
 }
 
-/// Writes an incident as decided from the version that it carries. `Conflict` if it has changed since,
-/// or if another one with the same key was opened meanwhile.
-pub(super) async fn write(change: &mut Transaction<'_, Any>, it: &Incident) -> Result<()> {
-    const DOING: &str = "keeping an incident";
-    let statement = match it.version {
-        0 => {
-            "insert into incident
-             (incident_id, dedupe_key, component, kind, title, severity, state, owner, started_at,
-              opened_at, acknowledged_at, updated_at, resolved_at, resolved_by, merged_into,
-              snoozed_until, reopened, flapping, escalated_at, escalation, notified_at, notices, version,
-              told_to)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
-                     $19, $20, $21, $22, $23 + 1, $24)"
+/// Writes incidents, each as decided from the version that it carries. `Conflict` if one has changed since, or
+/// if another one with the same key was opened meanwhile.
+pub(super) async fn write(change: &mut Transaction<'_, Any>, all: &[Incident]) -> Result<()> {
+    // A key is free for one that opens once the one that had it is over.
+    let (over, open): (Vec<_>, Vec<_>) = all.iter().partition(|it| it.state == "resolved");
+    for part in [over, open] {
+        let (new, known): (Vec<_>, Vec<_>) = part.into_iter().partition(|it| it.version == 0);
+        for chunk in chunks(&known) {
+            update(change, chunk).await?;
         }
-        _ => {
-            "update incident
-             set    dedupe_key = $2, component = $3, kind = $4, title = $5, severity = $6, state = $7,
-                    owner = $8, started_at = $9, opened_at = $10, acknowledged_at = $11,
-                    updated_at = $12, resolved_at = $13, resolved_by = $14, merged_into = $15,
-                    snoozed_until = $16, reopened = $17, flapping = $18, escalated_at = $19,
-                    escalation = $20, notified_at = $21, notices = $22, version = $23 + 1,
-                    told_to = $24
-             where  incident_id = $1 and version = $23"
+        for chunk in chunks(&new) {
+            insert(change, chunk).await?;
         }
-    };
-    let written = sqlx::query(statement)
-        .bind(it.id.clone())
-        .bind(it.dedupe_key.clone())
-        .bind(it.component.clone())
-        .bind(it.kind.clone())
-        .bind(it.title.clone())
-        .bind(it.severity.clone())
-        .bind(it.state.clone())
-        .bind(it.owner.clone())
-        .bind(micros(it.started_at))
-        .bind(micros(it.opened_at))
-        .bind(it.acknowledged_at.map(micros))
-        .bind(micros(it.updated_at))
-        .bind(it.resolved_at.map(micros))
-        .bind(it.resolved_by.clone())
-        .bind(it.merged_into.clone())
-        .bind(it.snoozed_until.map(micros))
-        .bind(it.reopened)
-        .bind(i64::from(it.flapping))
-        .bind(it.escalated_at.map(micros))
-        .bind(it.escalation.clone())
-        .bind(it.notified_at.map(micros))
-        .bind(it.notices)
-        .bind(it.version)
-        .bind((!it.told_to.is_empty()).then(|| serde_json::json!(it.told_to).to_string()))
-        .execute(&mut **change)
-        .await
-        .map_err(failed(DOING))?;
-    if written.rows_affected() == 0 {
-        return Err(Error::Conflict { doing: DOING });
     }
     Ok(())
 }
 
-/// Adds a line to a timeline.
+async fn insert(change: &mut Transaction<'_, Any>, new: &[&Incident]) -> Result<()> {
+    let sql = format!(
+        "insert into incident
+         (incident_id, dedupe_key, component, kind, title, severity, state, owner, started_at, opened_at,
+          acknowledged_at, updated_at, resolved_at, resolved_by, merged_into, snoozed_until, reopened,
+          flapping, escalated_at, escalation, notified_at, notices, version, told_to)
+         values {}",
+        values(new.len(), 24, 0)
+    );
+    // The first version that is kept is 1.
+    write_chunk(change, sql, new, 1).await
+}
+
+async fn update(change: &mut Transaction<'_, Any>, known: &[&Incident]) -> Result<()> {
+    let sql = format!(
+        "update incident
+         set    dedupe_key = v.column2, component = v.column3, kind = v.column4, title = v.column5,
+                severity = v.column6, state = v.column7, owner = v.column8, started_at = v.column9,
+                opened_at = v.column10, acknowledged_at = v.column11, updated_at = v.column12,
+                resolved_at = v.column13, resolved_by = v.column14, merged_into = v.column15,
+                snoozed_until = v.column16, reopened = v.column17, flapping = v.column18,
+                escalated_at = v.column19, escalation = v.column20, notified_at = v.column21,
+                notices = v.column22, version = v.column23 + 1, told_to = v.column24
+         from   (values {}) as v
+         where  incident_id = v.column1 and version = v.column23",
+        values(known.len(), 24, 0)
+    );
+    write_chunk(change, sql, known, 0).await
+}
+
+/// `later` is what the version that is bound is later than the one that each carries.
+async fn write_chunk(
+    change: &mut Transaction<'_, Any>,
+    sql: String,
+    chunk: &[&Incident],
+    later: i64,
+) -> Result<()> {
+    const DOING: &str = "keeping an incident";
+    let mut write = statement(sql);
+    for it in chunk {
+        write = write
+            .bind(&it.id)
+            .bind(&it.dedupe_key)
+            .bind(&it.component)
+            .bind(&it.kind)
+            .bind(&it.title)
+            .bind(&it.severity)
+            .bind(&it.state)
+            .bind(&it.owner)
+            .bind(micros(it.started_at))
+            .bind(micros(it.opened_at))
+            .bind(it.acknowledged_at.map(micros))
+            .bind(micros(it.updated_at))
+            .bind(it.resolved_at.map(micros))
+            .bind(&it.resolved_by)
+            .bind(&it.merged_into)
+            .bind(it.snoozed_until.map(micros))
+            .bind(it.reopened)
+            .bind(i64::from(it.flapping))
+            .bind(it.escalated_at.map(micros))
+            .bind(&it.escalation)
+            .bind(it.notified_at.map(micros))
+            .bind(it.notices)
+            .bind(it.version + later)
+            .bind((!it.told_to.is_empty()).then(|| serde_json::json!(it.told_to).to_string()));
+    }
+    let written = write.execute(&mut **change).await.map_err(failed(DOING))?;
+    match written.rows_affected() == chunk.len() as u64 {
+        true => Ok(()),
+        false => Err(Error::Conflict { doing: DOING }),
+    }
+}
+
+/// Adds lines to timelines, in their order.
 pub(super) async fn tell(
     change: &mut Transaction<'_, Any>,
-    incident_id: &str,
-    event: &IncidentEvent,
+    events: &[(String, IncidentEvent)],
 ) -> Result<()> {
-    sqlx::query(
-        "insert into incident_event (incident_id, number, at, kind, who, detail)
-         select $1, coalesce(max(number), 0) + 1, $2, $3, $4, $5
-         from incident_event where incident_id = $1",
-    )
-    .bind(incident_id.to_owned())
-    .bind(micros(event.at))
-    .bind(event.kind.clone())
-    .bind(event.who.clone())
-    .bind(event.detail.clone())
-    .execute(&mut **change)
-    .await
-    .map(drop)
-    .map_err(failed("keeping a timeline"))
+    for chunk in chunks(events) {
+        let mut insert = statement(format!(
+            "insert into incident_event (incident_id, number, at, kind, who, detail)
+             select v.column1,
+                    v.column2 + coalesce((select max(number) from incident_event
+                                          where  incident_id = v.column1), 0),
+                    v.column3, v.column4, v.column5, v.column6
+             from   (values {}) as v",
+            values(chunk.len(), 6, 0)
+        ));
+        let mut n_lines: HashMap<&str, i64> = HashMap::new();
+        for (id, event) in chunk {
+            let n = n_lines.entry(id).or_default();
+            *n += 1;
+            insert = insert
+                .bind(id)
+                .bind(*n)
+                .bind(micros(event.at))
+                .bind(&event.kind)
+                .bind(&event.who)
+                .bind(&event.detail);
+        }
+        insert.execute(&mut **change).await.map_err(failed("keeping a timeline"))?;
+    }
+    Ok(())
+}
+
+fn line(row: &AnyRow) -> Result<IncidentEvent> {
+    let (kind, who, detail) = (get(row, "kind")?, get(row, "who")?, get(row, "detail")?);
+    Ok(IncidentEvent { at: get_time(row, "at")?, kind, who, detail })
 }
 
 /// A JSON list of names, or none.
@@ -248,7 +326,7 @@ fn names(row: &AnyRow, column: &'static str) -> Result<Vec<String>> {
     serde_json::from_str(&text).map_err(|error| Error::corrupt("ledger", error))
 }
 
-fn incident(row: &AnyRow) -> Result<Incident> {
+pub(super) fn incident(row: &AnyRow) -> Result<Incident> {
     Ok(Incident {
         id: get(row, "incident_id")?,
         dedupe_key: get(row, "dedupe_key")?,

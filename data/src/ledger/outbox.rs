@@ -258,7 +258,7 @@ impl Ledger {
 }
 
 /// Cuts rows into pieces of the sizes of [`CHUNKS`].
-fn chunks<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
+pub(super) fn chunks<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
     std::iter::from_fn(move || {
         let size = CHUNKS.into_iter().find(|size| *size <= rows.len())?;
         let (chunk, rest) = rows.split_at(size);
@@ -267,8 +267,18 @@ fn chunks<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
     })
 }
 
+/// Identifiers that are looked for, in as few pieces of the sizes of [`CHUNKS`] as can be: a piece is filled up with
+/// one that it has already, as looking for it twice finds it once.
+pub(super) fn lists(ids: &[String]) -> impl Iterator<Item = Vec<&String>> {
+    ids.chunks(CHUNKS[0]).map(|part| {
+        let size = CHUNKS.into_iter().rev().find(|size| *size >= part.len());
+        let last = part.len() - 1;
+        (0..size.unwrap_or(part.len())).map(|n| &part[n.min(last)]).collect()
+    })
+}
+
 /// `($3, $4), ($5, $6)` for two rows of two columns after two parameters.
-fn values(n_rows: usize, n_columns: usize, after: usize) -> String {
+pub(super) fn values(n_rows: usize, n_columns: usize, after: usize) -> String {
     let row = |row: usize| {
         let columns =
             (0..n_columns).map(|column| format!("${}", after + row * n_columns + column + 1));
@@ -278,7 +288,7 @@ fn values(n_rows: usize, n_columns: usize, after: usize) -> String {
 }
 
 /// A statement made of our own words and placeholders.
-fn statement<'q>(sql: String) -> Query<'q, Any, AnyArguments> {
+pub(super) fn statement<'q>(sql: String) -> Query<'q, Any, AnyArguments> {
     sqlx::query(AssertSqlSafe(sql))
 }
 

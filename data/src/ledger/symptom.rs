@@ -4,7 +4,10 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::{Any, Transaction, any::AnyRow};
 
-use super::{Ledger, Number, ROWS_MAX, failed, get, get_time, get_time_if_any, micros};
+use super::{
+    Ledger, Number, ROWS_MAX, failed, get, get_time, get_time_if_any, micros,
+    outbox::{chunks, statement, values},
+};
 use crate::Result;
 
 /// What one rule sees in one series of one component.
@@ -54,23 +57,28 @@ pub struct Symptom {
     pub incident_id: Option<String>,
 }
 
-const COLUMNS: &str = "symptom_id, rule, component, kind, severity, title, metric, series, labels, \
+pub(super) const COLUMNS: &str = "symptom_id, rule, component, kind, severity, title, metric, series, labels, \
     state, history, n_history, observed, expected, score, bad_since, since, seen_at, known_at, \
     expires_at, incident_id";
 
 impl Ledger {
-    /// Every symptom that is remembered.
-    pub async fn symptoms(&self) -> Result<Vec<Symptom>> {
-        let query = format!("select {COLUMNS} from symptom order by symptom_id limit $1");
+    /// Symptoms of which the last look was bad, which is not believed yet.
+    pub async fn doubtful_symptoms(&self) -> Result<Vec<Symptom>> {
+        let query = format!(
+            "select {COLUMNS} from symptom where state = 'good' and history % 2 = 1 \
+             order by symptom_id limit $1"
+        );
         let query = sqlx::query(sqlx::AssertSqlSafe(query)).bind(ROWS_MAX);
         let rows = query.fetch_all(&self.pool).await.map_err(failed("listing symptoms"))?;
         rows.iter().map(symptom).collect()
     }
 
-    /// The symptoms that belong to incidents which are not resolved.
+    /// The symptoms that belong to incidents which are not resolved. Our own come first: of what others send, which
+    /// is over by itself, there may be more than a list holds.
     pub async fn open_symptoms(&self) -> Result<Vec<Symptom>> {
         let query = format!(
-            "select {COLUMNS} from symptom where incident_id is not null order by symptom_id limit $1"
+            "select {COLUMNS} from symptom where incident_id is not null \
+             order by case when expires_at is null then 0 else 1 end, symptom_id limit $1"
         );
         let query = sqlx::query(sqlx::AssertSqlSafe(query)).bind(ROWS_MAX);
         let rows = query.fetch_all(&self.pool).await.map_err(failed("listing symptoms"))?;
@@ -86,52 +94,51 @@ impl Ledger {
     }
 }
 
-/// Writes a symptom.
-pub(super) async fn write(change: &mut Transaction<'_, Any>, it: &Symptom) -> Result<()> {
-    sqlx::query(
-        "insert into symptom
-         (symptom_id, rule, component, kind, severity, title, metric, series, labels, state, history,
-          n_history, observed, expected, score, bad_since, since, seen_at, known_at, expires_at,
-          incident_id)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,
-                 $20, $21)
-         on conflict (symptom_id) do update
-         set kind = excluded.kind, severity = excluded.severity, title = excluded.title,
-             metric = excluded.metric, series = excluded.series, labels = excluded.labels,
-             state = excluded.state, history = excluded.history, n_history = excluded.n_history,
-             observed = excluded.observed, expected = excluded.expected, score = excluded.score,
-             bad_since = excluded.bad_since, since = excluded.since, seen_at = excluded.seen_at,
-             known_at = excluded.known_at, expires_at = excluded.expires_at,
-             incident_id = excluded.incident_id",
-    )
-    .bind(it.id.clone())
-    .bind(it.rule.clone())
-    .bind(it.component.clone())
-    .bind(it.kind.clone())
-    .bind(it.severity.clone())
-    .bind(it.title.clone())
-    .bind(it.metric.clone())
-    .bind(it.series)
-    .bind(it.labels.clone())
-    .bind(if it.bad { "bad" } else { "good" })
-    .bind(it.history)
-    .bind(it.n_history)
-    .bind(Number(it.observed.filter(|value| value.is_finite())))
-    .bind(Number(it.expected.filter(|value| value.is_finite())))
-    .bind(Number(it.score.filter(|value| value.is_finite())))
-    .bind(it.bad_since.map(micros))
-    .bind(micros(it.since))
-    .bind(micros(it.seen_at))
-    .bind(it.known_at.map(micros))
-    .bind(it.expires_at.map(micros))
-    .bind(it.incident_id.clone())
-    .execute(&mut **change)
-    .await
-    .map(drop)
-    .map_err(failed("keeping a symptom"))
+/// Writes symptoms, each of which is there once.
+pub(super) async fn write(change: &mut Transaction<'_, Any>, all: &[Symptom]) -> Result<()> {
+    for chunk in chunks(all) {
+        let mut write = statement(format!(
+            "insert into symptom ({COLUMNS}) values {}
+             on conflict (symptom_id) do update
+             set kind = excluded.kind, severity = excluded.severity, title = excluded.title,
+                 metric = excluded.metric, series = excluded.series, labels = excluded.labels,
+                 state = excluded.state, history = excluded.history, n_history = excluded.n_history,
+                 observed = excluded.observed, expected = excluded.expected, score = excluded.score,
+                 bad_since = excluded.bad_since, since = excluded.since, seen_at = excluded.seen_at,
+                 known_at = excluded.known_at, expires_at = excluded.expires_at,
+                 incident_id = excluded.incident_id",
+            values(chunk.len(), 21, 0)
+        ));
+        for it in chunk {
+            write = write
+                .bind(&it.id)
+                .bind(&it.rule)
+                .bind(&it.component)
+                .bind(&it.kind)
+                .bind(&it.severity)
+                .bind(&it.title)
+                .bind(&it.metric)
+                .bind(it.series)
+                .bind(&it.labels)
+                .bind(if it.bad { "bad" } else { "good" })
+                .bind(it.history)
+                .bind(it.n_history)
+                .bind(Number(it.observed.filter(|value| value.is_finite())))
+                .bind(Number(it.expected.filter(|value| value.is_finite())))
+                .bind(Number(it.score.filter(|value| value.is_finite())))
+                .bind(it.bad_since.map(micros))
+                .bind(micros(it.since))
+                .bind(micros(it.seen_at))
+                .bind(it.known_at.map(micros))
+                .bind(it.expires_at.map(micros))
+                .bind(&it.incident_id);
+        }
+        write.execute(&mut **change).await.map_err(failed("keeping a symptom"))?;
+    }
+    Ok(())
 }
 
-fn symptom(row: &AnyRow) -> Result<Symptom> {
+pub(super) fn symptom(row: &AnyRow) -> Result<Symptom> {
     Ok(Symptom {
         id: get(row, "symptom_id")?,
         rule: get(row, "rule")?,

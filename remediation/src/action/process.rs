@@ -1,5 +1,6 @@
 //! Processes: those that we supervise by start command and pid file, and others.
 
+mod meant;
 mod running;
 mod user;
 
@@ -19,6 +20,7 @@ use tokio::process::{Child, Command};
 
 use super::{Act, Allowed, Context, Done, command::Group, file, has_names};
 use crate::span::Span;
+use meant::is_meant;
 use running::{Running, end, signal};
 use user::{User, Whom};
 
@@ -41,6 +43,10 @@ pub(super) struct RestartProcess {
     start: Vec<String>,
     /// Where the number of the process stands, and is written.
     pid_file: PathBuf,
+    /// A text that the command line of that process contains, or it is not touched. When absent, it has to look like
+    /// what `start` starts.
+    #[serde(default)]
+    command_line: Option<String>,
     /// Working directory; `/` when absent.
     #[serde(default)]
     folder: Option<PathBuf>,
@@ -85,7 +91,7 @@ pub(super) struct AddProcess {
 pub(super) struct EndProcess {
     #[serde(default)]
     pid_file: Option<PathBuf>,
-    /// A text that its command line contains.
+    /// A text that its command line contains; beside a pid file, the process that is named there.
     #[serde(default)]
     command_line: Option<String>,
     #[serde(default = "ten_seconds")]
@@ -98,7 +104,7 @@ pub(super) struct EndProcess {
 pub(super) struct SignalProcess {
     #[serde(default)]
     pid_file: Option<PathBuf>,
-    /// A text that its command line contains.
+    /// A text that its command line contains; beside a pid file, the process that is named there.
     #[serde(default)]
     command_line: Option<String>,
     /// HUP, INT, TERM, KILL, USR1, USR2, CONT or STOP.
@@ -124,6 +130,9 @@ impl Act for RestartProcess {
 
     async fn act(&self, _: &Context) -> Result<Done, String> {
         let before = Running::of_pid_file(&self.pid_file, &self.start)?;
+        if let Some(it) = &before {
+            is_meant(it, &self.pid_file, &self.start, self.command_line.as_deref())?;
+        }
         let whom = self.user.or_of(before.as_ref(), &self.pid_file, &self.start)?;
         // Whoever cannot be written down is not started, and then nobody is ended either.
         can_write(&self.pid_file)?;
@@ -286,6 +295,7 @@ impl Act for AddProcess {
         let one = RestartProcess {
             start: self.start.clone(),
             pid_file,
+            command_line: None,
             folder: None,
             log_file: None,
             environment: BTreeMap::new(),
@@ -369,10 +379,10 @@ fn target(pid_file: &Option<PathBuf>, command_line: &Option<String>) -> String {
 
 fn one_choice(pid_file: &Option<PathBuf>, command_line: &Option<String>) -> Result<(), String> {
     match (pid_file, command_line) {
-        (Some(path), None) => whole_path("pid_file", path),
+        (Some(path), _) => whole_path("pid_file", path),
         (None, Some(text)) if text.len() >= 4 => Ok(()),
         (None, Some(_)) => Err("`command_line` is too short to choose by".to_owned()),
-        _ => Err("give one of `pid_file` and `command_line`".to_owned()),
+        (None, None) => Err("give `pid_file` or `command_line`".to_owned()),
     }
 }
 
@@ -381,7 +391,13 @@ fn chosen(
     command_line: &Option<String>,
 ) -> Result<Vec<Running>, String> {
     let all: Vec<Running> = match (pid_file, command_line) {
-        (Some(path), _) => Running::of_pid_file(path, &[])?.into_iter().collect(),
+        (Some(path), text) => {
+            let named = Running::of_pid_file(path, &[])?;
+            if let (Some(it), Some(text)) = (&named, text) {
+                is_meant(it, path, &[], Some(text))?;
+            }
+            named.into_iter().collect()
+        }
         (None, Some(text)) => Running::of_command_line(text)?,
         (None, None) => vec![],
     };

@@ -175,3 +175,31 @@ fn what_nobody_repeats_ends_by_itself() {
     let findings = kept.look(&[]);
     assert_eq!((kept.open().len(), findings[0].severity.as_str()), (0, "ok"));
 }
+
+#[test]
+fn of_what_is_known_a_look_needs_its_own_and_what_is_related() {
+    let related = [("web", "api"), ("api", "database"), ("lonely", "")];
+    let depends_on: BTreeMap<String, Vec<String>> = related
+        .map(|(name, below)| {
+            let below = Some(below.to_owned()).filter(|it| !it.is_empty());
+            (name.to_owned(), below.into_iter().collect())
+        })
+        .into();
+    let seen = [bad("shop", Kind::ServiceDown, Warning), bad("shop", Kind::DiskFilling, Warning)];
+    let about = concern(&seen, &depends_on);
+    assert_eq!(about.symptoms, seen.each_ref().map(Observation::symptom_id));
+    assert_eq!(about.keys, ["shop/disk_filling", "shop/work"]);
+    assert_eq!(about.whole, ["api/work", "database/work", "web/work"]);
+}
+
+#[test]
+fn in_a_storm_every_component_has_an_incident_of_its_own() {
+    let mut kept = Kept::default();
+    let storm: Vec<_> =
+        (0..9_000).map(|n| bad(&format!("shop-{n}"), Kind::ServiceDown, Critical)).collect();
+    for part in storm.chunks(3_000) {
+        kept.look(part);
+    }
+    kept.look(&storm);
+    assert_eq!((kept.open().len(), kept.kinds.len()), (9_000, 9_000));
+}

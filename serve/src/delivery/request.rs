@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use data::ledger::{Promise, new_id};
 use remediation::delivery::fields::{Fields, Wrong};
 use serde::{
@@ -21,6 +21,10 @@ pub const BULK_MAX: usize = 1000;
 const ROUTE_MAX: usize = 10;
 /// Characters of a key or a tenant.
 const KEY_MAX: usize = 256;
+
+/// How far ahead a delivery may be put off: what is meant for later than a year is more often a mistake, such as
+/// milliseconds for seconds, and would lie here unseen.
+const AHEAD_MAX: TimeDelta = TimeDelta::days(366);
 
 /// One entry: its fields, as they were sent, each once.
 #[derive(Debug, Default)]
@@ -87,7 +91,7 @@ pub fn read(
         idempotency_key: key(&mut fields, "idempotency_key")?.unwrap_or_else(|| id.clone()),
         quarantine: quarantine(&tenant, registry, config),
         ordering_key: key(&mut fields, "ordering_key")?,
-        due_at: fields.time("not_before")?.unwrap_or(now),
+        due_at: due_at(fields.time("not_before")?, now)?,
         expires_at: fields.time("expires_at")?,
         route: route(&mut fields, &tenant, registry)?,
         payload: checked(payload, config.payload_bytes_max)?.to_owned(),
@@ -101,10 +105,23 @@ pub fn read(
     // It is known, and was taken already.
     fields.value("payload");
     fields.done()?;
-    if promise.expires_at.is_some_and(|end| end <= promise.due_at.max(now)) {
-        return Err(Wrong::new("expires_at", "must be after now and after `not_before`"));
+    match promise.expires_at {
+        Some(end) if end <= promise.due_at => {
+            Err(Wrong::new("expires_at", "must be after now and after `not_before`"))
+        }
+        _ => Ok(sealed(promise)),
     }
-    Ok(sealed(promise))
+}
+
+/// When it falls due. What should have begun before now stands in line like everything else that begins now.
+fn due_at(not_before: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Result<DateTime<Utc>, Wrong> {
+    match not_before {
+        Some(at) if at - now > AHEAD_MAX => {
+            let why = format!("may be {} days from now at most", AHEAD_MAX.num_days());
+            Err(Wrong::new("not_before", why))
+        }
+        at => Ok(at.map_or(now, |at| at.max(now))),
+    }
 }
 
 /// Fills in what follows from the rest.
@@ -187,6 +204,24 @@ fn checked(payload: Option<&str>, bytes_max: usize) -> Result<&str, Wrong> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_delivery_may_be_put_off_for_a_year() {
+        let now: DateTime<Utc> = "2026-03-09T14:00:00Z".parse().unwrap();
+        let check = |not_before: &str, expected: Result<&str, &str>| {
+            let due = due_at(not_before.parse().ok(), now).map_err(|wrong| wrong.to_string());
+            let expected = expected.map(|at| at.parse().unwrap()).map_err(str::to_owned);
+            assert_eq!(due, expected);
+        };
+        check("", Ok("2026-03-09T14:00:00Z"));
+        check("2026-03-09T15:00:00Z", Ok("2026-03-09T15:00:00Z"));
+        check("2027-03-10T14:00:00Z", Ok("2027-03-10T14:00:00Z"));
+        let too_late = Err("`not_before` may be 366 days from now at most");
+        check("2027-03-10T14:00:01Z", too_late);
+        check("9999-12-31T23:59:59Z", too_late);
+        // Nobody gets ahead of the others with a time that is long over.
+        check("1970-01-01T00:00:00Z", Ok("2026-03-09T14:00:00Z"));
+    }
 
     #[test]
     fn an_entry_has_each_field_once() {

@@ -3,21 +3,19 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use data::ledger::{Action, Changes, Incident, NewDelivery, SECRET, Symptom};
+use data::ledger::{Action, Changes, Incident, Symptom};
 use remediation::{
     desk,
     fix::{self, Case, Step},
-    incident::event,
-    playbook::Playbook,
+    guard::Limits,
 };
-use uuid::Uuid;
 
 use super::{
-    LEASE, delta,
+    LEASE, begin, delta,
     facts::{self, Known},
-    look, notify, perform, verify, waits,
+    look, notify, verify, waits,
 };
-use crate::{http, state::State};
+use crate::state::State;
 
 /// The longest that a component with dependencies is left alone for a look at those.
 const SUSPICION: TimeDelta = TimeDelta::seconds(10);
@@ -26,7 +24,7 @@ const SUSPICION: TimeDelta = TimeDelta::seconds(10);
 const UNSEEN_MAX: TimeDelta = TimeDelta::seconds(30);
 
 /// Who does what nobody asked for.
-const WHO: &str = "pipenotify";
+pub(super) const WHO: &str = "pipenotify";
 
 /// One turn.
 ///
@@ -45,10 +43,15 @@ pub async fn tick(state: &State, now: DateTime<Utc>) -> anyhow::Result<String> {
         known = Known::read(healing, now).await?;
     }
     brakes(state, &mut known, now).await?;
-    let Planned { n_acts, decided, waits } = plan(state, &mut known, now).await?;
-    waits::tell(state, &waits, now).await?;
-    healing.settle(&known, now).await?;
-    let n_told = notify::run(state, &decided, now).await?;
+    let Planned { n_acts, decided, waits, said, mut refused } =
+        plan(state, &mut known, now).await?;
+    begin::record(state, &mut known, said, now).await?;
+    refused.extend(waits::tell(state, &known, &waits, now).await?);
+    begin::escalate(state, &mut known, &refused, now).await?;
+    if healing.settle(&known, now).await? {
+        known = Known::read(healing, now).await?;
+    }
+    let n_told = notify::run(state, &known, &decided, now).await?;
     let n_open = known.incidents.iter().filter(|it| it.state != "resolved").count();
     Ok(format!("{n_open} open incidents, {n_acts} actions begun, {n_told} people's messages"))
 }
@@ -94,6 +97,37 @@ struct Planned {
     decided: HashSet<String>,
     /// Why nothing is done about some of them yet.
     waits: BTreeMap<String, String>,
+    /// Actions that are only said, with their lines on timelines.
+    said: Vec<(Action, String)>,
+    /// Why some of them are left to people.
+    refused: Vec<(String, String)>,
+}
+
+/// What does not change within a turn, found once for all of its incidents.
+struct Turn<'a> {
+    state: &'a State,
+    limits: Limits,
+    n_actionable: usize,
+    /// Symptoms of which one look was bad, which is not believed yet.
+    doubts: Vec<Symptom>,
+    now: DateTime<Utc>,
+}
+
+impl<'a> Turn<'a> {
+    async fn begin(state: &'a State, now: DateTime<Utc>) -> data::Result<Self> {
+        // Who depends on nothing has nobody to suspect.
+        let has_suspects = state.healing.depends_on.values().any(|below| !below.is_empty());
+        Ok(Self {
+            state,
+            limits: facts::limits(&state.config),
+            n_actionable: facts::n_actionable(&state.config, &state.healing.playbooks),
+            doubts: match has_suspects {
+                true => state.ledger.doubtful_symptoms().await?,
+                false => vec![],
+            },
+            now,
+        })
+    }
 }
 
 /// Decides for every open incident what is next, and begins it.
@@ -102,15 +136,14 @@ async fn plan(state: &State, known: &mut Known, now: DateTime<Utc>) -> anyhow::R
     if !state.healing.had_time(now).await {
         return Ok(planned);
     }
+    let turn = Turn::begin(state, now).await?;
     let owned = |(id, all): (&str, Vec<&Symptom>)| {
         (id.to_owned(), all.into_iter().cloned().collect::<Vec<Symptom>>())
     };
     let own: HashMap<String, Vec<Symptom>> = known.own_symptoms().into_iter().map(owned).collect();
-    for incident in known.incidents.clone() {
-        if incident.state == "resolved" {
-            continue;
-        }
-        if let Some(other) = suspect(state, &incident, now).await? {
+    let open = known.incidents.iter().filter(|it| it.state != "resolved");
+    for incident in open.cloned().collect::<Vec<_>>() {
+        if let Some(other) = suspect(&turn, &incident).await? {
             // Everybody waits for a moment.
             if now - incident.opened_at > UNSEEN_MAX {
                 planned.waits.insert(incident.id, format!("`{other}` may be the cause"));
@@ -118,48 +151,61 @@ async fn plan(state: &State, known: &mut Known, now: DateTime<Utc>) -> anyhow::R
             continue;
         }
         planned.decided.insert(incident.id.clone());
-        let Some(symptoms) = own.get(&incident.id) else { continue };
-        let mut refusals = vec![];
-        let mut is_handled = false;
-        for symptom in fix::causes(&symptoms.iter().collect::<Vec<_>>()) {
-            match consider(state, known, &incident, symptom, now).await? {
-                None => (),
-                Some(Considered::Begun) => {
-                    planned.n_acts += 1;
-                    is_handled = true;
-                    break;
-                }
-                Some(Considered::Waits(why)) => {
-                    is_handled = true;
-                    planned.waits.extend(why.map(|why| (incident.id.clone(), why)));
-                }
-                Some(Considered::Refused(why)) if refusals.contains(&why) => (),
-                Some(Considered::Refused(why)) => refusals.push(why),
-            }
-        }
-        if !is_handled && !refusals.is_empty() {
-            escalate(state, known, &incident, &refusals.join("; "), now).await?;
+        if let Some(symptoms) = own.get(&incident.id) {
+            plan_one(&turn, known, &incident, symptoms, &mut planned).await?;
         }
     }
     Ok(planned)
 }
 
+/// Decides for one incident what is next.
+async fn plan_one(
+    turn: &Turn<'_>,
+    known: &mut Known,
+    incident: &Incident,
+    symptoms: &[Symptom],
+    planned: &mut Planned,
+) -> anyhow::Result<()> {
+    let mut refusals = vec![];
+    let mut is_handled = false;
+    for symptom in fix::causes(&symptoms.iter().collect::<Vec<_>>()) {
+        match consider(turn, known, incident, symptom).await? {
+            None => (),
+            Some(Considered::Begun) => {
+                planned.n_acts += 1;
+                return Ok(());
+            }
+            Some(Considered::Said(it, said)) => {
+                known.put((*it).clone());
+                planned.said.push((*it, said));
+                is_handled = true;
+            }
+            Some(Considered::Waits(why)) => {
+                is_handled = true;
+                planned.waits.extend(why.map(|why| (incident.id.clone(), why)));
+            }
+            Some(Considered::Refused(why)) if refusals.contains(&why) => (),
+            Some(Considered::Refused(why)) => refusals.push(why),
+        }
+    }
+    if !is_handled && !refusals.is_empty() {
+        planned.refused.push((incident.id.clone(), refusals.join("; ")));
+    }
+    Ok(())
+}
+
 /// Something that the incident's component depends on and that may be the cause: one look at it was bad,
 /// which is not believed yet, or it was not measured since.
-async fn suspect(
-    state: &State,
-    incident: &Incident,
-    now: DateTime<Utc>,
-) -> anyhow::Result<Option<String>> {
+async fn suspect(turn: &Turn<'_>, incident: &Incident) -> anyhow::Result<Option<String>> {
+    let (state, now) = (turn.state, turn.now);
     let below = desk::dependencies(&state.healing.depends_on, &incident.component);
     let Some(first) = below.first() else { return Ok(None) };
     let lasts = now - incident.opened_at;
     if lasts < delta(state.config.health.every).min(SUSPICION) {
         return Ok(Some(first.clone()));
     }
-    let looks_bad = |it: &Symptom| !it.bad && it.history & 1 == 1 && below.contains(&it.component);
-    if let Some(it) = state.ledger.symptoms().await?.into_iter().find(looks_bad) {
-        return Ok(Some(it.component));
+    if let Some(it) = turn.doubts.iter().find(|it| below.contains(&it.component)) {
+        return Ok(Some(it.component.clone()));
     }
     for component in state.config.health.component.iter().filter(|it| below.contains(&it.name)) {
         // Whoever is slow is measured slowly, too; but who is never measured is not waited for.
@@ -175,18 +221,20 @@ async fn suspect(
 /// What became of a symptom in this turn.
 enum Considered {
     Begun,
+    /// It is only said what would be done: the action that it would be, and a line for the timeline.
+    Said(Box<Action>, String),
     /// Something is on its way, or may be soon; with what holds it back, if that is worth telling.
     Waits(Option<String>),
     Refused(String),
 }
 
 async fn consider(
-    state: &State,
+    turn: &Turn<'_>,
     known: &mut Known,
     incident: &Incident,
     symptom: &Symptom,
-    now: DateTime<Utc>,
 ) -> anyhow::Result<Option<Considered>> {
+    let (state, now) = (turn.state, turn.now);
     let chosen = choose(state, symptom, now).await?;
     if chosen.is_empty() {
         return Ok(None);
@@ -196,8 +244,7 @@ async fn consider(
         return Ok(Some(Considered::Refused("`healing.enabled` is false".to_owned())));
     }
     let past = known.past(incident);
-    let so_far =
-        known.facts(incident, facts::n_actionable(&state.config, &state.healing.playbooks), now);
+    let so_far = known.facts(incident, turn.n_actionable, now);
     let cases: Vec<Case<'_>> = chosen
         .iter()
         .map(|(playbook, rungs)| Case {
@@ -211,8 +258,9 @@ async fn consider(
             relapse: delta(state.config.incident.reopen_within),
         })
         .collect();
-    let limits = facts::limits(&state.config);
-    let Some((n, weighed)) = fix::climb(&cases, &limits, &so_far, now) else { return Ok(None) };
+    let Some((n, weighed)) = fix::climb(&cases, &turn.limits, &so_far, now) else {
+        return Ok(None);
+    };
     let (playbook, rungs) = (cases[n].playbook, cases[n].rungs);
     let target = |rung: usize| rungs[rung].clone().unwrap_or_default();
     Ok(Some(match weighed.step {
@@ -225,27 +273,28 @@ async fn consider(
                 state: "ended".to_owned(),
                 outcome: Some("dry_run".to_owned()),
                 ended_at: Some(now),
-                ..row(incident, symptom, playbook, rung, target(rung), now)
+                ..begin::row(incident, symptom, playbook, rung, target(rung), now)
             };
             let said = format!("dry run: `{}` on `{}` would be done", it.action, it.target);
-            record(state, known, it, &said, now).await?;
-            Considered::Waits(None)
+            Considered::Said(Box::new(it), said)
         }
         Step::Propose(rung) => {
-            propose(state, known, row(incident, symptom, playbook, rung, target(rung), now), now)
-                .await?;
+            let it = begin::row(incident, symptom, playbook, rung, target(rung), now);
+            begin::propose(state, known, it, now).await?;
             Considered::Waits(None)
         }
         Step::Act(rung, proposal) => {
-            if let Err(why) = look::confirm(state, symptom, now).await? {
+            if let Err(why) = look::confirm(&state.config, &state.engine, symptom, now).await? {
                 // Everybody waits for a moment.
                 let lasts = now - incident.opened_at > UNSEEN_MAX;
                 return Ok(Some(Considered::Waits(lasts.then_some(why))));
             }
             let approved =
-                proposal.and_then(|id| known.actions.iter().find(|it| it.id == id).cloned());
-            let new = row(incident, symptom, playbook, rung, target(rung), now);
-            begin(state, known, approved.unwrap_or(new), symptom, playbook, rung, now).await?;
+                proposal.and_then(|id| known.actions_of(incident).find(|it| it.id == id).cloned());
+            let it = approved.unwrap_or_else(|| {
+                begin::row(incident, symptom, playbook, rung, target(rung), now)
+            });
+            begin::begin(state, known, it, symptom, playbook, rung, now).await?;
             Considered::Begun
         }
     }))
@@ -273,177 +322,4 @@ async fn choose<'a>(
         fitting.push((playbook, rungs));
     }
     Ok(fix::chosen(fitting))
-}
-
-/// A new action, not kept yet.
-pub(super) fn row(
-    incident: &Incident,
-    symptom: &Symptom,
-    playbook: &Playbook,
-    rung: usize,
-    target: String,
-    now: DateTime<Utc>,
-) -> Action {
-    Action {
-        id: Uuid::now_v7().to_string(),
-        incident_id: incident.id.clone(),
-        symptom_id: symptom.id.clone(),
-        incident_kind: symptom.kind.clone(),
-        component: symptom.component.clone(),
-        playbook: playbook.name.clone(),
-        rung: i64::try_from(rung).unwrap_or(i64::MAX),
-        action: playbook.rungs[rung].action.clone(),
-        target,
-        risk: playbook.risk.as_str().to_owned(),
-        state: "proposed".to_owned(),
-        outcome: None,
-        detail: String::new(),
-        output: String::new(),
-        // It is measured when it begins.
-        before: None,
-        after: None,
-        created_at: now,
-        started_at: None,
-        acted_at: None,
-        verify_from: None,
-        verify_until: None,
-        ended_at: None,
-        owner: None,
-        deadline: None,
-        approval_hash: None,
-        approval_until: None,
-        decided_by: None,
-        version: 0,
-    }
-}
-
-/// Asks people, by a message with a link that expires.
-async fn propose(
-    state: &State,
-    known: &mut Known,
-    it: Action,
-    now: DateTime<Utc>,
-) -> anyhow::Result<()> {
-    let token = http::secret("pna");
-    let until = now + delta(state.config.healing.approval);
-    let it =
-        Action { approval_hash: Some(http::auth::hash(&token)), approval_until: Some(until), ..it };
-    let base = notify::base(state);
-    let text = format!(
-        "May `{}` be done on `{}` ({} risk, for {} of {})? Approve or reject until {}: \
-         {base}/api/v1/actions/{}/decide?token={SECRET}",
-        it.action,
-        it.target,
-        it.risk,
-        it.incident_kind,
-        it.component,
-        until.to_rfc3339(),
-        it.id
-    );
-    let about = known.incidents.iter().find(|incident| incident.id == it.incident_id);
-    // Whoever may read what is sent to others must not be able to agree in their place.
-    let hidden = |it| NewDelivery { secret: Some(token.clone()), ..it };
-    let promises = notify::plain(state, about, "action.approval", &text, now);
-    let promises: Vec<_> = promises.into_iter().map(hidden).collect();
-    // Who has a link may have been any of them.
-    let asked = match &promises[..] {
-        [] => "in the list of actions".to_owned(),
-        some => some.iter().map(|it| it.destination.as_str()).collect::<Vec<_>>().join(", "),
-    };
-    let said =
-        format!("`{}` on `{}` waits for an approval, asked for in {asked}", it.action, it.target);
-    let changes = Changes { promises, ..with(it.clone(), &said, now) };
-    state.healing.keep(&changes, now).await?;
-    known.actions.push(Action { version: 1, ..it });
-    Ok(())
-}
-
-/// Writes down that it is done, then does it.
-async fn begin(
-    state: &State,
-    known: &mut Known,
-    it: Action,
-    symptom: &Symptom,
-    playbook: &Playbook,
-    rung: usize,
-    now: DateTime<Utc>,
-) -> anyhow::Result<()> {
-    let settings = &playbook.rungs[rung];
-    let prepared = match playbook.prepare(rung, &facts::names(&state.config, symptom)) {
-        Ok(prepared) => prepared,
-        Err(why) => anyhow::bail!("`{}` cannot be done any more: {why}", settings.action),
-    };
-    let timeout = settings.timeout.0;
-    let it = Action {
-        // It may have been approved because of another number that shows the same trouble.
-        symptom_id: symptom.id.clone(),
-        incident_kind: symptom.kind.clone(),
-        state: "acting".to_owned(),
-        before: look::before(state, symptom, playbook, now).await?,
-        started_at: Some(now),
-        owner: Some(state.healing.holder.clone()),
-        deadline: Some(perform::deadline(timeout, now)),
-        ..it
-    };
-    let said = format!("`{}` on `{}` begins, by playbook `{}`", it.action, it.target, it.playbook);
-    tracing::info!(incident.id = it.incident_id, action.id = it.id, "{said}");
-    match state.healing.keep(&with(it.clone(), &said, now), now).await {
-        // Another action has the target, or another process the lease: nothing is done.
-        Err(data::Error::Conflict { .. }) => return Ok(()),
-        kept => kept?,
-    }
-    let it = Action { version: it.version + 1, ..it };
-    known.actions.retain(|other| other.id != it.id);
-    known.actions.push(it.clone());
-    perform::start(state, it, prepared, timeout, &playbook.verify);
-    Ok(())
-}
-
-async fn record(
-    state: &State,
-    known: &mut Known,
-    it: Action,
-    said: &str,
-    now: DateTime<Utc>,
-) -> anyhow::Result<()> {
-    tracing::info!(incident.id = it.incident_id, "{said}");
-    state.healing.keep(&with(it.clone(), said, now), now).await?;
-    known.actions.push(Action { version: 1, ..it });
-    Ok(())
-}
-
-/// An action with a line on the timeline of its incident.
-pub(super) fn with(it: Action, said: &str, now: DateTime<Utc>) -> Changes {
-    let events = vec![(it.incident_id.clone(), event("action", WHO, said, now))];
-    Changes { actions: vec![it], events, ..Changes::default() }
-}
-
-/// Leaves an incident to people, once.
-async fn escalate(
-    state: &State,
-    known: &mut Known,
-    incident: &Incident,
-    why: &str,
-    now: DateTime<Utc>,
-) -> anyhow::Result<()> {
-    if incident.escalated_at.is_some() {
-        return Ok(());
-    }
-    tracing::warn!(incident.id = incident.id, "a person is needed for {}: {why}", incident.title);
-    let it = Incident {
-        escalated_at: Some(now),
-        escalation: Some(why.to_owned()),
-        updated_at: now,
-        ..incident.clone()
-    };
-    let events = vec![(it.id.clone(), event("escalated", WHO, why, now))];
-    let changes = Changes { incidents: vec![it.clone()], events, ..Changes::default() };
-    match state.healing.keep(&changes, now).await {
-        // It has changed meanwhile; the next turn decides anew.
-        Err(data::Error::Conflict { .. }) => return Ok(()),
-        kept => kept?,
-    }
-    known.incidents.retain(|other| other.id != it.id);
-    known.incidents.push(Incident { version: it.version + 1, ..it });
-    Ok(())
 }

@@ -1,7 +1,7 @@
 //! Replays stored history: what would have been seen, done, and held back.
 //!
-//! The same checks, hysteresis, incidents, playbooks and guards as in the running process, step by step
-//! over the past; only nothing is done. An action of which the history shows no recovery in time counts
+//! The same checks, hysteresis, incidents, playbooks and guards as in the running process, also that an action
+//! needs a fresh measurement, step by step over the past; only nothing is done. An action of which the history shows no recovery in time counts
 //! as without effect, so that the ladder is climbed as it would have been, the circuit breaker opens and
 //! what does not help suspends itself. Storms follow from the incidents; when people have stopped actions,
 //! and what was in maintenance, the ledger says. What waits for an approval counts as approved, and
@@ -21,7 +21,7 @@ use remediation::{
     playbook::Playbook,
 };
 
-use super::{act, delta, facts, watch};
+use super::{begin, delta, facts, look, watch};
 use crate::{
     config::{Config, Period},
     health,
@@ -80,6 +80,7 @@ pub async fn run(
         }
         let all = health::examine(engine, &config.health.component, at).await?;
         replay.look(&all, at);
+        replay.decide(engine, at).await?;
         at += step;
     }
     Ok(replay.report(delta(past), step))
@@ -184,7 +185,6 @@ impl<'a> Replay<'a> {
         self.symptoms.extend(changes.symptoms.into_iter().map(|it| (it.id.clone(), it)));
         self.judge(at);
         self.brake(at);
-        self.decide(at);
     }
 
     fn judge(&mut self, at: DateTime<Utc>) {
@@ -251,7 +251,7 @@ impl<'a> Replay<'a> {
         }
     }
 
-    fn decide(&mut self, at: DateTime<Utc>) {
+    async fn decide(&mut self, engine: &Engine, at: DateTime<Utc>) -> anyhow::Result<()> {
         let open: Vec<Incident> =
             self.incidents.values().filter(|it| it.state != "resolved").cloned().collect();
         for incident in open {
@@ -262,12 +262,19 @@ impl<'a> Replay<'a> {
             };
             let own: Vec<Symptom> = self.symptoms.values().filter(of).cloned().collect();
             for symptom in fix::causes(&own.iter().collect::<Vec<_>>()) {
-                self.consider(&incident, symptom, at);
+                self.consider(engine, &incident, symptom, at).await?;
             }
         }
+        Ok(())
     }
 
-    fn consider(&mut self, incident: &Incident, symptom: &Symptom, at: DateTime<Utc>) {
+    async fn consider(
+        &mut self,
+        engine: &Engine,
+        incident: &Incident,
+        symptom: &Symptom,
+        at: DateTime<Utc>,
+    ) -> anyhow::Result<()> {
         let (names, labels) = (facts::names(self.config, symptom), facts::labels(symptom));
         let fitting = self.playbooks.iter().filter(|it| it.fits(symptom, &labels));
         let ready = |it: &Playbook| -> Vec<fix::Ready> {
@@ -293,21 +300,29 @@ impl<'a> Replay<'a> {
         let (brakes, effectiveness) = (self.brakes(at), effectiveness(&self.actions));
         let so_far = self.facts(&brakes, &effectiveness, Some(incident), at);
         let weighed = fix::climb(&cases, &self.limits(), &so_far, at);
-        let Some((n, Weighed { step, objections })) = weighed else { return };
+        let Some((n, mut weighed)) = weighed else { return Ok(()) };
+        if matches!(weighed.step, Step::Act(..) | Step::Propose(_))
+            && let Err(why) = look::confirm(self.config, engine, symptom, at).await?
+        {
+            weighed.objections.push(Objection { guard: Guard::Freshness, why: why.clone() });
+            weighed.step = Step::Wait(why);
+        }
+        let Weighed { step, objections } = weighed;
         let (playbook, rungs) = (cases[n].playbook, cases[n].rungs);
         let does = said(&step, &objections, playbook, rungs);
         if let Step::Act(rung, _) | Step::DryRun(rung) | Step::Propose(rung) = step {
             let target = rungs[rung].clone().unwrap_or_default();
-            self.begin(act::row(incident, symptom, playbook, rung, target, at), playbook, at);
+            self.begin(begin::row(incident, symptom, playbook, rung, target, at), playbook, at);
         }
         let is_held = matches!(step, Step::Wait(_) | Step::Escalate(_));
         let key = if is_held { held_by(&does, &objections) } else { String::new() };
         let about = format!("{} {}", incident.id, symptom.id);
         if self.said.insert(about, key.clone()) == Some(key) && is_held {
-            return;
+            return Ok(());
         }
         self.n_held += usize::from(is_held);
         self.say(incident, &does, &objections, at);
+        Ok(())
     }
 
     /// An action that would be done now; what came of it, the history says.

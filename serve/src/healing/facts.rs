@@ -18,7 +18,12 @@ use crate::config::{Component, Config};
 pub(super) struct Known {
     pub(super) incidents: Vec<Incident>,
     pub(super) symptoms: Vec<Symptom>,
-    pub(super) actions: Vec<Action>,
+    /// What was done lately, is being done, or was only said; in any order.
+    actions: Vec<Action>,
+    /// Where those of each incident are: there may be thousands of both.
+    of_incident: HashMap<String, Vec<usize>>,
+    /// Those that were begun, which limits keep few; guards count them.
+    begun: Vec<Action>,
     pub(super) brakes: Vec<Brake>,
     pub(super) effectiveness: Vec<Effectiveness>,
     pub(super) silences: Vec<Silence>,
@@ -29,20 +34,53 @@ impl Known {
         let ledger = &healing.ledger;
         // Long enough for whoever was told of a trouble to be told of its end after a restart.
         let lately = now - TimeDelta::hours(24);
-        Ok(Self {
+        let actions = ledger.recent_actions(lately, ACTIONS_MAX).await?;
+        let mut known = Self {
             incidents: ledger.current_incidents(lately).await?,
             symptoms: ledger.open_symptoms().await?,
-            actions: ledger.recent_actions(now - TimeDelta::hours(24), ACTIONS_MAX).await?,
+            actions: vec![],
+            of_incident: HashMap::new(),
+            begun: vec![],
             brakes: ledger.brakes().await?,
             effectiveness: ledger.effectiveness().await?,
             silences: ledger.silences(now).await?,
-        })
+        };
+        actions.into_iter().for_each(|it| known.put(it));
+        Ok(known)
+    }
+
+    /// Takes over an action as it is now.
+    pub(super) fn put(&mut self, it: Action) {
+        if it.started_at.is_some() {
+            self.begun.retain(|other| other.id != it.id);
+            self.begun.push(it.clone());
+        }
+        let ours = self.of_incident.entry(it.incident_id.clone()).or_default();
+        match ours.iter().find(|n| self.actions[**n].id == it.id) {
+            Some(n) => self.actions[*n] = it,
+            None => {
+                ours.push(self.actions.len());
+                self.actions.push(it);
+            }
+        }
+    }
+
+    pub(super) fn actions(&self) -> &[Action] {
+        &self.actions
+    }
+
+    pub(super) fn actions_of<'a>(
+        &'a self,
+        incident: &Incident,
+    ) -> impl Iterator<Item = &'a Action> {
+        let ours = self.of_incident.get(&incident.id).into_iter().flatten();
+        ours.map(|n| &self.actions[*n])
     }
 
     pub(super) fn facts(&self, incident: &Incident, n: usize, now: DateTime<Utc>) -> Facts<'_> {
         let holds = |it: &Silence| it.maintenance && notice::covers(it, incident, now);
         Facts {
-            actions: &self.actions,
+            actions: &self.begun,
             brakes: &self.brakes,
             effectiveness: &self.effectiveness,
             n_components: n,
@@ -67,8 +105,7 @@ impl Known {
 
     /// What was done for an incident, the oldest first.
     pub(super) fn past(&self, incident: &Incident) -> Vec<Action> {
-        let of = self.actions.iter().filter(|it| it.incident_id == incident.id);
-        let mut past: Vec<Action> = of.cloned().collect();
+        let mut past: Vec<Action> = self.actions_of(incident).cloned().collect();
         past.sort_by_key(|it| it.created_at);
         past
     }

@@ -1,5 +1,6 @@
 //! Measures again: what gave a trouble away, or what a playbook looks at instead.
 
+use analytics::Engine;
 use chrono::{DateTime, TimeDelta, Utc};
 use data::ledger::{Action, Symptom};
 use remediation::{
@@ -10,7 +11,7 @@ use remediation::{
 
 use super::{delta, watch};
 use crate::{
-    config::{Aggregation, Check, Component, Period},
+    config::{Aggregation, Check, Component, Config, Period},
     health,
     state::State,
 };
@@ -65,7 +66,7 @@ pub(super) async fn after(
     if let Some(check) = foreseen(state, symptom) {
         return averted(state, action, symptom, check, now).await;
     }
-    match check_of(state, symptom) {
+    match check_of(&state.config, symptom) {
         Some(check) => {
             let value = health::measure(&state.engine, check, acted, now).await?;
             let good = health::is_ok(check, value);
@@ -121,22 +122,23 @@ pub(super) async fn holds(
 /// sentence why nothing is done yet. Several looks may have seen the same one measurement, and much may
 /// have happened since the last of them.
 pub(super) async fn confirm(
-    state: &State,
+    config: &Config,
+    engine: &Engine,
     symptom: &Symptom,
     now: DateTime<Utc>,
 ) -> Result<Result<(), String>, analytics::Error> {
-    let Some(check) = check_of(state, symptom) else { return Ok(Ok(())) };
+    let Some(check) = check_of(config, symptom) else { return Ok(Ok(())) };
     let since = symptom.bad_since.unwrap_or(symptom.since);
-    let value = health::measure(&state.engine, check, since, now).await?;
+    let value = health::measure(engine, check, since, now).await?;
     // Whoever measures rarely is not waited for longer than what was measured counts.
-    let patience = delta(check.window).min(delta(state.config.health.every) * 2);
+    let patience = delta(check.window).min(delta(config.health.every) * 2);
     let is_silence = symptom.rule == watch::SILENCE;
     let is_bad = value.map(|_| !is_silence && !health::is_ok(check, value));
     if is_silence && value.is_none() {
         return Ok(Ok(()));
     }
     let fresh = match is_bad {
-        None => health::latest(&state.engine, check, now).await?,
+        None => health::latest(engine, check, now).await?,
         Some(_) => Freshness::default(),
     };
     Ok(fix::confirmed(is_bad, since, patience, fresh, now))
@@ -158,13 +160,13 @@ pub(super) async fn was_seen(
 }
 
 /// The check that a symptom comes from, also when what it says is silence.
-fn check_of<'a>(state: &'a State, symptom: &Symptom) -> Option<&'a Check> {
+fn check_of<'a>(config: &'a Config, symptom: &Symptom) -> Option<&'a Check> {
     if symptom.rule != watch::HEALTH && symptom.rule != watch::SILENCE {
         return None;
     }
-    let components = state.config.health.component.iter();
-    let checks = components.filter(|it| it.name == symptom.component).flat_map(|it| &it.check);
-    checks.into_iter().find(|check| Some(watch::series(check)) == symptom.series)
+    let components = config.health.component.iter();
+    let mut checks = components.filter(|it| it.name == symptom.component).flat_map(|it| &it.check);
+    checks.find(|check| Some(watch::series(check)) == symptom.series)
 }
 
 /// The check whose limit an early warning is about.

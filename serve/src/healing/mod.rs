@@ -6,6 +6,7 @@
 
 mod act;
 pub mod backtest;
+mod begin;
 mod destinations;
 mod facts;
 mod look;
@@ -29,7 +30,7 @@ use std::{
 use chrono::{DateTime, TimeDelta, Utc};
 use data::{
     Finding, Table,
-    ledger::{Changes, Fence, Ledger},
+    ledger::{Changes, Concern, Fence, Ledger},
 };
 use ingest::Ingest;
 use remediation::{
@@ -62,6 +63,15 @@ const BREATH: TimeDelta = TimeDelta::seconds(15);
 /// Actions that are looked at when the next one is decided.
 const ACTIONS_MAX: u32 = 5_000;
 
+/// What a decision about incidents is made from, as it then is.
+#[derive(Debug)]
+enum Reads {
+    /// What was seen, or what a person names.
+    Concerned(Concern),
+    /// What may be over.
+    Fading,
+}
+
 /// What the loop needs.
 #[derive(Debug)]
 pub struct Healing {
@@ -85,7 +95,7 @@ pub struct Healing {
     /// How the looks at the actions that are being verified went.
     looks: Mutex<HashMap<String, Looks>>,
     /// What was last told of each incident about which nothing is done yet.
-    waits: Mutex<BTreeMap<String, String>>,
+    waits: Mutex<BTreeMap<String, waits::Waiting>>,
 }
 
 impl Healing {
@@ -163,7 +173,8 @@ impl Healing {
         if seen.is_empty() {
             return Ok(());
         }
-        let found = self.decide(fenced, now, |desk| desk.observe(seen)).await?;
+        let about = Reads::Concerned(desk::concern(seen, &self.depends_on));
+        let (_, found) = self.decide(&about, fenced, now, |desk| desk.observe(seen)).await?;
         if !found.is_empty() {
             self.publish(found).await?;
             self.wake();
@@ -182,18 +193,21 @@ impl Healing {
         who: &str,
         now: DateTime<Utc>,
     ) -> anyhow::Result<()> {
-        self.decide(false, now, |desk| desk.merge(part, into, who)).await.map(drop)
+        let whole = vec![part.to_owned(), into.to_owned()];
+        let about = Reads::Concerned(Concern { whole, ..Concern::default() });
+        self.decide(&about, false, now, |desk| desk.merge(part, into, who)).await.map(drop)
     }
 
-    /// Ends what is over.
-    async fn settle(&self, facts: &facts::Known, now: DateTime<Utc>) -> anyhow::Result<()> {
+    /// Ends what is over; says whether anything is.
+    async fn settle(&self, facts: &facts::Known, now: DateTime<Utc>) -> anyhow::Result<bool> {
         let (busy, fixed) = facts.busy_and_fixed();
-        let found = self.decide(true, now, |desk| {
+        let found = self.decide(&Reads::Fading, true, now, |desk| {
             desk.expire();
             desk.settle(&busy, &fixed);
         });
-        let found = found.await?;
-        self.publish(found).await
+        let (has_changed, found) = found.await?;
+        self.publish(found).await?;
+        Ok(has_changed)
     }
 
     /// Keeps what was found, but for early warnings: of these whoever foresaw them has told.
@@ -205,13 +219,15 @@ impl Healing {
         Ok(())
     }
 
-    /// Decides on a desk with what the ledger knows, and keeps the decision; anew if somebody was first.
+    /// Decides on a desk with what the ledger knows, and keeps the decision; anew if somebody was first. Gives
+    /// whether anything has changed, and what was found.
     async fn decide(
         &self,
+        about: &Reads,
         fenced: bool,
         now: DateTime<Utc>,
         decide: impl Fn(&mut Desk<'_>),
-    ) -> anyhow::Result<Vec<Finding>> {
+    ) -> anyhow::Result<(bool, Vec<Finding>)> {
         let _turn = self.turn.lock().await;
         let incident = &self.config.incident;
         let policy = desk::Policy {
@@ -220,8 +236,12 @@ impl Healing {
             flap_quiet: delta(incident.flap_quiet),
         };
         for attempt in 1.. {
-            let incidents = self.ledger.current_incidents(now - policy.reopen_within).await?;
-            let symptoms = self.ledger.symptoms().await?;
+            let (incidents, symptoms) = match about {
+                Reads::Concerned(about) => {
+                    self.ledger.concerned(about, now - policy.reopen_within).await?
+                }
+                Reads::Fading => self.ledger.fading(now).await?,
+            };
             let (changes, found) = {
                 let mut new_id = || Uuid::now_v7().to_string();
                 let mut desk =
@@ -232,7 +252,10 @@ impl Healing {
             let fence = if fenced { self.fence() } else { None };
             match self.ledger.apply(&changes, fence, now).await {
                 Err(data::Error::Conflict { .. }) if attempt < CONFLICTS_MAX => (),
-                kept => return kept.map(|()| found).map_err(Into::into),
+                kept => {
+                    let has_changed = !changes.is_empty();
+                    return kept.map(|()| (has_changed, found)).map_err(Into::into);
+                }
             }
         }
         unreachable!("the last attempt returns")

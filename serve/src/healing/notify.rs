@@ -29,27 +29,41 @@ const TITLE_MAX: usize = 120;
 /// `decided` are the incidents of which it is known what is next.
 pub(super) async fn run(
     state: &State,
+    known: &Known,
     decided: &HashSet<String>,
     now: DateTime<Utc>,
 ) -> anyhow::Result<usize> {
+    if let Some(n_told) = promise_all(state, known, decided, now).await? {
+        return Ok(n_told);
+    }
+    // Something has changed since it was read: it is told as it now is, or else in the next turn.
     let known = Known::read(&state.healing, now).await?;
-    let routes = routes(state, &known, now);
-    let news = news(state, &known, &routes, decided, now);
+    Ok(promise_all(state, &known, decided, now).await?.unwrap_or(0))
+}
+
+/// Promises what is due; gives how many messages that is, and nothing if something has changed meanwhile.
+async fn promise_all(
+    state: &State,
+    known: &Known,
+    decided: &HashSet<String>,
+    now: DateTime<Utc>,
+) -> anyhow::Result<Option<usize>> {
+    let routes = routes(state, known, now);
+    let news = news(state, known, &routes, decided, now);
     let groups = group::leaving(&routes, news, &known.incidents, now);
     let mut changes = Changes::default();
     for group in &groups {
         tell(state, group, &mut changes, now);
     }
     if changes.promises.is_empty() {
-        return Ok(0);
+        return Ok(Some(0));
     }
     match state.healing.keep(&changes, now).await {
-        // Something has changed since it was read; the next turn tells it as it then is.
-        Err(data::Error::Conflict { .. }) => Ok(0),
+        Err(data::Error::Conflict { .. }) => Ok(None),
         Err(error) => Err(error.into()),
         Ok(()) => {
             state.outbox.wake();
-            Ok(changes.promises.len())
+            Ok(Some(changes.promises.len()))
         }
     }
 }
@@ -136,8 +150,7 @@ fn is_handled(state: &State, known: &Known, it: &Incident, symptoms: &[&Symptom]
     if causes.is_empty() && !symptoms.is_empty() {
         return true;
     }
-    let mut of = known.actions.iter().filter(|action| action.incident_id == it.id);
-    of.any(is_on_its_way) || causes.iter().any(fits)
+    known.actions_of(it).any(is_on_its_way) || causes.iter().any(fits)
 }
 
 /// A message about no incident, or about more than its state: to whom news of `about` go.

@@ -11,7 +11,7 @@ use remediation::{
     playbook::Verify,
 };
 
-use super::{Healing, act};
+use super::{Healing, begin};
 use crate::{clock, state::State};
 
 /// When an action counts as left behind: a little later than it may take, so that its own word comes first.
@@ -39,7 +39,7 @@ pub(super) fn start(
             None => format!("`{}` is done: {}; its effect is looked for", done.action, done.detail),
         };
         tracing::info!(action.id = done.id, "{said}");
-        record(&one, &act::with(done, &said, now), now).await;
+        record(&one, &begin::with(done, &said, now), now).await;
     });
 }
 

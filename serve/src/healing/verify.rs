@@ -25,7 +25,7 @@ pub(super) async fn run(state: &State, known: &Known, now: DateTime<Utc>) -> any
         .filter(|it| it.state != "resolved")
         .map(|it| it.id.as_str())
         .collect();
-    for it in known.actions.iter().filter(|it| it.state != "ended") {
+    for it in known.actions().iter().filter(|it| it.state != "ended") {
         if is_being_undone(it) {
             if is_left(state, it, now) {
                 undo_left(state, it, now).await?;

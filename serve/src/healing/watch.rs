@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use data::{Series, ledger::Symptom};
 use remediation::{
     kind::{Kind, Severity, classify},
-    symptom::{Hysteresis, Observation, Verdict},
+    symptom::{self, Hysteresis, Observation, Verdict},
 };
 
 use crate::{
@@ -29,8 +29,8 @@ pub async fn observe(state: &State, all: &[Examined], now: DateTime<Utc>) -> any
     if holder.as_deref() != Some(state.healing.holder()) {
         return Ok(());
     }
-    let known: HashSet<String> =
-        state.ledger.symptoms().await?.into_iter().map(|it: Symptom| it.id).collect();
+    let known = state.ledger.symptoms_of(&ids(&state.config)).await?;
+    let known: HashSet<String> = known.into_iter().map(|it: Symptom| it.id).collect();
     let seen = observations(&state.config, all, &known);
     state.healing.observe(&seen, true, now).await
 }
@@ -68,6 +68,17 @@ pub(super) fn observations(
         }
     }
     seen
+}
+
+/// The symptoms that there can be of the configured checks.
+fn ids(config: &Config) -> Vec<String> {
+    let components = config.health.component.iter();
+    let checks = components.flat_map(|it| it.check.iter().map(move |check| (&it.name, check)));
+    let ids = |(component, check): (&String, &Check)| {
+        let series = series(check);
+        [HEALTH, SILENCE].map(|rule| symptom::id(rule, component, series))
+    };
+    checks.flat_map(ids).collect()
 }
 
 /// What tells the checks of a component apart.

@@ -70,7 +70,9 @@ async fn receive_alerts(
     let n_open = ledger.count_current_incidents(now).await?;
     let mut n_later = 0;
     if n_open + seen.len() > INCIDENTS_MAX {
-        let known = ledger.symptoms().await?.into_iter().filter(|it| it.bad).map(|it| it.id);
+        let ids: Vec<String> = seen.iter().map(Observation::symptom_id).collect();
+        let known = ledger.symptoms_of(&ids).await?.into_iter().filter(|it| it.bad);
+        let known = known.map(|it| it.id);
         n_later = put_off(&mut seen, &known.collect(), INCIDENTS_MAX.saturating_sub(n_open));
     }
     healing.observe(&seen, false, now).await.map_err(Problem::from_any)?;

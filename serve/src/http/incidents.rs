@@ -103,16 +103,13 @@ async fn show_incident(
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Problem> {
     let incident = find(&ledger, &id).await?;
-    let symptoms = ledger.open_symptoms().await?;
-    let symptoms: Vec<_> =
-        symptoms.into_iter().filter(|it| it.incident_id.as_deref() == Some(&id)).collect();
     let timeline = ledger.timeline(&id).await?;
     Ok(Json(json!({
         "times": times(&incident),
         "incident": incident,
         // Why nothing is done about it at present.
         "waits_for": waits::current(&timeline),
-        "symptoms": symptoms,
+        "symptoms": ledger.symptoms_in(&id).await?,
         "timeline": timeline,
         "actions": ledger.actions_of(&id).await?,
     })))
@@ -231,8 +228,7 @@ async fn change(ledger: &Ledger, id: &str, deed: &Deed, who: &str) -> Result<Jso
         };
         if matches!(deed, Deed::Resolve(_)) {
             // What is still bad opens a new incident when it is seen bad anew.
-            let symptoms = ledger.open_symptoms().await?;
-            let ours = symptoms.into_iter().filter(|it| it.incident_id.as_deref() == Some(id));
+            let ours = ledger.symptoms_in(id).await?.into_iter();
             changes.symptoms = ours.map(remediation::symptom::let_go).collect();
         }
         match ledger.apply(&changes, None, now).await {

@@ -60,7 +60,10 @@ async fn what_is_malformed_is_refused_and_the_field_named() {
     check(json!({"destination": 5, "payload": {}}), "destination").await;
     check(json!({"destination": "chat", "payload": {}, "idempotency_key": ""}), "idempotency_key")
         .await;
-    check(json!({"destination": "chat", "payload": {}, "not_before": "soon"}), "not_before").await;
+    for not_before in ["soon", "9999-12-31T23:59:59Z"] {
+        let entry = json!({"destination": "chat", "payload": {}, "not_before": not_before});
+        check(entry, "not_before").await;
+    }
     check(
         json!({"destination": "chat", "payload": {}, "expires_at": "2020-01-01T00:00:00Z"}),
         "expires_at",

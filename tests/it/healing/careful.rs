@@ -95,6 +95,38 @@ async fn in_a_maintenance_window_nothing_is_touched_and_after_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_waits_longer_than_people_are_patient_is_told_with_the_reason() {
+    let worker = Worker::new();
+    worker.start();
+    let settings = worker.settings(true, "20s");
+    let settings = settings.replace("[notify]", "[notify]\npatience = \"3s\"");
+    let home = Home::new().unwrap().with_settings(settings);
+    let _process = home.start().await.unwrap();
+    let ledger = &ledger(&home).await;
+    pause(2).await;
+    worker.kill();
+    let resolved = || async { incidents(ledger).await.iter().any(|it| it.state == "resolved") };
+    until(&home, "mended once", resolved).await;
+    // What comes back later than that is another one.
+    pause(2).await;
+    worker.kill();
+    let asked = || async { incidents(ledger).await.iter().any(|it| it.escalation.is_some()) };
+    until(&home, "told why", asked).await;
+    let waiting = incidents(ledger).await.remove(0);
+    let why = waiting.escalation.unwrap();
+    assert!(why.starts_with("nothing is done yet: ") && why.contains("cools down until"), "{why}");
+    assert!(waiting.escalated_at.unwrap() - waiting.opened_at >= chrono::TimeDelta::seconds(3));
+    assert!(!worker.is_alive(), "it cools down");
+    let notices = |n: i64| async move { incidents(ledger).await[0].notices == n };
+    until(&home, "told", || notices(1)).await;
+    let shown = get(&home, &format!("/api/v1/incidents/{}", waiting.id)).await;
+    assert!(shown["waits_for"].to_string().contains("cools down until"), "{shown}");
+    // It is done all the same, once it may be, and people hear of the end.
+    until(&home, "restarted", || async { worker.is_alive() }).await;
+    until(&home, "told of the end", || notices(2)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_undo_that_a_crash_interrupts_is_told_and_not_run_again() {
     let folder = tempfile::tempdir().unwrap();
     let (marks, script) = (folder.path().join("marks"), folder.path().join("undo"));

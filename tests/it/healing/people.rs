@@ -178,6 +178,37 @@ async fn a_storm_of_alerts_is_a_few_messages_and_no_action() {
     assert!(begun.len() <= 1, "the blast radius holds: {}", begun.len());
 }
 
+/// Somebody else's alerts, which nothing can be done about, hold up nobody's fix.
+#[tokio::test(flavor = "multi_thread")]
+async fn thousands_of_open_incidents_do_not_slow_the_fix_of_another() {
+    let worker = Worker::new();
+    worker.start();
+    let settings = worker.settings(true, "1s");
+    let settings = settings.replace("[healing]", "[healing]\nstorm_incidents = 100000");
+    let home = Home::new().unwrap().with_settings(settings);
+    let _process = home.start().await.unwrap();
+    let ledger = &ledger(&home).await;
+    pause(2).await;
+    for round in 0..20 {
+        let alerts: Vec<_> =
+            (0..200).map(|n| alert("Down", &format!("service-{round}-{n}"), 600)).collect();
+        post(&home, "/api/v2/alerts", serde_json::Value::Array(alerts)).await;
+    }
+    let about = || async {
+        let filter = IncidentFilter { component: Some("worker".into()), ..Default::default() };
+        ledger.incidents(&filter, 10).await.unwrap()
+    };
+    assert_eq!(about().await, [], "the worker is well");
+    worker.kill();
+    let resolved = || async { about().await.iter().any(|it| it.state == "resolved") };
+    let took = until(&home, "resolved", resolved).await;
+    assert!(worker.is_alive());
+    assert_eq!(about().await[0].resolved_by.as_deref(), Some("action"));
+    // No longer than with nothing else open.
+    assert!(took < Duration::from_secs(20), "{took:?}");
+    assert_eq!(ledger.count_current_incidents(Utc::now()).await.unwrap(), 4_000);
+}
+
 /// The link in the message asks; only its button decides, once, and nothing else opens it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_link_in_a_message_approves_once_and_cannot_be_used_again() {

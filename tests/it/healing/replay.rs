@@ -157,6 +157,66 @@ url = "http://127.0.0.1:9/restart"
     assert!(!said.contains("guard storm"), "{said}");
 }
 
+/// A shop that is measured once an hour, and no more at all since it was down: its last number counts for four hours,
+/// and after three times the usual interval it is no reason to act.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_measured_no_more_is_no_reason_to_act() {
+    let settings = r#"
+[collect]
+host = []
+[health]
+every = "5m"
+[incident]
+believe = { bad = 1, of = 1, good = 1 }
+[[health.component]]
+name = "shop"
+kind = "service"
+[health.component.control]
+restart_url = "http://127.0.0.1:9/restart"
+[[health.component.check]]
+metric = "shop.up"
+aggregation = "last"
+window = "4h"
+warning = 0.9
+critical = 0.5
+"#;
+    // A guard holds it back until it is too late, so that nothing was done by then.
+    let said = async |paused_for: i64| {
+        let home = Home::new().unwrap().with_settings(settings);
+        let process = home.start().await.unwrap();
+        let now = Utc::now();
+        let ago = |minutes: i64| now - chrono::TimeDelta::minutes(minutes);
+        let sample = |minutes: i64| {
+            let value = f64::from(u8::from(minutes > 400));
+            serde_json::json!({"metric": "shop.up", "ts": ago(minutes), "value": value})
+        };
+        let samples = (0..5).map(|hours| sample(390 + 60 * hours)).collect::<Vec<_>>();
+        let samples = serde_json::json!({"samples": samples});
+        home.client().write_json(&samples).await.unwrap().success().unwrap();
+        assert!(process.stop().await.unwrap().success());
+        let ledger = ledger(&home).await;
+        let pause = Brake {
+            name: "pause".to_owned(),
+            reason: "we are deploying".to_owned(),
+            who: "ann".to_owned(),
+            begun_at: ago(700),
+            ends_at: Some(ago(390 - paused_for)),
+        };
+        ledger.pull(&pause).await.unwrap();
+        ledger.close().await;
+        let (fine, said) = pipenotify(&home, &["playbook", "test", "--past", "12h"]);
+        assert!(fine, "{said}");
+        said
+    };
+    let early = said(30).await;
+    assert!(early.contains("would do `call_http`"), "{early}");
+    assert!(!early.contains("freshness"), "{early}");
+    let late = said(200).await;
+    assert!(!late.contains("would do"), "{late}");
+    assert!(late.contains("guard freshness: nothing was measured since"), "{late}");
+    assert!(late.contains("freshness 1"), "each reason is said once: {late}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_made_it_worse_is_undone() {
     let folder = tempfile::tempdir().unwrap();

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::{Any, Transaction, any::AnyRow};
 
-use super::{Claim, Delivery, SECRET, chunks, statement, values};
+use super::{Claim, Delivery, SECRET, lists, statement, values};
 use crate::{
     Error, Result,
     ledger::{Ledger, failed, get, get_time, get_time_if_any, micros},
@@ -21,8 +21,8 @@ pub(super) async fn claim(
 ) -> Result<Vec<String>> {
     let due = due(change, wanted, now).await?;
     let mut leased = Vec::with_capacity(due.len());
-    for chunk in chunks(&due) {
-        leased.extend(lease(change, worker, chunk, until, now).await?);
+    for part in lists(&due) {
+        leased.extend(lease(change, worker, &part, until, now).await?);
     }
     Ok(leased)
 }
@@ -51,7 +51,7 @@ async fn due(
 async fn lease(
     change: &mut Transaction<'_, Any>,
     worker: &str,
-    ids: &[String],
+    ids: &[&String],
     until: DateTime<Utc>,
     now: DateTime<Utc>,
 ) -> Result<Vec<String>> {
@@ -66,7 +66,7 @@ async fn lease(
     ));
     update = update.bind(worker).bind(micros(until)).bind(micros(now));
     for id in ids {
-        update = update.bind(id);
+        update = update.bind(*id);
     }
     let rows = update.fetch_all(&mut **change).await.map_err(failed(DOING))?;
     rows.iter().map(|row| get(row, "delivery_id")).collect()
@@ -78,16 +78,16 @@ pub(super) async fn read(
     ids: &[String],
 ) -> Result<Vec<Delivery>> {
     let mut claimed = Vec::with_capacity(ids.len());
-    for chunk in chunks(ids) {
+    for part in lists(ids) {
         let mut select = statement(format!(
             "select d.delivery_id, tenant, idempotency_key, destination, route, ordering_key,
                     coalesce(line, destination) as line, payload, p.secret, attempts, failures,
                     begun_at, due_at, expires_at, leased_until
              from   delivery d join delivery_payload p on p.delivery_id = d.delivery_id
              where  d.delivery_id in {}",
-            values(1, chunk.len(), 0)
+            values(1, part.len(), 0)
         ));
-        for id in chunk {
+        for id in part {
             select = select.bind(id);
         }
         for row in select.fetch_all(&mut **change).await.map_err(failed(DOING))? {

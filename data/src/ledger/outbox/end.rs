@@ -29,11 +29,10 @@ pub(super) async fn record(
         for part in chunks(&tried) {
             insert_attempts(change, part, &numbers).await?;
         }
-        for one in chunk.iter().filter(held).filter(|it| leaves_the_line(&it.then)) {
-            if let Some(key) = &one.delivery.ordering_key {
-                line::call_next(change, &one.delivery.line, key).await?;
-            }
-        }
+        let left = chunk.iter().filter(held).filter(|it| leaves_the_line(&it.then));
+        let left = left.map(|it| &it.delivery);
+        let lines = left.filter_map(|it| Some((it.line.clone(), it.ordering_key.clone()?)));
+        line::call_next(change, &lines.collect()).await?;
     }
     Ok(n_held)
 }

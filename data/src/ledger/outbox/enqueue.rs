@@ -59,9 +59,8 @@ pub(super) async fn keep(
             insert_payloads(change, part).await?;
         }
         // Whoever stands behind one that was made before may have nobody before it.
-        for (line, key) in repeated.iter().filter_map(|it| line::of(it)) {
-            line::call_next(change, &line, &key).await?;
-        }
+        let lines = repeated.iter().filter_map(|it| line::of(it)).collect();
+        line::call_next(change, &lines).await?;
         let known = known(change, &repeated).await?;
         for promise in chunk {
             kept.push(if is_new(promise) { Kept::New } else { known_as(promise, &known) });

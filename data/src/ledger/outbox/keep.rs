@@ -86,9 +86,7 @@ impl Ledger {
             }
         }
         line::hold(&mut change, lines.clone()).await?;
-        for (line, key) in &lines {
-            line::call_next(&mut change, line, key).await?;
-        }
+        line::call_next(&mut change, &lines).await?;
         change.commit().await.map_err(failed(DOING))?;
         Ok(n_redriven)
     }
@@ -108,9 +106,7 @@ impl Ledger {
         let mut change = self.begin(DOING).await?;
         line::hold(&mut change, lines.clone()).await?;
         line::name(&mut change).await?;
-        for (line, key) in &lines {
-            line::call_next(&mut change, line, key).await?;
-        }
+        line::call_next(&mut change, &lines).await?;
         change.commit().await.map_err(failed(DOING))?;
         Ok(lines.len())
     }

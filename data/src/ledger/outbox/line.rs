@@ -105,28 +105,37 @@ async fn ends(change: &mut Transaction<'_, Any>, lines: &[Line]) -> Result<Vec<(
     Ok(ends)
 }
 
-/// The next in a line may go, the oldest that waits, unless one is on its way.
+/// The next in each of these lines may go, the oldest that waits, unless one is on its way.
 ///
 /// That need not be the oldest: what is redriven stands before those that were made later, and does not
 /// overtake the one that is tried.
 pub(super) async fn call_next(
     change: &mut Transaction<'_, Any>,
-    line: &str,
-    key: &str,
+    lines: &BTreeSet<Line>,
 ) -> Result<()> {
-    const CALL: &str = "update delivery
-        set    state = 'pending'
-        where  state = 'waiting' and delivery_id in (
-               select delivery_id from delivery
-               where  line = $1 and ordering_key = $2
-                 and  state in ('pending', 'waiting')
-               order by created_at, delivery_id limit 1)
-          and  not exists (
-               select 1 from delivery ahead
-               where  ahead.line = $1 and ahead.ordering_key = $2
-                 and  ahead.state = 'pending' and ahead.ordering_key is not null)";
-    let update = sqlx::query(CALL).bind(line.to_owned()).bind(key.to_owned());
-    update.execute(&mut **change).await.map(drop).map_err(failed(DOING))
+    let lines: Vec<&Line> = lines.iter().collect();
+    for chunk in chunks(&lines) {
+        let mut update = statement(format!(
+            "update delivery
+             set    state = 'pending'
+             where  state = 'waiting' and delivery_id in (
+                    select (select delivery_id from delivery
+                            where  line = v.column1 and ordering_key = v.column2
+                              and  ordering_key is not null and state in ('pending', 'waiting')
+                            order by created_at, delivery_id limit 1)
+                    from   (values {}) as v
+                    where  not exists (
+                           select 1 from delivery ahead
+                           where  ahead.line = v.column1 and ahead.ordering_key = v.column2
+                             and  ahead.state = 'pending' and ahead.ordering_key is not null))",
+            values(chunk.len(), 2, 0)
+        ));
+        for (line, key) in chunk {
+            update = update.bind(line).bind(key);
+        }
+        update.execute(&mut **change).await.map_err(failed(DOING))?;
+    }
+    Ok(())
 }
 
 /// Gives those a line that have none: a ledger of before 023 that was salvaged has it so.

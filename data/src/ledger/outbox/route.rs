@@ -98,9 +98,7 @@ impl Ledger {
             let key: Option<String> = get(row, "ordering_key")?;
             lines.extend(get::<Option<String>>(row, "line")?.zip(key));
         }
-        for (line, key) in &lines {
-            line::call_next(&mut change, line, key).await?;
-        }
+        line::call_next(&mut change, &lines).await?;
         change.commit().await.map_err(failed(DOING))?;
         Ok(dead.len() as u64)
     }

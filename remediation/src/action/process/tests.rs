@@ -23,6 +23,7 @@ fn restart(pid_file: &Path, start: &[&str]) -> RestartProcess {
     RestartProcess {
         start: start.iter().map(|it| (*it).to_owned()).collect(),
         pid_file: pid_file.to_owned(),
+        command_line: None,
         folder: None,
         log_file: None,
         environment: BTreeMap::new(),
@@ -215,6 +216,31 @@ async fn a_number_that_came_round_again_does_not_end_who_has_it_now() {
     let done = restart(&file, &["sleep", "60"]).act(&context()).await.unwrap();
     assert!(done.summary.starts_with("it was gone; started as"), "{}", done.summary);
     assert!(innocent.is_there());
+    end_of(&file).act(&context()).await.unwrap();
+    fs::remove_file(file).unwrap();
+}
+
+#[tokio::test]
+async fn a_file_that_names_the_wrong_process_ends_nobody() {
+    let (file, mut innocent) = (pid_file("wrong"), Innocent::new());
+    fs::write(&file, format!("{}\n", innocent.0.id())).unwrap();
+    let named = format!("{} names process {}", file.display(), innocent.0.id());
+    let error = restart(&file, &["tail", "-f", "/dev/null"]).act(&context()).await.unwrap_err();
+    let why = ", which runs `sleep` and is not what `start` starts; if it is right, say in \
+               `command_line` what its command line has";
+    assert_eq!(error, format!("{named}{why}"));
+    let end = |text: &str| EndProcess { command_line: Some(text.into()), ..end_of(&file) };
+    let error = end("tail -f").act(&context()).await.unwrap_err();
+    let why = ", which runs `sleep` and has no `tail -f` in its command line";
+    assert_eq!(error, format!("{named}{why}"));
+    assert!(innocent.is_there());
+    // Whoever says what is right there is believed.
+    let right = RestartProcess {
+        command_line: Some("sleep 61".into()),
+        ..restart(&file, &["tail", "-f", "/dev/null"])
+    };
+    right.act(&context()).await.unwrap();
+    assert!(!innocent.is_there());
     end_of(&file).act(&context()).await.unwrap();
     fs::remove_file(file).unwrap();
 }
