@@ -56,8 +56,13 @@ impl Source {
 
 type Kind = (&'static str, fn(&mut Source, f64) -> f64);
 
+/// The hour of the day.
+fn hour(t: f64) -> f64 {
+    t.rem_euclid(1.0) * 24.0
+}
+
 /// What healthy systems measure, by the day `t`.
-const KINDS: [Kind; 7] = [
+const KINDS: [Kind; 13] = [
     ("day, normal noise", |it, t| 50.0 + 10.0 * (t * TAU).sin() + it.normal()),
     ("day, even noise", |it, t| 50.0 + 10.0 * (t * TAU).sin() + it.even()),
     ("day and week", |it, t| {
@@ -70,6 +75,23 @@ const KINDS: [Kind; 7] = [
     ("latency", |it, t| (4.0 + 0.5 * (t * TAU).sin() + 0.3 * it.normal()).exp()),
     ("events", |it, t| it.events(5.0 + 4.0 * (t * TAU).sin())),
     ("success rate", |it, t| 100.0 - (0.3 + 0.2 * (t * TAU).sin()) * it.normal().abs()),
+    ("replicas", |it, t| (3.0 + 2.0 * (t * TAU).sin() + 0.3 * it.normal()).round()),
+    ("queue of 0 to 5", |it, _| (it.even() * 6.0).floor()),
+    ("workers of a day", |it, t| {
+        let at_work = (8.0..18.0).contains(&hour(t));
+        (if at_work { 4.0 } else { 1.0 }) + if it.even() < 0.03 { 1.0 } else { 0.0 }
+    }),
+    (
+        "zero 98 of 100",
+        |it, _| {
+            if it.even() < 0.02 { 1.0 + (it.even() * 3.0).floor() } else { 0.0 }
+        },
+    ),
+    ("rare errors (Poisson)", |it, _| it.events(0.005)),
+    ("a job on Sundays", |it, t| {
+        let is_on = (t as i64) % 7 == 6 && (2.0..4.0).contains(&hour(t));
+        20.0 + it.normal() + if is_on { 60.0 } else { 0.0 }
+    }),
 ];
 
 /// Prints all tables.

@@ -67,7 +67,14 @@ impl Joint {
         let excess = self.level.max(0.0);
         let surprise = self.sums.surprise(excess);
         let further = |above: f32| excess / (self.sums.quantile(above) + 1e-6 * excess + 1e-9);
-        let strange = Strange { surprise, odd: further(0.5), far: further(RARE), frozen: None };
+        let strange = Strange {
+            surprise,
+            odd: further(0.5),
+            far: further(RARE),
+            off: 0.0,
+            is_known: false,
+            frozen: None,
+        };
         self.sums.add(excess);
         let told = self.policy.tell(ts, self.step_us, strange, &self.budget);
         let graded = f64::from(surprise / (surprise + self.budget.base));

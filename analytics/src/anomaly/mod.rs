@@ -5,13 +5,16 @@
 //! the conformal p-value, which needs no assumption about how the data is distributed. The
 //! ranks are combined, the combination is ranked again, and a [`Budget`] decides what is told.
 
+mod drift;
 mod joint;
 pub mod nab;
 mod parts;
 mod policy;
 mod pulse;
+mod recur;
 mod scale;
 mod season;
+mod seen;
 mod shape;
 mod sketch;
 mod tail;
@@ -178,7 +181,14 @@ impl Detector {
         let far = further(FAR / policy::often(step_us).sqrt());
         // Asked for only where it matters: it takes a walk through half of the sketches.
         let odd = if surprise >= self.budget.base { further(0.5) } else { 0.0 };
-        let strange = Strange { surprise, odd, far, frozen: look.frozen };
+        let strange = Strange {
+            surprise,
+            odd,
+            far,
+            off: look.off,
+            is_known: look.is_known,
+            frozen: look.frozen,
+        };
         self.policy.tell(ts, step_us, strange, &self.budget)
     }
 

@@ -3,6 +3,7 @@
 use super::{
     scale::Scale,
     season::Season,
+    seen::Seen,
     shape::{Distance, Shape},
     window::{Mean, Sorted},
 };
@@ -107,6 +108,10 @@ pub(super) struct Look {
     pub(super) shape: Distance,
     /// What was expected, in units.
     pub(super) expected: f32,
+    /// How far the value is from what is usual at its time, in means of that, with its sign.
+    pub(super) off: f32,
+    /// Whether the series takes few values, and this is one of them.
+    pub(super) is_known: bool,
     /// The scale of forecast errors, in units.
     pub(super) error_scale: f32,
     /// For how many values a series that always moves has stood still, once that is too long.
@@ -126,6 +131,7 @@ pub(super) struct Parts {
     still: u32,
     is_frozen: bool,
     window: Sorted,
+    seen: Seen,
     season: Season,
     season_scale: Mean,
     level: [f32; 2],
@@ -151,6 +157,7 @@ impl Parts {
             still: 0,
             is_frozen: false,
             window: Sorted::new(WINDOW),
+            seen: Seen::default(),
             season: Season::new(),
             season_scale: Mean::default(),
             level: [0.0; 2],
@@ -187,6 +194,7 @@ impl Parts {
             None => (y - middle, (y - high).max(low - y).max(0.0)),
         };
         let scale = self.season_scale.get();
+        let off_by = if usual.is_some() { off.signum() * ratio(off.abs(), scale) } else { 0.0 };
         parts[Part::Season as usize] = ratio(tolerant, scale);
         let expected = self.forecast(y, usual.map(|usual| usual[1]));
         let error_scale = self.error_scale.get();
@@ -205,10 +213,11 @@ impl Parts {
         self.error_scale.add_limited((y - expected).abs(), LONG, LIMIT);
         self.jump.add_limited(jump.abs(), LONG, LIMIT);
         self.window.push(y);
+        let is_known = self.seen.is_known(y);
         self.last = y;
         self.last_us = self.last_us.max(ts);
         let frozen = self.freezes().then_some(self.run as u32);
-        Some(Look { parts, shape, expected, error_scale, frozen })
+        Some(Look { parts, shape, expected, off: off_by, is_known, error_scale, frozen })
     }
 
     /// Bytes beside the value itself.

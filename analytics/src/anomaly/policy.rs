@@ -8,7 +8,7 @@
 //! must exceed next time. So a restless series uses up its budget, while a quiet one is heard at once,
 //! and nobody sets a threshold.
 
-use super::tail::Tail;
+use super::{drift::Drift, recur::Recurring, tail::Tail};
 
 const DAY_US: f64 = 86_400e6;
 const WEEK_US: f64 = 7.0 * DAY_US;
@@ -18,6 +18,9 @@ const LEARNING: u32 = 128;
 
 /// No alarm is raised before so much time has passed.
 const LEARNING_US: f64 = 0.5 * DAY_US;
+
+/// In the first day an alarm is so many times further than the series has gone by itself.
+const NEW: f32 = 1.5;
 
 /// An event is over after so many values in a row below half of the threshold.
 const CALM: u32 = 12;
@@ -89,6 +92,10 @@ pub(super) struct Strange {
     pub(super) odd: f32,
     /// The same in 95 % quantiles, or rarer ones where values come often.
     pub(super) far: f32,
+    /// How far the value is from what is usual, in means of that, with its sign.
+    pub(super) off: f32,
+    /// Whether the series takes few values, and this is one of them.
+    pub(super) is_known: bool,
     /// For how many values a series that always moves has stood still, wherever that is, once that is
     /// too long.
     pub(super) frozen: Option<u32>,
@@ -154,6 +161,8 @@ pub(super) struct Policy {
     last_us: i64,
     stock: f64,
     tail: Tail,
+    recurring: Recurring,
+    drift: Drift,
     /// Whether the last alarm was told without stock.
     overdrawn: bool,
     notable: Events,
@@ -172,6 +181,8 @@ impl Default for Policy {
             last_us: 0,
             stock: STOCK,
             tail,
+            recurring: Recurring::default(),
+            drift: Drift::default(),
             overdrawn: false,
             notable: none,
             alarms,
@@ -190,7 +201,7 @@ impl Policy {
         budget: &Budget,
     ) -> Told {
         self.pass(ts, budget.per_week);
-        let Strange { surprise, odd, far, frozen } = strange;
+        let Strange { surprise, odd, far, off, is_known, frozen } = strange;
         let is_calm = surprise < budget.base / 2.0;
         let (least, most) = COOL_DOWN_VALUES;
         let cool_down = (COOL_DOWN * f64::from(self.n)).clamp(least, most);
@@ -198,21 +209,31 @@ impl Policy {
         let notable = self.notable.begin(is_notable, is_calm, cool_down);
 
         let often = often(step_us);
-        let learnt = f64::from(self.n) * f64::from(step_us) > LEARNING_US && self.n > LEARNING;
-        let goes_far =
-            surprise >= budget.base + often.ln() && far >= budget.far && far > self.habit(budget);
         let has_stock = self.stock >= 1.0;
-        let is_alarm = learnt && (goes_far || frozen.is_some() && has_stock);
+        let goes_far = !is_known
+            && surprise >= budget.base + often.ln()
+            && far >= budget.far
+            && far > self.habit(budget) * self.caution(step_us);
+        let is_alarm = self.has_learnt(step_us) && (goes_far || frozen.is_some() && has_stock);
         let longest = (COOL_DOWN_US / f64::from(step_us.max(1.0))).max(COOL_DOWN_LEAST);
         let cool_down = (cool_down * f64::from(often)).min(longest);
         let rises = self.reach.rises(far) && far >= CLEAR * budget.far;
         let is_clear = || rises && far >= CLEAR * self.habit(budget);
         let is_another = is_alarm && has_stock && (self.stopped_since(frozen) || is_clear());
-        let alarm = self.alarms.begin(is_alarm, is_calm, cool_down) || is_another;
-        if alarm {
+        let drifts = self.drift.begins(ts, step_us, off, budget.per_week) && has_stock;
+        let jumps = self.alarms.begin(is_alarm, is_calm, cool_down) || is_another;
+        let begins = jumps || drifts;
+        let off = if jumps { off } else { self.drift.mean() };
+        // It is an event all the same: its end would be told otherwise.
+        let recurs = begins && frozen.is_none() && self.recurring.is_known(ts, off);
+        let alarm = begins && !recurs;
+        if begins {
             self.reach = Reach::of(far);
             self.alarms.opened();
-            self.overdrawn = self.stock < 1.0;
+            self.drift.told(ts);
+            self.overdrawn = alarm && !has_stock;
+        }
+        if alarm {
             self.stock = (self.stock - 1.0).max(0.0);
             self.notable.opened();
         }
@@ -220,11 +241,20 @@ impl Policy {
         if !self.alarms.open || self.overdrawn {
             self.tail.add(ts, far);
         }
-        match (alarm, notable) {
+        match (alarm, notable || recurs) {
             (true, _) => Told::Alarm,
             (false, true) => Told::Notable,
             (false, false) => Told::Nothing,
         }
+    }
+
+    fn has_learnt(&self, step_us: f32) -> bool {
+        self.n > LEARNING && f64::from(self.n) * f64::from(step_us) > LEARNING_US
+    }
+
+    /// How many times further than its habit a series must go: more while it has not seen a whole day.
+    fn caution(&self, step_us: f32) -> f32 {
+        if f64::from(self.n) * f64::from(step_us) < DAY_US { NEW } else { 1.0 }
     }
 
     /// Whether what is frozen moved when the last alarm was told: no part of that event then.
@@ -247,77 +277,4 @@ impl Policy {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const STEP_US: i64 = 300_000_000;
-
-    /// Alarms in so many weeks in which every 500th value is strange.
-    fn alarms(weeks: i64, far: f32, budget: &Budget) -> usize {
-        let mut policy = Policy::default();
-        let told = (0..weeks * 2_016).map(|n| {
-            let (surprise, far) = if n % 500 == 499 { (5.0, far) } else { (0.1, 0.8) };
-            let strange = Strange { surprise, odd: far * 3.0, far, frozen: None };
-            policy.tell(n * STEP_US, STEP_US as f32, strange, budget)
-        });
-        told.filter(|told| *told == Told::Alarm).count()
-    }
-
-    #[test]
-    fn a_restless_series_has_its_stock_and_then_so_many_alarms_a_week() {
-        let budget = |per_week| Budget { per_week, ..Budget::default() };
-        for per_week in [0.5, 1.0, 2.0] {
-            let most = STOCK + 10.0 * per_week;
-            let n = alarms(10, 2.0, &budget(per_week)) as f64;
-            // What is told without stock is a habit from then on, but it has to be told for that.
-            assert!(n <= most + 2.0 && n >= STOCK, "{n} alarms at {per_week} a week");
-        }
-        assert_eq!(alarms(10, 1.0, &budget(1.0)), 0, "rare is not enough");
-    }
-
-    #[test]
-    fn one_event_is_one_alarm_however_long_it_lasts() {
-        let mut policy = Policy::default();
-        let strange = |n| if n < 1_000 { (0.1, 0.8) } else { (9.0, 9.0) };
-        let told = (0..2_000).map(|n| {
-            let (surprise, far) = strange(n);
-            let strange = Strange { surprise, odd: 9.0, far, frozen: None };
-            policy.tell(n * STEP_US, STEP_US as f32, strange, &Budget::default())
-        });
-        let told: Vec<_> = told.enumerate().filter(|(_, told)| *told != Told::Nothing).collect();
-        assert_eq!(told, [(1_000, Told::Alarm)]);
-    }
-
-    /// The alarms of a series that has been calm for two weeks and then goes so far at each value.
-    fn told(course: &[f32]) -> Vec<usize> {
-        let mut policy = Policy::default();
-        let calm = std::iter::repeat_n(0.8, 4_032);
-        let told = calm.chain(course.iter().copied()).enumerate().map(|(n, far)| {
-            let surprise = if far > 1.0 { 9.0 } else { 0.1 };
-            let strange = Strange { surprise, odd: 9.0, far, frozen: None };
-            policy.tell(n as i64 * STEP_US, STEP_US as f32, strange, &Budget::default())
-        });
-        let told: Vec<_> = told.collect();
-        (0..course.len()).filter(|n| told[4_032 + n] == Told::Alarm).collect()
-    }
-
-    #[test]
-    fn a_clear_event_is_told_while_another_fades() {
-        let fades = |from: f32| (0..20).map(move |n| from * 0.95_f32.powi(n));
-        let then = |far: f32| -> Vec<f32> { fades(4.0).chain(fades(far)).collect() };
-        assert_eq!(told(&then(5.0)), [0, 20]);
-        assert_eq!(told(&then(2.0)), [0], "not far enough to be another one");
-        let grows: Vec<_> = (0..40).map(|n| 2.0 + 0.2 * n as f32).collect();
-        assert_eq!(told(&grows), [0], "what grows is one event");
-    }
-
-    #[test]
-    fn nobody_is_deaf_for_more_than_two_hours() {
-        let after = |calm: usize| -> Vec<f32> {
-            let calm = std::iter::repeat_n(0.8, calm);
-            [3.0].into_iter().chain(calm).chain([2.0; 3]).collect()
-        };
-        assert_eq!(told(&after(18)), [0]);
-        assert_eq!(told(&after(30)), [0, 31]);
-    }
-}
+mod tests;

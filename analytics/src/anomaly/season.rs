@@ -9,14 +9,21 @@ const DAY_PHASES: usize = 288;
 /// Phases of a week: an hour each.
 const WEEK_PHASES: usize = 168;
 
-/// Of a phase's visits, so many are remembered.
-const MEMORY: f32 = 6.0;
+/// Of a phase of the day so many days are remembered, however many values each of them had.
+const DAYS: f32 = 6.0;
+
+/// Of an hour of the week so many values, and what one value counts for at first; twelve values an hour
+/// or fewer, in proportion more of them where they come more often.
+const WEEK_VALUES: (f32, f32) = (24.0, 4.0);
+
+/// Values from which an hour of the week is known.
+const KNOWN: f32 = 3.0;
 
 /// Levels of phases and how often each was visited; apart, since together they would be padded.
 #[derive(Clone, Debug)]
 struct Phases<const N: usize> {
     levels: [f32; N],
-    visits: [u8; N],
+    visits: [u16; N],
 }
 
 impl<const N: usize> Phases<N> {
@@ -36,11 +43,13 @@ pub(super) struct Season {
     week: Box<Phases<WEEK_PHASES>>,
     /// Five-minute phases from one sample to the next, for the neighbours of a phase.
     stride: usize,
+    /// Values in a five-minute phase.
+    often: f32,
 }
 
 impl Season {
     pub(super) fn new() -> Self {
-        Self { day: Phases::new(), week: Phases::new(), stride: 1 }
+        Self { day: Phases::new(), week: Phases::new(), stride: 1, often: 1.0 }
     }
 
     /// Bytes beside the value itself.
@@ -51,6 +60,7 @@ impl Season {
     /// Sets the distance of samples, in µs.
     pub(super) fn set_step(&mut self, step_us: i64) {
         self.stride = (step_us / (DAY_US / DAY_PHASES as i64)).clamp(1, 12) as usize;
+        self.often = (DAY_US as f32 / DAY_PHASES as f32 / step_us.max(1) as f32).max(1.0);
     }
 
     /// What is usual at `ts`: the least and the most of it and its neighbours, and the middle,
@@ -59,7 +69,8 @@ impl Season {
         let (day, week) = phases(ts);
         let here = self.level(day)?;
         // One visit says little about a week's hour; it grows into its part.
-        let week = self.week.levels[week] * f32::from(self.week.visits[week].min(3)) / 3.0;
+        let known = f32::from(self.week.visits[week]) / (KNOWN * self.often);
+        let week = self.week.levels[week] * known.min(1.0);
         let before = self.level((day + DAY_PHASES - self.stride) % DAY_PHASES).unwrap_or(here);
         let after = self.level((day + self.stride) % DAY_PHASES).unwrap_or(here);
         let least = here.min(before).min(after);
@@ -80,10 +91,12 @@ impl Season {
         if visits == 0 {
             *level = value;
         } else {
-            let rate = 1.0 / (f32::from(visits) + 1.0).min(MEMORY);
+            let rate = 1.0 / (f32::from(visits) + 1.0).min(DAYS * self.often);
             *level += rate * off.clamp(-limit, limit);
             let level = &mut self.week.levels[week];
-            let rate = 1.0 / (f32::from(self.week.visits[week]) + 4.0).min(24.0);
+            let (most, first) = WEEK_VALUES;
+            let visits = f32::from(self.week.visits[week]) + first * self.often;
+            let rate = 1.0 / visits.min(most * self.often);
             *level += rate * (off - *level).clamp(-limit, limit);
         }
         self.day.visit(day);

@@ -198,3 +198,66 @@ fn an_outage_hours_after_another_alarm_is_told() {
         }
     }
 }
+
+/// Alarms in four weeks of what `value` says, by the random number, the step and the hour of the week.
+fn alarms_in_four_weeks(step_s: i64, seed: i64, value: fn(f64, i64) -> f64) -> usize {
+    let mut detector = Detector::default();
+    let is_alarm = |n: &i64| {
+        let value = value(noise(seed * 1_000_003 + n), n * step_s / 3_600 % 168);
+        detector.next(n * step_s * 1_000_000, value).anomalous
+    };
+    (0..28 * 86_400 / step_s).filter(is_alarm).count()
+}
+
+#[test]
+fn counts_and_weekly_jobs_raise_no_more_than_one_alarm_a_week() {
+    let kinds: [(&str, fn(f64, i64) -> f64); 6] = [
+        ("zero 98 of 100", |dice, _| ((dice - 0.98) * 150.0).ceil().max(0.0)),
+        ("one in 200", |dice, _| if dice < 0.005 { 1.0 } else { 0.0 }),
+        ("one in five", |dice, _| if dice < 0.02 { 2.0 } else { f64::from(dice < 0.2) }),
+        ("queue", |dice, _| (dice * 6.0).floor()),
+        ("workers", |dice, hour| {
+            f64::from(dice < 0.03) + if (8..18).contains(&(hour % 24)) { 4.0 } else { 1.0 }
+        }),
+        ("weekly", |dice, hour| 20.0 + dice + if (146..148).contains(&hour) { 30.0 } else { 0.0 }),
+    ];
+    for (name, value) in kinds {
+        for step_s in [300, 900, 3_600] {
+            let n: usize = (100..108).map(|seed| alarms_in_four_weeks(step_s, seed, value)).sum();
+            assert!(n <= 8 * 4, "{name}: {n} alarms in 32 weeks of {step_s} s steps");
+        }
+    }
+}
+
+/// Whether an alarm comes within so many hours of an event in the tenth day; `event` has the usual
+/// value, which has a deviation of one, and the hours since.
+fn is_told(step_s: i64, seed: i64, hours: i64, event: fn(f64, f64) -> f64) -> bool {
+    let mut detector = Detector::default();
+    let begin = 9 * 86_400 / step_s;
+    let mut alarms = (0..begin + hours * 3_600 / step_s).filter(|n| {
+        let dice: f64 = (0..4).map(|k| noise((seed * 1_000_003 + n) * 4 + k) - 0.5).sum();
+        let turn = (n * step_s) as f64 / 86_400.0 * std::f64::consts::TAU;
+        let usual = 50.0 + 10.0 * turn.sin() + 1.7 * dice;
+        let since = (n - begin) as f64 * step_s as f64 / 3_600.0;
+        let value = if *n >= begin { event(usual, since) } else { usual };
+        detector.next(n * step_s * 1_000_000, value).anomalous
+    });
+    alarms.any(|n| n >= begin)
+}
+
+#[test]
+fn what_is_off_for_hours_is_told_also_when_it_comes_slowly() {
+    let events: [(&str, i64, fn(f64, f64) -> f64); 5] = [
+        ("outage", 1, |_, _| 0.0),
+        ("ten times", 1, |usual, _| usual * 10.0),
+        ("lasting shift", 6, |usual, _| usual + 7.0),
+        ("leak", 48, |usual, since| usual * (1.0 + 0.01 * since)),
+        ("slow rise", 36, |usual, since| usual + 12.0 * (since / 24.0).min(1.0)),
+    ];
+    for (name, hours, event) in events {
+        for step_s in [60, 300, 900] {
+            let told = (200..204).filter(|seed| is_told(step_s, *seed, hours, event)).count();
+            assert_eq!(told, 4, "{name} in steps of {step_s} s");
+        }
+    }
+}
