@@ -3,7 +3,8 @@
 //! Ranks of distances can not tell what is rare from what is merely new in its surroundings where a
 //! series takes few values, like errors in a minute or workers at hand: after a long row of zeros a one
 //! is unlike everything near it. But a value that was there before is nothing unheard of, wherever it
-//! comes.
+//! comes, unless it stays longer than it ever did: a service that was down for a minute twice is not
+//! used to being down.
 
 /// Values that are remembered; a series that takes more is none of few values.
 const VALUES: usize = 6;
@@ -14,6 +15,9 @@ const FEW: f32 = 0.99;
 /// A value is known that came so often before.
 const KNOWN: u16 = 2;
 
+/// It stays no longer than so many times its longest stay before.
+const LONGER: u16 = 2;
+
 /// When so many values were counted, all counts are halved.
 const MEMORY: u16 = 40_000;
 
@@ -22,6 +26,9 @@ const MEMORY: u16 = 40_000;
 pub(super) struct Seen {
     values: [f32; VALUES],
     counts: [u16; VALUES],
+    longest: [u16; VALUES],
+    last: f32,
+    stays: u16,
     total: u16,
     again: u16,
 }
@@ -29,18 +36,39 @@ pub(super) struct Seen {
 impl Seen {
     /// Whether the series takes few values and `value` is one that it knows; learns it then.
     pub(super) fn is_known(&mut self, value: f32) -> bool {
-        let place = (0..VALUES).find(|n| self.counts[*n] > 0 && self.values[*n] == value);
+        self.stay(value);
+        let place = self.place(value);
         let is_few = f32::from(self.again) >= FEW * f32::from(self.total) - f32::from(KNOWN);
-        let is_known = is_few && place.is_some_and(|n| self.counts[n] >= KNOWN);
+        let is_usual = |n: usize| {
+            self.counts[n] >= KNOWN && self.stays <= self.longest[n].saturating_mul(LONGER)
+        };
+        let is_known = is_few && place.is_some_and(is_usual);
         self.add(value, place);
         is_known
+    }
+
+    fn place(&self, value: f32) -> Option<usize> {
+        (0..VALUES).find(|n| self.counts[*n] > 0 && self.values[*n] == value)
+    }
+
+    /// Counts how long the series stays at `value`; how long it was at the one before is known once it has left.
+    fn stay(&mut self, value: f32) {
+        if value != self.last {
+            if let Some(n) = self.place(self.last) {
+                self.longest[n] = self.longest[n].max(self.stays);
+            }
+            (self.last, self.stays) = (value, 0);
+        }
+        self.stays = self.stays.saturating_add(1);
     }
 
     fn add(&mut self, value: f32, place: Option<usize>) {
         let rarest = || (0..VALUES).min_by_key(|n| self.counts[*n]).unwrap_or(0);
         let n = place.unwrap_or_else(rarest);
-        self.counts[n] = if place.is_some() { self.counts[n] + 1 } else { 1 };
-        self.values[n] = value;
+        if place.is_none() {
+            (self.values[n], self.counts[n], self.longest[n]) = (value, 0, 0);
+        }
+        self.counts[n] += 1;
         self.total += 1;
         self.again += u16::from(place.is_some());
         if self.total >= MEMORY {
@@ -62,6 +90,16 @@ mod tests {
         let known: Vec<_> = (0..500).filter(|n| seen.is_known(of_two(*n))).collect();
         assert!(!known.contains(&49) && !known.contains(&99) && known.contains(&149));
         assert!(!seen.is_known(7.0) && seen.is_known(1.0));
+    }
+
+    #[test]
+    fn one_that_stays_longer_than_ever_is_not_known() {
+        let mut seen = Seen::default();
+        let down = |n: i32| [200, 201, 500, 501].contains(&n) || (800..900).contains(&n);
+        let news: Vec<_> = (0..1_000)
+            .filter(|n| !seen.is_known(if down(*n) { 0.0 } else { 1.0 }) && *n > 501)
+            .collect();
+        assert_eq!(news, (804..900).collect::<Vec<_>>());
     }
 
     #[test]
