@@ -30,6 +30,8 @@ pub struct Incident {
     pub started_at: DateTime<Utc>,
     /// When it was opened.
     pub opened_at: DateTime<Utc>,
+    /// When it was first seen bad again, of one that came back.
+    pub back_at: Option<DateTime<Utc>>,
     /// When somebody first took it on.
     pub acknowledged_at: Option<DateTime<Utc>>,
     /// When anything last happened to it.
@@ -87,7 +89,7 @@ pub struct IncidentFilter {
 const COLUMNS: &str = "incident_id, dedupe_key, component, kind, title, severity, state, owner, \
     started_at, opened_at, acknowledged_at, updated_at, resolved_at, resolved_by, merged_into, \
     snoozed_until, reopened, flapping, escalated_at, escalation, notified_at, notices, told_to, \
-    version";
+    back_at, version";
 
 /// Not over, or over since a time, or such that somebody has to hear of its end.
 const CURRENT: &str = "(state <> 'resolved' or resolved_at >= $1 \
@@ -171,9 +173,9 @@ pub(super) async fn write(change: &mut Transaction<'_, Any>, it: &Incident) -> R
              (incident_id, dedupe_key, component, kind, title, severity, state, owner, started_at,
               opened_at, acknowledged_at, updated_at, resolved_at, resolved_by, merged_into,
               snoozed_until, reopened, flapping, escalated_at, escalation, notified_at, notices, version,
-              told_to)
+              told_to, back_at)
              values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
-                     $19, $20, $21, $22, $23 + 1, $24)"
+                     $19, $20, $21, $22, $23 + 1, $24, $25)"
         }
         _ => {
             "update incident
@@ -182,7 +184,7 @@ pub(super) async fn write(change: &mut Transaction<'_, Any>, it: &Incident) -> R
                     updated_at = $12, resolved_at = $13, resolved_by = $14, merged_into = $15,
                     snoozed_until = $16, reopened = $17, flapping = $18, escalated_at = $19,
                     escalation = $20, notified_at = $21, notices = $22, version = $23 + 1,
-                    told_to = $24
+                    told_to = $24, back_at = $25
              where  incident_id = $1 and version = $23"
         }
     };
@@ -211,13 +213,42 @@ pub(super) async fn write(change: &mut Transaction<'_, Any>, it: &Incident) -> R
         .bind(it.notices)
         .bind(it.version)
         .bind((!it.told_to.is_empty()).then(|| serde_json::json!(it.told_to).to_string()))
+        .bind(it.back_at.map(micros))
         .execute(&mut **change)
         .await
         .map_err(failed(DOING))?;
     if written.rows_affected() == 0 {
         return Err(Error::Conflict { doing: DOING });
     }
-    Ok(())
+    write_spell(change, it).await
+}
+
+/// Keeps how long it has lasted this time. What it was the times before stays as it was: it was not bad
+/// in between, and may have come back as something else.
+async fn write_spell(change: &mut Transaction<'_, Any>, it: &Incident) -> Result<()> {
+    // The change that opens one again is its first of this time; later ones do not move the beginning.
+    let opened_at = if it.reopened == 0 { it.opened_at } else { it.updated_at };
+    let started_at = it.back_at.unwrap_or(it.started_at);
+    sqlx::query(
+        "insert into incident_spell
+         (incident_id, number, kind, severity, started_at, opened_at, ended_at)
+         values ($1, $2, $3, $4, $5, $6, $7)
+         on conflict (incident_id, number) do update
+         set    kind = excluded.kind, severity = excluded.severity,
+                ended_at = case when excluded.ended_at < incident_spell.opened_at
+                                then incident_spell.opened_at else excluded.ended_at end",
+    )
+    .bind(it.id.clone())
+    .bind(it.reopened)
+    .bind(it.kind.clone())
+    .bind(it.severity.clone())
+    .bind(micros(started_at.min(opened_at)))
+    .bind(micros(opened_at))
+    .bind(it.resolved_at.map(|at| micros(at.max(opened_at))))
+    .execute(&mut **change)
+    .await
+    .map(drop)
+    .map_err(failed("keeping how long an incident lasted"))
 }
 
 /// Adds a line to a timeline.
@@ -260,6 +291,7 @@ fn incident(row: &AnyRow) -> Result<Incident> {
         owner: get(row, "owner")?,
         started_at: get_time(row, "started_at")?,
         opened_at: get_time(row, "opened_at")?,
+        back_at: get_time_if_any(row, "back_at")?,
         acknowledged_at: get_time_if_any(row, "acknowledged_at")?,
         updated_at: get_time(row, "updated_at")?,
         resolved_at: get_time_if_any(row, "resolved_at")?,

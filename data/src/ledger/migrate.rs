@@ -66,6 +66,16 @@ const MIGRATIONS: &[Migration] = &[
         name: "ingest_role",
         sql: include_str!("../../../migrations/024_ingest_role.sql"),
     },
+    Migration {
+        number: 26,
+        name: "incident_spells",
+        sql: include_str!("../../../migrations/026_incident_spells.sql"),
+    },
+    Migration {
+        number: 27,
+        name: "measured_actions",
+        sql: include_str!("../../../migrations/027_measured_actions.sql"),
+    },
 ];
 
 struct Migration {

@@ -1,6 +1,6 @@
 use std::fs;
 
-use chrono::TimeZone;
+use chrono::{TimeDelta, TimeZone};
 
 use super::*;
 
@@ -47,7 +47,7 @@ async fn a_migration_is_applied_once_and_recorded() {
     let folder = Folder::new();
     let first = folder.open().await;
     let numbers: Vec<_> = first.applied().iter().map(|one| one.number).collect();
-    assert_eq!(numbers, [14, 15, 16, 17, 18, 20, 21, 22, 23, 24]);
+    assert_eq!(numbers, [14, 15, 16, 17, 18, 20, 21, 22, 23, 24, 26, 27]);
     first.close().await;
     let second = folder.open().await;
     assert_eq!((second.applied(), second.set_aside()), (&[][..], None));
@@ -527,4 +527,77 @@ async fn changes_wait_in_line_and_none_is_turned_away() {
         done.unwrap();
     }
     assert_eq!(ledger.audited(1_000).await.unwrap().len(), 256);
+}
+
+/// An incident as it was opened.
+fn incident() -> Incident {
+    Incident {
+        id: "i".to_owned(),
+        dedupe_key: "web".to_owned(),
+        component: "web".to_owned(),
+        kind: "service_down".to_owned(),
+        title: "it is down".to_owned(),
+        severity: "critical".to_owned(),
+        state: "open".to_owned(),
+        owner: None,
+        started_at: now(),
+        opened_at: now() + TimeDelta::seconds(5),
+        back_at: None,
+        acknowledged_at: None,
+        updated_at: now() + TimeDelta::seconds(5),
+        resolved_at: None,
+        resolved_by: None,
+        merged_into: None,
+        snoozed_until: None,
+        reopened: 0,
+        flapping: false,
+        escalated_at: None,
+        escalation: None,
+        notified_at: None,
+        notices: 0,
+        told_to: vec![],
+        version: 0,
+    }
+}
+
+#[tokio::test]
+async fn each_time_that_an_incident_lasts_is_kept() {
+    let folder = Folder::new();
+    let ledger = folder.open().await;
+    let at = |second| now() + TimeDelta::seconds(second);
+    let resolved = |second, before: &Incident| Incident {
+        state: "resolved".to_owned(),
+        updated_at: at(second),
+        resolved_at: Some(at(second)),
+        ..before.clone()
+    };
+    let first = incident();
+    let back = Incident {
+        kind: "high_latency".to_owned(),
+        severity: "warning".to_owned(),
+        updated_at: at(305),
+        back_at: Some(at(300)),
+        reopened: 1,
+        ..first.clone()
+    };
+    // Told of meanwhile, which moves no beginning. At last the clock was set back.
+    let told = Incident { notices: 1, updated_at: at(310), ..back.clone() };
+    let states = [first.clone(), resolved(20, &first), back.clone(), told, resolved(-60, &back)];
+    for (version, it) in (0..).zip(states) {
+        let incidents = vec![Incident { version, ..it }];
+        ledger.apply(&Changes { incidents, ..Changes::default() }, None, now()).await.unwrap();
+    }
+    let rows = sqlx::query("select * from incident_spell order by number");
+    let rows = rows.fetch_all(&ledger.pool).await.unwrap();
+    let second = |row: &_, column| {
+        let at: Option<i64> = get(row, column).unwrap();
+        at.map(|at| (at - micros(now())) / 1_000_000)
+    };
+    let spell = |row: &_| {
+        let kind: String = get(row, "kind").unwrap();
+        (kind, ["started_at", "opened_at", "ended_at"].map(|it| second(row, it).unwrap()))
+    };
+    let expected =
+        [("service_down".to_owned(), [0, 5, 20]), ("high_latency".to_owned(), [300, 305, 305])];
+    assert_eq!(rows.iter().map(spell).collect::<Vec<_>>(), expected);
 }
