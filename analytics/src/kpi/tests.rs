@@ -31,8 +31,9 @@ fn time(second: Option<i64>) -> String {
 /// A table of rows, which has one that belongs to no window.
 fn table(name: &str, columns: &str, nothing: &str, rows: &[String]) -> String {
     let rows: Vec<_> = [nothing.to_owned()].into_iter().chain(rows.iter().cloned()).collect();
-    let rows: Vec<_> = rows.iter().map(|row| format!("select {row}")).collect();
-    format!("create table {name} as select * from ({}) as it({columns})", rows.join(" union all "))
+    let rows: Vec<_> = rows.iter().map(|row| format!("({row})")).collect();
+    let values = rows.join(", ");
+    format!("create table {name} as select * from (values {values}) as it({columns})")
 }
 
 /// The first row's numbers of a metric over the first 900 seconds.

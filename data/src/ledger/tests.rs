@@ -118,7 +118,7 @@ async fn keys_of_before_the_role_ingest_stay_and_it_can_be_given() {
     ledger.close().await;
     let ledger = folder.open().await;
     let role = Role::Ingest;
-    let later = now() + chrono::TimeDelta::seconds(1);
+    let later = now() + TimeDelta::seconds(1);
     ledger.create_key(&NewKey { role, ..key("new") }, later).await.unwrap();
     let keys = ledger.keys().await.unwrap();
     let keys: Vec<_> = keys.iter().map(|key| (key.name.as_str(), key.role)).collect();
@@ -143,7 +143,7 @@ async fn a_fixed_key_replaces_the_one_before_it() {
 async fn a_token_opens_once_and_not_after_its_time() {
     let folder = Folder::new();
     let ledger = folder.open().await;
-    let hour = chrono::TimeDelta::hours(1);
+    let hour = TimeDelta::hours(1);
     ledger.offer_token("token", now() + hour, now()).await.unwrap();
     ledger.redeem_token("token", &key("late"), now() + hour).await.unwrap_err();
     ledger.redeem_token("token", &key("first"), now()).await.unwrap();
@@ -155,7 +155,7 @@ async fn a_token_opens_once_and_not_after_its_time() {
 async fn a_state_keeps_its_beginning_while_it_lasts() {
     let folder = Folder::new();
     let ledger = folder.open().await;
-    let at = |minutes| now() + chrono::TimeDelta::minutes(minutes);
+    let at = |minutes| now() + TimeDelta::minutes(minutes);
     ledger.record_check("web", State::Healthy, Some(100.0), at(0)).await.unwrap();
     ledger.record_check("web", State::Healthy, Some(98.5), at(5)).await.unwrap();
     let web = ledger.components().await.unwrap().remove(0);
@@ -170,7 +170,7 @@ async fn the_newest_change_is_listed_first() {
     let folder = Folder::new();
     let ledger = folder.open().await;
     ledger.audit("root", "create key", now(), "a").await.unwrap();
-    ledger.audit("root", "revoke key", now() + chrono::TimeDelta::seconds(1), "a").await.unwrap();
+    ledger.audit("root", "revoke key", now() + TimeDelta::seconds(1), "a").await.unwrap();
     let what: Vec<_> = ledger.audited(10).await.unwrap().into_iter().map(|one| one.what).collect();
     assert_eq!(what, ["revoke key", "create key"]);
 }
@@ -429,7 +429,7 @@ async fn what_was_said_of_a_risk_is_scored_once_it_is_due() {
         key: "shop|up|1|0.9".into(),
         horizon: "6h".into(),
         issued_at: now(),
-        due_at: now() + chrono::TimeDelta::hours(6),
+        due_at: now() + TimeDelta::hours(6),
         simulated: 0.4,
         climatology: 0.2,
         probability: 0.35,
@@ -515,9 +515,7 @@ async fn changes_wait_in_line_and_none_is_turned_away() {
         all.spawn(async move {
             for _ in 0..4 {
                 ledger.audit(&n.to_string(), "change", now(), "").await?;
-                ledger
-                    .take_lease("one", &n.to_string(), chrono::TimeDelta::hours(1), now())
-                    .await?;
+                ledger.take_lease("one", &n.to_string(), TimeDelta::hours(1), now()).await?;
                 ledger.audited(1).await?;
             }
             Ok::<(), Error>(())

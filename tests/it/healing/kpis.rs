@@ -18,7 +18,6 @@ good = { metric = "orders.answered" }
 total = { metric = "orders.received" }
 [[slo]]
 name = "mails are sent"
-component = "mail"
 objective = 0.99
 good = { metric = "mails.sent" }
 total = { metric = "mails" }
