@@ -28,6 +28,15 @@ const ROUNDS: usize = 3;
 /// From the median absolute difference to the standard deviation of independent values.
 const MAD_OF_DIFFERENCES: f64 = 1.048_4;
 
+/// What floats do to a constant, as a share of its size: sums and means of equal values differ in their
+/// last digits.
+const ROUNDING: f64 = 1e-13;
+
+/// Whether two values differ by no more than rounding does to values of about such a `size`, or their own.
+pub(crate) fn is_rounding(a: f64, b: f64, size: f64) -> bool {
+    (a - b).abs() <= ROUNDING * a.abs().max(b.abs()).max(size)
+}
+
 /// A change of level.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Change {
@@ -43,7 +52,9 @@ pub struct Change {
 
 /// The changes of `points` (µs, value) in the order of time; none in fewer than two stretches.
 pub fn points(points: &[(i64, f64)]) -> Vec<Change> {
-    let points = without_seasons(coarser(points));
+    let points = coarser(points);
+    let size = size(&points);
+    let points = without_seasons(points);
     let n = points.len();
     let Some(noise) = noise(&points).filter(|_| n >= 2 * MIN_STRETCH) else { return vec![] };
     let (first, last) = (points[0].0, points[n - 1].0);
@@ -60,7 +71,15 @@ pub fn points(points: &[(i64, f64)]) -> Vec<Change> {
         let (before, after) = (mean(at[0], at[1]) + line, mean(at[1], at[2]) + line);
         Change { at: points[at[1]].0, before, after, strength: (after - before).abs() / noise }
     });
-    changes.filter(|change| change.strength.is_finite()).collect()
+    let is_one = |change: &Change| {
+        change.strength.is_finite() && !is_rounding(change.before, change.after, size)
+    };
+    changes.filter(is_one).collect()
+}
+
+/// The middle size of values.
+pub(crate) fn size(points: &[(i64, f64)]) -> f64 {
+    median(&mut points.iter().map(|point| point.1.abs()).collect::<Vec<_>>())
 }
 
 /// Levels, on a line.
@@ -275,6 +294,14 @@ mod tests {
         check(500, |n| noise(n) + if n == 250 { 100.0 } else { 0.0 }, &[]);
         check(500, |_| 7.0, &[]);
         check(6, |n| n as f64, &[]);
+    }
+
+    #[test]
+    fn rounding_is_no_change() {
+        let sums = |n: usize| if n < 60 { 0.1 } else { 0.1 + 0.1 * f64::EPSILON };
+        check(120, sums, &[]);
+        check(120, |n| 1e9 * sums(n), &[]);
+        check(120, |n| sums(n) - if n < 60 { 0.0 } else { 1e-9 }, &[60]);
     }
 
     #[test]

@@ -70,6 +70,7 @@ pub fn changes(points: &[(i64, f64)], from: i64) -> Vec<Change> {
     if window.len() < MIN_POINTS || points.iter().any(|(_, value)| !value.is_finite()) {
         return vec![];
     }
+    let size = change::size(window);
     let usual = usual(past, window);
     let rest: Vec<_> = window.iter().zip(&usual).map(|(point, usual)| point.1 - usual).collect();
     let mut moves = moves(&rest);
@@ -81,7 +82,9 @@ pub fn changes(points: &[(i64, f64)], from: i64) -> Vec<Change> {
         let (before, after, strength) = shift(&rest[start..left], &rest[settled..end]);
         let (at, usual) = (window[left].0, usual[left]);
         let change = Change { at, before: before + usual, after: after + usual, strength };
-        (strength >= MIN_STRENGTH).then_some(change)
+        let is_one =
+            strength >= MIN_STRENGTH && !change::is_rounding(change.before, change.after, size);
+        is_one.then_some(change)
     });
     changes.take(CHANGES_MAX).collect()
 }
@@ -323,6 +326,20 @@ mod tests {
         let ramp = |n: i64| noise(n) * 0.1 + (n - 30).clamp(0, 20) as f64;
         let found = change(&series("", ramp).points).unwrap();
         assert!((29..=36).contains(&(found.at / MINUTE)), "{}", found.at / MINUTE);
+    }
+
+    #[test]
+    fn rounding_is_no_cause() {
+        // Means of two and of three equal samples.
+        let (two, three) = ((0.1 + 0.1) / 2.0, (0.1 + 0.1 + 0.1) / 3.0);
+        assert_ne!(two, three);
+        let all = [
+            series("constant", |n| if n < 20 { two } else { three }),
+            series("real", |n| if n < 40 { 100.0 } else { 5_000.0 }),
+        ];
+        let causes = rank(&all, i64::MIN, None);
+        assert_eq!(causes.iter().map(|it| it.place).collect::<Vec<_>>(), [1]);
+        assert_eq!((causes[0].change.before, causes[0].change.after), (100.0, 5_000.0));
     }
 
     /// Changes in the last `hours` of four days that go up and down by 30, seen every two minutes, where

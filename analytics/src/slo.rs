@@ -37,6 +37,13 @@ pub struct Rule {
 /// Fewest events of the long window for an alert: of a handful, one that fails says little.
 pub const MIN_EVENTS: f64 = 10.0;
 
+/// More good events than all, by more than this share, are a contradiction: two counters are not read
+/// in the same instant, so a little more is not.
+const EXCESS: f64 = 0.2;
+
+/// Windows shorter than this may end between the two readings.
+const CLEAR: Duration = Duration::from_secs(HOUR);
+
 /// How bad a burn is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
@@ -69,11 +76,52 @@ pub const RULES: [Rule; 3] = [
 pub struct Counts {
     /// Events that were as they should be.
     pub good: f64,
-    /// All events.
+    /// All events of which it was counted whether they were good.
     pub total: f64,
+    /// Events of which nobody counted that: a count of good ones that is missing is not zero.
+    pub unjudged: f64,
+}
+
+/// Why it is not known how an objective stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// There were no events.
+    Nothing,
+    /// There were, but nobody counted the good ones.
+    GoodMissing,
+    /// There were more good ones than there were.
+    GoodAboveTotal,
+    /// There were none lately, after the budget burnt.
+    Silent,
+}
+
+impl Doubt {
+    /// In words.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Nothing => "no events were counted",
+            Self::GoodMissing => "events were counted, but the good ones among them were not",
+            Self::GoodAboveTotal => "more good events were counted than events",
+            Self::Silent => "no events were counted since the budget burnt",
+        }
+    }
 }
 
 impl Counts {
+    /// Why they say nothing about the share of good events, if they do not.
+    pub fn doubt(self) -> Option<Doubt> {
+        match self.total > 0.0 {
+            _ if self.contradicts() => Some(Doubt::GoodAboveTotal),
+            true => None,
+            false if self.unjudged > 0.0 => Some(Doubt::GoodMissing),
+            false => Some(Doubt::Nothing),
+        }
+    }
+
+    fn contradicts(self) -> bool {
+        self.good - self.total > MIN_EVENTS.max(EXCESS * self.total)
+    }
+
     /// The share of good events, 0 to 1; none without events.
     pub fn share(self) -> Option<f64> {
         let known = self.total.is_finite() && self.good.is_finite() && self.total > 0.0;
@@ -100,15 +148,24 @@ pub struct Standing {
     /// Whether nothing was counted in the short window of a more urgent rule whose long one burns, or in
     /// any: nobody knows whether it is over.
     pub silent: bool,
+    /// Why it is not known how it stands, if it is not.
+    pub doubt: Option<Doubt>,
 }
 
 impl Standing {
+    fn unknown(doubt: Doubt) -> Self {
+        let burn = [None; WINDOWS.len()];
+        let doubt = Some(doubt);
+        Self { achieved: None, budget_left: None, burn, firing: None, silent: true, doubt }
+    }
+
     /// Whether it can be said if the budget burns too fast.
     pub fn is_known(&self) -> bool {
         self.achieved.is_some() && (self.firing.is_some() || !self.silent)
     }
 
-    /// `unknown` without events, or when they ended while it burnt, `warning` or `critical` while it
+    /// `unknown` without events, when they ended while it burnt, or when the good ones are not counted
+    /// or cannot be, `warning` or `critical` while it
     /// burns too fast, `exhausted` when nothing of the budget is left, or `ok`.
     pub fn state(&self) -> &'static str {
         match (self.is_known(), self.firing) {
@@ -122,6 +179,10 @@ impl Standing {
 
 /// How an objective (0 to 1) stands by the counts of the [`WINDOWS`].
 pub fn standing(objective: f64, counts: &[Counts; WINDOWS.len()]) -> Standing {
+    let mut clear = counts.iter().zip(WINDOWS).filter(|(_, window)| *window >= CLEAR);
+    if clear.any(|(counts, _)| counts.contradicts()) {
+        return Standing::unknown(Doubt::GoodAboveTotal);
+    }
     let burn = counts.map(|counts| counts.burn(objective));
     let beyond = |window: usize, rule: &Rule| burn[window].is_some_and(|burn| burn >= rule.burn);
     let burns = |rule: &Rule| counts[rule.long].total >= MIN_EVENTS && beyond(rule.long, rule);
@@ -131,12 +192,22 @@ pub fn standing(objective: f64, counts: &[Counts; WINDOWS.len()]) -> Standing {
     let urgent = &RULES[..firing.unwrap_or(RULES.len())];
     let nothing = burn[RULES[RULES.len() - 1].long].is_none();
     let [.., whole] = counts;
+    // The shortest window that has any events has the latest.
+    let latest = counts.iter().find(|it| it.total + it.unjudged > 0.0);
+    let missing = latest.is_some_and(|it| it.doubt() == Some(Doubt::GoodMissing));
+    let silent = missing || nothing || urgent.iter().any(is_silent);
+    let doubt = match whole.share() {
+        _ if missing => Some(Doubt::GoodMissing),
+        None => Some(Doubt::Nothing),
+        Some(_) => silent.then_some(Doubt::Silent),
+    };
     Standing {
         achieved: whole.share(),
         budget_left: whole.burn(objective).map(|burn| 1.0 - burn),
         burn,
         firing,
-        silent: nothing || urgent.iter().any(is_silent),
+        silent,
+        doubt: doubt.filter(|_| firing.is_none() || whole.share().is_none()),
     }
 }
 
@@ -147,7 +218,11 @@ mod tests {
     /// Shares of bad events per window, of a thousand; none where there were none.
     fn check(bad: [Option<f64>; 7], firing: Option<usize>) -> Standing {
         let counts = bad.map(|bad| {
-            bad.map_or(Counts::default(), |bad| Counts { good: 1_000.0 - bad, total: 1_000.0 })
+            bad.map_or(Counts::default(), |bad| Counts {
+                good: 1_000.0 - bad,
+                total: 1_000.0,
+                unjudged: 0.0,
+            })
         });
         let standing = standing(0.999, &counts);
         assert_eq!(standing.firing, firing, "{standing:?}");
@@ -188,9 +263,9 @@ mod tests {
 
     #[test]
     fn one_of_a_handful_raises_no_alert() {
-        let few = Counts { good: 0.0, total: MIN_EVENTS - 1.0 };
+        let few = Counts { total: MIN_EVENTS - 1.0, ..Counts::default() };
         assert_eq!(standing(0.999, &[few; 7]).firing, None);
-        let enough = Counts { good: 0.0, total: MIN_EVENTS };
+        let enough = Counts { total: MIN_EVENTS, ..Counts::default() };
         assert_eq!(standing(0.999, &[enough; 7]).firing, Some(0));
     }
 
@@ -211,10 +286,44 @@ mod tests {
     }
 
     #[test]
+    fn a_missing_count_of_good_events_is_not_zero() {
+        let of = |good, total, unjudged| Counts { good, total, unjudged };
+        let check = |counts: &dyn Fn(usize) -> Counts, state, achieved, doubt| {
+            let standing = standing(0.99, &std::array::from_fn(counts));
+            let found = (standing.state(), standing.achieved, standing.doubt);
+            assert_eq!(found, (state, achieved, doubt), "{standing:?}");
+        };
+        let missing = Some(Doubt::GoodMissing);
+        check(&|_| of(0.0, 0.0, 100.0), "unknown", None, missing);
+        // A counter that is there and stands still says that none was good.
+        check(&|_| of(0.0, 100.0, 0.0), "critical", Some(0.0), None);
+        // It ceased an hour ago; what was before is known.
+        let ceased = |n| if n < 3 { of(0.0, 0.0, 50.0) } else { of(500.0, 500.0, 50.0) };
+        check(&ceased, "unknown", Some(1.0), missing);
+        // It begins: what was before is not known, and need not be.
+        let began = |n| of(90.0, 90.0, if n < 3 { 0.0 } else { 400.0 });
+        check(&began, "ok", Some(1.0), None);
+        // Both ceased: that is silence.
+        let both = |n| if n < 3 { Counts::default() } else { of(500.0, 500.0, 50.0) };
+        check(&both, "ok", Some(1.0), None);
+    }
+
+    #[test]
+    fn more_good_events_than_all_are_refused() {
+        let check = |good, state, doubt| {
+            let standing = standing(0.99, &[Counts { good, total: 100.0, unjudged: 0.0 }; 7]);
+            assert_eq!((standing.state(), standing.doubt), (state, doubt), "{standing:?}");
+        };
+        check(100.0, "ok", None);
+        check(110.0, "ok", None);
+        check(200.0, "unknown", Some(Doubt::GoodAboveTotal));
+    }
+
+    #[test]
     fn without_events_nothing_is_known() {
         let standing = check([None; 7], None);
         assert_eq!((standing.achieved, standing.budget_left), (None, None));
-        let nan = Counts { good: f64::NAN, total: 1.0 };
+        let nan = Counts { good: f64::NAN, total: 1.0, unjudged: 0.0 };
         assert_eq!(nan.burn(0.9), None);
     }
 }

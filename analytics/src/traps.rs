@@ -112,13 +112,17 @@ fn trap_7_seasons_are_those_of_the_calendar_and_not_of_noise() {
         start_us: 0,
         step_us: HOUR / 12,
         values: (0..4_032).map(|n| wave(n / 12)).collect(),
+        filled: vec![],
     };
     assert_eq!(steps(&fine), [288]);
     assert!(steps(&hours(24 * 35, |n| n as f64)).is_empty());
     assert!(steps(&hours(24 * 35, noise)).is_empty());
     assert!(steps(&hours(24 * 35, |_| 0.0)).is_empty());
     for n in 0..4 {
-        assert!(steps(&Series { start_us: 0, step_us: HOUR, values: vec![1.0; n] }).is_empty());
+        assert!(
+            steps(&Series { start_us: 0, step_us: HOUR, values: vec![1.0; n], filled: vec![] })
+                .is_empty()
+        );
     }
 }
 

@@ -7,6 +7,8 @@
 
 use data::metric::Polarity;
 
+use crate::change::is_rounding;
+
 /// Most points that are compared pairwise; more are thinned evenly first, as pairs grow squared.
 pub const MAX_POINTS: usize = 500;
 
@@ -90,7 +92,7 @@ pub fn measure(points: &[(i64, f64)], polarity: Polarity) -> Option<Trend> {
     let mut sign = 0.0;
     for (n, (ts, value)) in points.iter().enumerate() {
         for (later, next) in &points[n + 1..] {
-            let rise = next - value;
+            let rise = if is_rounding(*value, *next, 0.0) { 0.0 } else { next - value };
             sign += if rise == 0.0 { 0.0 } else { rise.signum() };
             if later > ts {
                 slopes.push(rise / ((later - ts) as f64 / 1e6));

@@ -215,8 +215,9 @@ impl<'a> Desk<'a> {
             severity: it.severity.clone(),
             state: "open".to_owned(),
             owner: None,
-            started_at: it.bad_since.unwrap_or(self.now),
+            started_at: self.bad_since(it),
             opened_at: self.now,
+            back_at: None,
             acknowledged_at: None,
             updated_at: self.now,
             resolved_at: None,
@@ -238,11 +239,17 @@ impl<'a> Desk<'a> {
         id
     }
 
+    /// When it was first seen bad; no later than now, also by a clock that was set back meanwhile.
+    fn bad_since(&self, it: &Symptom) -> DateTime<Utc> {
+        it.bad_since.unwrap_or(self.now).min(self.now)
+    }
+
     fn reopen(&mut self, id: &str, it: &Symptom) -> String {
-        let (flap_max, now) = (self.policy.flap_max, self.now);
+        let (flap_max, now, bad_since) = (self.policy.flap_max, self.now, self.bad_since(it));
         let incident = self.incidents.get_mut(id).expect("it was found a moment ago");
         incident.state = "open".to_owned();
         (incident.resolved_at, incident.resolved_by) = (None, None);
+        incident.back_at = Some(bad_since);
         // Whoever was told that it is over is told anew.
         (incident.notified_at, incident.escalated_at, incident.escalation) = (None, None, None);
         incident.reopened += 1;

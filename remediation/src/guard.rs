@@ -294,7 +294,7 @@ impl Limits {
                 })
             };
             let is_news = before.is_none_or(|brake| brake.ends_at.is_some_and(in_vain));
-            if it.share < self.floor && is_news {
+            if it.share.is_some_and(|share| share < self.floor) && is_news {
                 let reason = format!(
                     "`{}` helped against {} in {} of {} cases",
                     it.action, it.incident_kind, it.effective, it.attempts

@@ -52,7 +52,7 @@ pub fn by_person(
         Deed::Acknowledge => {
             it.state = "acknowledged".to_owned();
             it.owner = Some(who.to_owned());
-            it.acknowledged_at = it.acknowledged_at.or(Some(now));
+            it.acknowledged_at = it.acknowledged_at.or(Some(now.max(it.opened_at)));
             event("acknowledged", who, "", now)
         }
         Deed::Assign(owner) => {
@@ -75,10 +75,10 @@ pub fn by_person(
     Ok((it, line))
 }
 
-/// Marks an incident as over.
+/// Marks an incident as over. A clock that was set back ends nothing before it began.
 pub(crate) fn resolve(it: &mut Incident, by: &str, now: DateTime<Utc>) {
     it.state = "resolved".to_owned();
-    it.resolved_at = Some(now);
+    it.resolved_at = Some(now.max(it.opened_at).max(it.back_at.unwrap_or(now)));
     it.resolved_by = Some(by.to_owned());
     it.updated_at = now;
     it.flapping = false;
@@ -91,6 +91,8 @@ pub(crate) fn severity(word: &str) -> Severity {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use chrono::TimeDelta;
+
     use super::*;
     use crate::{kind::Kind, symptom::tests::now};
 
@@ -106,6 +108,7 @@ pub(crate) mod tests {
             owner: None,
             started_at: now(),
             opened_at: now(),
+            back_at: None,
             acknowledged_at: None,
             updated_at: now(),
             resolved_at: None,
@@ -139,5 +142,22 @@ pub(crate) mod tests {
         assert_eq!(over.resolved_by.as_deref(), Some("ann"));
         by_person(&over, &Deed::Acknowledge, "bob", now()).unwrap_err();
         by_person(&over, &Deed::Comment("later".into()), "bob", now()).unwrap();
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_ends_nothing_before_it_began() {
+        let back = |hours| Some(now() - TimeDelta::hours(hours));
+        let check = |back_at, expected| {
+            let open = Incident { back_at, ..incident("web", Kind::ServiceDown) };
+            let earlier = now() - TimeDelta::hours(2);
+            let (taken, _) = by_person(&open, &Deed::Acknowledge, "ann", earlier).unwrap();
+            assert_eq!(taken.acknowledged_at, Some(now()));
+            let (over, _) =
+                by_person(&open, &Deed::Resolve("fixed".into()), "ann", earlier).unwrap();
+            assert_eq!(over.resolved_at, expected);
+        };
+        check(None, Some(now()));
+        check(back(-1), back(-1));
+        check(back(1), Some(now()));
     }
 }

@@ -2,7 +2,15 @@
 -- automated: ended by an action that was measured to have helped, without people having been called,
 -- over all that did not end by themselves. saved_h: incidents ended so x (mean time of those that
 -- people were called for - mean time of those ended so). Null while nobody knows how long people take.
-with it as (
+-- Of one that came back only the time counts in which it was open.
+with spent as (
+    select
+        incident_id,
+        sum(date_part('epoch', ended_at) - date_part('epoch', opened_at)) / 3600 as hours
+    from incident_spell
+    group by incident_id
+),
+it as (
     select
         case
             when resolved_at is null then 'open'
@@ -11,8 +19,9 @@ with it as (
             when resolved_by = 'itself' then 'itself'
             else 'people'
         end as ended_by,
-        (date_part('epoch', resolved_at) - date_part('epoch', opened_at)) / 3600 as hours
+        spent.hours
     from incident
+    left join spent on spent.incident_id = incident.incident_id
     where opened_at >= now() - interval '30 days' and opened_at < now() and merged_into is null
 ),
 counted as (

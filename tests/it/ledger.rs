@@ -225,6 +225,7 @@ fn incident() -> Incident {
         owner: None,
         started_at: now(),
         opened_at: now(),
+        back_at: None,
         acknowledged_at: None,
         updated_at: now(),
         resolved_at: None,

@@ -1,5 +1,7 @@
 //! Values brought to a scale on which 32 bits suffice.
 
+use crate::change::is_rounding;
+
 /// Values that settle where the origin is; they are scored like any others afterwards.
 const SETTLE: usize = 9;
 
@@ -55,7 +57,11 @@ impl Scale {
     }
 }
 
+/// Rounding is no distance: the last digit of a constant would become its unit.
 fn distance(a: f64, b: f64) -> f64 {
+    if is_rounding(a, b, 0.0) {
+        return 0.0;
+    }
     (a - b).abs().min(f64::MAX)
 }
 

@@ -11,10 +11,14 @@ use super::{
     },
     parallel,
     scale::Bend,
+    series::MIN_POINTS,
 };
 
 /// Moments of the past from which is forecast at most.
 const MAX_ORIGINS: usize = 12;
+
+/// Fewest moments whose future was measured that are enough.
+const MIN_MEASURED: usize = 3;
 
 /// From this many steps an hour on, the candidates that cost much or suffer from noise look at
 /// the medians of hours instead.
@@ -46,6 +50,8 @@ const WEEK_DIFFERENCES: [Variant; 1] = [variant(1e-2, None)];
 #[derive(Debug)]
 pub(super) struct Bank {
     pub(super) values: Vec<f64>,
+    /// Whether each was measured, and not filled in.
+    pub(super) known: Vec<bool>,
     pub(super) hour: usize,
     pub(super) week: Option<usize>,
     /// Ascending; the last one is now.
@@ -55,8 +61,14 @@ pub(super) struct Bank {
 
 impl Bank {
     /// Asks all candidates that `options` allow.
-    pub(super) fn of(past: &Past<'_>, n_steps: usize, options: &Options, threads: usize) -> Self {
-        let origins = origins(past, n_steps);
+    pub(super) fn of(
+        past: &Past<'_>,
+        known: &[bool],
+        n_steps: usize,
+        options: &Options,
+        threads: usize,
+    ) -> Self {
+        let origins = measured_origins(past, known, n_steps);
         let mut members = ask(past, &origins, options, threads);
         members.extend(coarse(past, &origins, options, threads));
         members.retain(|member| options.allows(member.method));
@@ -67,7 +79,8 @@ impl Bank {
         }
         members.retain(|member| member.forecasts.last().is_some_and(Option::is_some));
         let values = past.values.to_vec();
-        let mut bank = Self { values, hour: past.hour, week: past.week, origins, members };
+        let (known, hour, week) = (known.to_vec(), past.hour, past.week);
+        let mut bank = Self { values, known, hour, week, origins, members };
         bank.forget_unforecast();
         bank
     }
@@ -93,10 +106,51 @@ impl Bank {
         &self.origins[..self.origins.len().saturating_sub(1)]
     }
 
+    /// Which of what came after an origin was measured.
+    pub(super) fn known(&self, origin: &Origin) -> &[bool] {
+        &self.known[origin.cut..origin.cut + origin.n_steps]
+    }
+
     /// What came after an origin.
     pub(super) fn truth(&self, origin: &Origin) -> &[f64] {
         &self.values[origin.cut..origin.cut + origin.n_steps]
     }
+}
+
+/// Those of [`origins`] whose future was measured for the greater part, and the moment itself. Where
+/// gaps leave too few, others from all of the past, with a shorter future if need be.
+fn measured_origins(past: &Past<'_>, known: &[bool], n_steps: usize) -> Vec<Origin> {
+    let all = origins(past, n_steps);
+    let (n, tried) = (past.values.len(), all.first().map_or(1, |origin| origin.n_steps));
+    let is_measured = |it: &Origin| {
+        let future = &known[it.cut..it.cut + it.n_steps];
+        known[it.cut - 1] && 2 * future.iter().filter(|known| **known).count() >= it.n_steps
+    };
+    let past_ones = &all[..all.len() - 1];
+    let measured: Vec<Origin> = past_ones.iter().copied().filter(is_measured).collect();
+    if measured.len() == past_ones.len() {
+        return all;
+    }
+    let mut most = measured;
+    let first = past.day.unwrap_or(0).clamp(MIN_POINTS, n.max(MIN_POINTS));
+    let mut n_steps_tried = tried;
+    while most.len() < MIN_MEASURED && n_steps_tried > 0 {
+        let cuts = (0..)
+            .map_while(|back| n.checked_sub(n_steps_tried + back * (n_steps_tried / 2).max(1)));
+        let cuts = cuts.take_while(|cut| *cut >= first);
+        let found = cuts.map(|cut| Origin { cut, n_steps: n_steps_tried }).filter(is_measured);
+        let found: Vec<Origin> = found.take(MAX_ORIGINS).collect();
+        if found.len() > most.len() {
+            most = found;
+        }
+        n_steps_tried /= 2;
+    }
+    if most.is_empty() {
+        return all;
+    }
+    most.sort_by_key(|origin| origin.cut);
+    most.push(Origin { cut: n, n_steps });
+    most
 }
 
 /// Up to [`MAX_ORIGINS`] in the latter half of the past, each with a known future as long as is
@@ -311,10 +365,34 @@ mod tests {
     }
 
     #[test]
+    fn origins_lie_where_things_were_measured() {
+        let check = |n_steps: usize, gap: std::ops::Range<usize>, tried: usize, least: usize| {
+            let values = vec![0.0; 600];
+            let past = Past { values: &values, hour: 1, day: Some(24), week: None };
+            let known: Vec<bool> = (0..600).map(|n| !gap.contains(&n)).collect();
+            let found = measured_origins(&past, &known, n_steps);
+            let (now, found) = found.split_last().unwrap();
+            assert_eq!(*now, Origin { cut: 600, n_steps });
+            assert!(found.len() >= least && found.is_sorted_by_key(|it| it.cut), "{found:?}");
+            for it in found {
+                let n_known = known[it.cut..it.cut + it.n_steps].iter().filter(|it| **it).count();
+                let is_measured = known[it.cut - 1] && 2 * n_known >= it.n_steps;
+                assert!(is_measured && it.n_steps == tried, "{it:?}");
+            }
+        };
+        check(24, 0..0, 24, 12);
+        check(24, 400..420, 24, 8);
+        // What came after the gap is too short for as much.
+        check(96, 60..560, 24, 3);
+        // Then what was before it.
+        check(24, 200..595, 24, 3);
+    }
+
+    #[test]
     fn fine_series_are_also_forecast_by_hours() {
         let values: Vec<f64> = (0..12 * 96).map(|n| f64::from(n / 12 % 24)).collect();
         let past = Past { values: &values, hour: 12, day: Some(288), week: Some(2_016) };
-        let bank = Bank::of(&past, 72, &Options::default(), 1);
+        let bank = Bank::of(&past, &[true; 12 * 96], 72, &Options::default(), 1);
         let hourly = bank.members.iter().filter(|member| member.name.ends_with("by hours"));
         assert!(hourly.clone().count() > 20);
         for member in hourly {

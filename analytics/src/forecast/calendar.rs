@@ -114,7 +114,7 @@ mod tests {
         let start_us = micros(start);
         let at = |n: usize| start_us + n as i64 * HOUR;
         let value = |n| ((at(n) + ahead_us(berlin(), at(n))) / HOUR).rem_euclid(24) as f64;
-        Series { start_us, step_us: HOUR, values: (0..n).map(value).collect() }
+        Series { start_us, step_us: HOUR, values: (0..n).map(value).collect(), filled: vec![] }
     }
 
     #[track_caller]
@@ -160,7 +160,8 @@ mod tests {
 
     #[test]
     fn steps_that_a_change_does_not_divide_stay_as_they_are() {
-        let series = Series { start_us: 0, step_us: 7 * HOUR, values: vec![1.0; 50] };
+        let series =
+            Series { start_us: 0, step_us: 7 * HOUR, values: vec![1.0; 50], filled: vec![] };
         let wall = Wall::of(series.clone(), 3, Some(berlin()));
         assert_eq!((wall.series, wall.places, wall.n_steps), (series, vec![0, 1, 2], 3));
     }

@@ -104,7 +104,7 @@ pub(super) fn combine(bank: &Bank, fleet: &Fleet) -> Combined {
     let course = |place: usize| parts.forecast(bank, fleet, place, (tried > 1).then_some(place));
     let courses: Vec<Vec<f64>> = (0..tried).map(course).collect();
     let residuals = |(course, origin): (&Vec<f64>, &Origin)| {
-        bank.truth(origin).iter().zip(course).map(|(value, mean)| value - mean).collect()
+        missed(bank.truth(origin), course, bank.known(origin))
     };
     Combined {
         mean: parts.forecast(bank, fleet, tried, None),
@@ -112,6 +112,19 @@ pub(super) fn combine(bank: &Bank, fleet: &Fleet) -> Combined {
         courses,
         weights: weights(bank, &errors(bank, 0..usize::MAX), None, fleet),
     }
+}
+
+/// Values less forecasts. A value that was filled in says nothing: the error goes on as it was at the
+/// step before that was measured, or begins as at the first one that was.
+pub(super) fn missed(values: &[f64], course: &[f64], known: &[bool]) -> Vec<f64> {
+    let all: Vec<f64> = values.iter().zip(course).map(|(value, mean)| value - mean).collect();
+    let first = all.iter().zip(known).find(|(_, known)| **known).map(|(error, _)| *error);
+    let Some(mut latest) = first else { return all };
+    let step = |(error, known): (&f64, &bool)| {
+        latest = if *known { *error } else { latest };
+        latest
+    };
+    all.iter().zip(known).map(step).collect()
 }
 
 /// Mean absolute errors per candidate and past origin.
@@ -185,7 +198,10 @@ fn errors(bank: &Bank, steps: Range<usize>) -> Errors {
         let end = steps.end.min(origin.n_steps);
         let steps = steps.start.min(end.saturating_sub(1))..end;
         let pairs = course.as_ref()?[steps.clone()].iter().zip(&bank.truth(origin)[steps.clone()]);
-        Some(pairs.map(|(a, b)| (a - b).abs()).sum::<f64>() / steps.len().max(1) as f64)
+        let seen = pairs.zip(&bank.known(origin)[steps]).filter(|(_, known)| **known);
+        let (sum, count) =
+            seen.fold((0.0, 0.0), |(s, n), ((a, b), _)| (s + (a - b).abs(), n + 1.0));
+        Some(sum / f64::max(count, 1.0))
     };
     let of_member = |member: &Member| bank.tried().iter().zip(&member.forecasts).map(at).collect();
     bank.members.iter().map(of_member).collect()
@@ -257,7 +273,7 @@ mod tests {
             Member::new(Method::Past, n.to_string(), vec![Some(vec![*value; 2]); 3])
         };
         let members = courses.iter().enumerate().map(member).collect();
-        Bank { values: vec![1.0; 8], hour: 1, week: None, origins, members }
+        Bank { values: vec![1.0; 8], known: vec![true; 8], hour: 1, week: None, origins, members }
     }
 
     #[test]
@@ -267,6 +283,22 @@ mod tests {
         assert!(combined.mean.iter().all(|value| (value - 1.1).abs() < 0.01));
         assert_eq!(combined.residuals.len(), 2);
         assert!(combined.residuals.iter().flatten().all(|error| (error + 0.1).abs() < 0.01));
+    }
+
+    #[test]
+    fn what_was_filled_in_is_no_evidence_of_small_errors() {
+        let check = |known: &[bool], expected: &[f64]| {
+            assert_eq!(missed(&[3.0, 1.0, 1.0, 4.0], &[1.0; 4], known), expected);
+        };
+        check(&[true; 4], &[2.0, 0.0, 0.0, 3.0]);
+        check(&[true, false, false, true], &[2.0, 2.0, 2.0, 3.0]);
+        check(&[false, false, false, true], &[3.0; 4]);
+        check(&[false; 4], &[2.0, 0.0, 0.0, 3.0]);
+        // A candidate that repeats the filling is no better for it.
+        let mut bank = bank(&[1.0, 1.5]);
+        (bank.values[4], bank.values[6]) = (1.5, 1.5);
+        bank.known = (0..8).map(|n| n % 2 == 0).collect();
+        assert!(combine(&bank, &Fleet::default()).weights[1] > 0.99);
     }
 
     #[test]

@@ -222,8 +222,12 @@ mod tests {
     #[test]
     fn rolling_compares_with_yesterday() {
         let noisy = |t: usize| (t % 24) as f64 + ((t * 7) % 5) as f64;
-        let series =
-            Series { start_us: 0, step_us: 3_600_000_000, values: (0..240).map(noisy).collect() };
+        let series = Series {
+            start_us: 0,
+            step_us: 3_600_000_000,
+            values: (0..240).map(noisy).collect(),
+            filled: vec![],
+        };
         let rolls = roll(&series, 24, &[0.95], &Options::default()).unwrap();
         assert!(rolls.len() > 10);
         let mean = |get: fn(&Roll) -> f64| rolls.iter().map(get).sum::<f64>();

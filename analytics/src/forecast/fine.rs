@@ -1,7 +1,7 @@
 //! Fine steps from coarse ones: seasons take weeks of history, which fine steps are too many for.
 
 use super::{
-    combine::Combined,
+    combine::{Combined, missed},
     model::{Origin, past::median},
     series::{self, MAX_HISTORY},
 };
@@ -19,6 +19,8 @@ const HALF_LIVES: [f64; 5] = [1.0, 5.0, 20.0, 100.0, 500.0];
 #[derive(Clone, Debug)]
 pub(super) struct Fine {
     values: Vec<f64>,
+    /// Whether each was measured.
+    known: Vec<bool>,
     /// Steps of which one coarse value is the mean.
     each: usize,
     /// Steps of a day.
@@ -43,8 +45,8 @@ pub(super) fn together(step_us: i64, n: usize) -> usize {
 }
 
 impl Fine {
-    pub(super) fn new(values: Vec<f64>, each: usize, day: Option<usize>) -> Self {
-        Self { values, each, day }
+    pub(super) fn new(values: Vec<f64>, known: Vec<bool>, each: usize, day: Option<usize>) -> Self {
+        Self { values, known, each, day }
     }
 
     /// Means of so many steps, counted back from the last one.
@@ -85,14 +87,15 @@ impl Fine {
         let tried: Vec<(usize, Vec<f64>)> = tried.collect();
         let details: Vec<Vec<f64>> =
             tried.iter().map(|(cut, course)| self.detail(&smooth, *cut, course.len())).collect();
-        let missed = |manner: Manner| -> Vec<Vec<f64>> {
+        let all_missed = |manner: Manner| -> Vec<Vec<f64>> {
             let each = tried.iter().zip(&details).map(|((cut, course), detail)| {
                 let course = self.course(manner, *cut, course, detail);
-                self.values[*cut..].iter().zip(course).map(|(value, mean)| value - mean).collect()
+                missed(&self.values[*cut..], &course, &self.known[*cut..])
             });
             each.collect()
         };
-        let size = |manner: &Manner| missed(*manner).iter().flatten().map(|e| e.abs()).sum::<f64>();
+        let size =
+            |manner: &Manner| all_missed(*manner).iter().flatten().map(|e| e.abs()).sum::<f64>();
         let sizes = self.manners().into_iter().map(|manner| (size(&manner), manner));
         let (_, best) = sizes.min_by(|a, b| a.0.total_cmp(&b.0)).unwrap_or((0.0, Manner::PLAIN));
         let (cut, mean) = from(means.len(), &coarse.mean);
@@ -107,7 +110,7 @@ impl Fine {
                 .zip(&details)
                 .map(|(course, detail)| with(course, detail))
                 .collect(),
-            residuals: missed(best),
+            residuals: all_missed(best),
             weights: coarse.weights,
         }
     }
@@ -188,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_line_stays_a_line_when_it_is_made_coarse_and_fine_again() {
-        let fine = Fine::new((0..23).map(f64::from).collect(), 5, None);
+        let fine = Fine::new((0..23).map(f64::from).collect(), vec![true; 23], 5, None);
         assert_eq!(fine.means(), [5.0, 10.0, 15.0, 20.0]);
         let course = fine.spread(&[25.0, 30.0], 20.0);
         assert_eq!(course[..8], [23.0, 24.0, 25.0, 26.0, 27.0, 28.0, 29.0, 30.0]);
@@ -197,7 +200,7 @@ mod tests {
     #[test]
     fn what_happens_within_coarse_steps_is_kept_where_it_comes_daily() {
         let value = |n: usize| if n % 24 == 5 { 9.0 } else { (n / 240) as f64 };
-        let fine = Fine::new((0..240).map(value).collect(), 4, Some(24));
+        let fine = Fine::new((0..240).map(value).collect(), vec![true; 240], 4, Some(24));
         let means = fine.means();
         let course = means[..6].to_vec();
         let coarse = Combined {

@@ -198,6 +198,9 @@ impl<'a> Request<'a> {
         if recent.values.len().saturating_mul(REACH) < self.n_steps {
             return Err(Refusal::TooShort { steps: self.n_steps, found: recent.values.len() });
         }
+        let recent = recent.after_the_gap(self.n_steps);
+        let measured = Series { values: recent.measured(), ..recent.clone() };
+        let mut measured = Wall::of(measured, self.n_steps, self.options.zone).series.values;
         let wall = Wall::of(recent, self.n_steps, self.options.zone);
         let step_us = wall.series.step_us;
         let hour = series::steps_of_an_hour(step_us);
@@ -208,7 +211,9 @@ impl<'a> Request<'a> {
         let each = fine::together(step_us, values.len());
         let mut fine = None;
         if each > 1 {
-            let whole = Fine::new(values, each, series::Seasons::of(step_us).day);
+            let known = known(&measured);
+            measured = Fine::new(measured, vec![], each, None).means();
+            let whole = Fine::new(values, known, each, series::Seasons::of(step_us).day);
             values = whole.means();
             fine = Some(whole);
         }
@@ -226,7 +231,8 @@ impl<'a> Request<'a> {
         let naive = Options { method: Some(Method::Naive), ..Options::default() };
         let constant = values.iter().all(|value| *value == values[0]);
         let options = if constant && self.options.method.is_none() { &naive } else { self.options };
-        let bank = Bank::of(&past, wall.n_steps.div_ceil(each), options, threads);
+        let n_steps = wall.n_steps.div_ceil(each);
+        let bank = Bank::of(&past, &known(&measured), n_steps, options, threads);
         Ok(Prepared { scale, bank, wall, fine, doubts })
     }
 
@@ -278,6 +284,11 @@ impl<'a> Request<'a> {
             limits: self.limits,
         })
     }
+}
+
+/// Which values were measured, at least for the greater part.
+fn known(measured: &[f64]) -> Vec<bool> {
+    measured.iter().map(|share| *share >= 0.5).collect()
 }
 
 /// Reads a horizon such as `6 hours`, in µs.

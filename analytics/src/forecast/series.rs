@@ -1,8 +1,8 @@
 //! Points brought to a regular grid.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 
-use super::{MAX_STEPS, Refusal};
+use super::{MAX_STEPS, REACH, Refusal};
 
 /// Most steps of the past that are looked at: four weeks in steps of five minutes.
 pub const MAX_HISTORY: usize = 8_064;
@@ -45,6 +45,9 @@ pub struct Series {
     pub step_us: i64,
     /// The values, in the metric's unit.
     pub values: Vec<f64>,
+    /// Places of values that were not measured but filled in: they are no evidence of how well this
+    /// series can be forecast.
+    pub filled: Vec<Range<usize>>,
 }
 
 impl Series {
@@ -125,7 +128,7 @@ impl Series {
         }
         let values: Vec<_> = (0..=oldest).rev().map(|n| Some(slots.get(&n)?.0)).collect();
         let start_us = last.saturating_sub(step_us.saturating_mul(oldest as i64));
-        Ok(Self { start_us, step_us, values: fill(&values, step_us) })
+        Ok(Self { start_us, step_us, values: fill(&values, step_us), filled: missing(&values) })
     }
 
     /// Time of step `n` (from 1) after the last value, in µs since the epoch.
@@ -146,9 +149,45 @@ impl Series {
         if !self.values.iter().all(|value| value.is_finite()) {
             return Err(Refusal::NotFinite);
         }
-        let skip = self.values.len().saturating_sub(kept(self.step_us));
+        Ok(self.from(self.values.len().saturating_sub(kept(self.step_us))))
+    }
+
+    /// All but the first values.
+    fn from(&self, skip: usize) -> Self {
         let start_us = self.start_us.saturating_add(self.step_us.saturating_mul(skip as i64));
-        Ok(Self { start_us, step_us: self.step_us, values: self.values[skip..].to_vec() })
+        let kept = self.filled.iter().filter(|it| it.end > skip);
+        let filled = kept.map(|it| it.start.saturating_sub(skip)..it.end - skip).collect();
+        Self { start_us, step_us: self.step_us, values: self.values[skip..].to_vec(), filled }
+    }
+
+    /// Only what came after the longest gap, where more was filled in than measured and this is no less
+    /// than half of what was measured, and enough to look `n_steps` ahead: methods would learn from the
+    /// filling otherwise.
+    pub(super) fn after_the_gap(self, n_steps: usize) -> Self {
+        let n_filled: usize = self.filled.iter().map(Range::len).sum();
+        let n_measured = self.values.len().saturating_sub(n_filled);
+        let Some(gap) =
+            self.filled.iter().max_by_key(|it| it.len()).filter(|_| n_filled > n_measured)
+        else {
+            return self;
+        };
+        let later: usize =
+            self.filled.iter().filter(|it| it.start >= gap.end).map(Range::len).sum();
+        let n_after = self.values.len().saturating_sub(gap.end + later);
+        let is_enough = 2 * n_after >= n_measured
+            && n_after >= MIN_POINTS
+            && n_after.saturating_mul(REACH) >= n_steps;
+        if is_enough { self.from(gap.end) } else { self }
+    }
+
+    /// 1 for each value that was measured, 0 for those that were filled in.
+    pub(super) fn measured(&self) -> Vec<f64> {
+        let mut measured = vec![1.0; self.values.len()];
+        for gap in &self.filled {
+            let gap = gap.start.min(measured.len())..gap.end.min(measured.len());
+            measured[gap].fill(0.0);
+        }
+        measured
     }
 }
 
@@ -248,6 +287,18 @@ fn by_time(steps: &[u64]) -> u64 {
         2 * sum >= whole
     });
     found.copied().unwrap_or(0)
+}
+
+/// Where values are missing.
+fn missing(values: &[Option<f64>]) -> Vec<Range<usize>> {
+    let mut gaps: Vec<Range<usize>> = vec![];
+    for n in (0..values.len()).filter(|n| values[*n].is_none()) {
+        match gaps.last_mut() {
+            Some(gap) if gap.end == n => gap.end = n + 1,
+            _ => gaps.push(n..n + 1),
+        }
+    }
+    gaps
 }
 
 /// Fills gaps; the first and the last value are there.

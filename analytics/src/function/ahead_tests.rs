@@ -74,6 +74,10 @@ async fn an_objective_stands_as_of_a_time() {
     assert_eq!(before, ["ok 0.0 1.0 1.0"], "what came later does not count");
     let never = ask(&objective("0.99", "2027-03-02T00:00:00Z")).await;
     assert_eq!(never, ["unknown"]);
+    let uncounted = "select s['state'], s['achieved'] is null, s['reason'] from \
+                     (select slo(now(), cast(null as double), 100.0, 0.99, now()) as s)";
+    let why = "unknown true events were counted, but the good ones among them were not";
+    assert_eq!(ask(uncounted).await, [why]);
     let wrong = ask(&objective("1.5", now)).await;
     assert!(wrong[0].contains("above 0 and below 1, not 1.5"), "{wrong:?}");
     assert!(ask("select slo(now(), 1, 1)").await[0].contains("such as now()"));

@@ -1,5 +1,9 @@
 //! `slo(ts, good, total, objective, as_of)`: how an objective stands at `as_of`, from the good events
 //! and all events of each row, as `GET /api/v1/slos` says it.
+//!
+//! Each row says how many events there were since the one before it. Of counters, which `GET
+//! /api/v1/slos` reads as they are, that is `increase(ts, value)`. A row without `good` says that
+//! nobody counted the good ones, not that there were none.
 
 use std::{mem::size_of_val, sync::Arc};
 
@@ -16,13 +20,16 @@ use datafusion::{
 };
 
 use super::{first_number, float, micros};
-use crate::slo::{Counts, RULES, Standing, WINDOWS, standing};
+use crate::slo::{Counts, Doubt, RULES, Standing, WINDOWS, standing};
 
 const NAME: &str = "slo";
 
 /// How the burn rates of [`WINDOWS`] are called.
 const BURNS: [&str; WINDOWS.len()] =
     ["burn_5m", "burn_30m", "burn_1h", "burn_6h", "burn_1d", "burn_3d", "burn_30d"];
+
+/// Sums of each of [`WINDOWS`] in the state: good, total, unjudged.
+const SUMS: usize = 3;
 
 /// The function, for registration.
 pub(crate) fn udaf() -> AggregateUDF {
@@ -40,7 +47,7 @@ fn fields() -> Fields {
     let text = |name: &str| Field::new(name, DataType::Utf8, true);
     let number = |name: &str| Field::new(name, DataType::Float64, true);
     let numbers = ["achieved", "budget_left"].into_iter().chain(BURNS).map(number);
-    [text("state")].into_iter().chain(numbers).chain([text("alert")]).collect()
+    [text("state")].into_iter().chain(numbers).chain([text("alert"), text("reason")]).collect()
 }
 
 impl AggregateUDFImpl for Function {
@@ -81,7 +88,9 @@ impl AggregateUDFImpl for Function {
         let number = |name: String| {
             Arc::new(Field::new(format!("{}[{name}]", args.name), DataType::Float64, true))
         };
-        let sums = BURNS.iter().flat_map(|it| [format!("good {it}"), format!("total {it}")]);
+        let sums = BURNS
+            .iter()
+            .flat_map(|it| ["good", "total", "unjudged"].map(|count| format!("{count} {it}")));
         Ok(sums.chain(["objective".to_owned()]).map(number).collect())
     }
 }
@@ -94,11 +103,16 @@ struct Counted {
 }
 
 impl Counted {
-    fn add(&mut self, age_us: i64, good: f64, total: f64) {
+    fn add(&mut self, age_us: i64, good: Option<f64>, total: f64) {
         for (counts, window) in self.counts.iter_mut().zip(WINDOWS) {
             if (0..window.as_micros() as i64).contains(&age_us) {
-                counts.good += good;
-                counts.total += total;
+                match good {
+                    Some(good) => {
+                        counts.good += good;
+                        counts.total += total;
+                    }
+                    None => counts.unjudged += total,
+                }
             }
         }
     }
@@ -121,7 +135,7 @@ impl Accumulator for Counted {
         let events = good.iter().zip(total);
         for ((ts, as_of), (good, total)) in times.iter().zip(as_of).zip(events) {
             let (Some(ts), Some(as_of), Some(total)) = (ts, as_of, total) else { continue };
-            self.add(as_of.saturating_sub(ts), good.unwrap_or(0.0), total);
+            self.add(as_of.saturating_sub(ts), good, total);
         }
         first_number(&mut self.objective, &columns[3]);
         Ok(())
@@ -130,15 +144,16 @@ impl Accumulator for Counted {
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
         let sum = |n: usize| states[n].as_primitive::<Float64Type>().iter().flatten().sum::<f64>();
         for (n, counts) in self.counts.iter_mut().enumerate() {
-            counts.good += sum(2 * n);
-            counts.total += sum(2 * n + 1);
+            counts.good += sum(SUMS * n);
+            counts.total += sum(SUMS * n + 1);
+            counts.unjudged += sum(SUMS * n + 2);
         }
-        first_number(&mut self.objective, &states[2 * WINDOWS.len()]);
+        first_number(&mut self.objective, &states[SUMS * WINDOWS.len()]);
         Ok(())
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        let sums = self.counts.iter().flat_map(|it| [it.good, it.total]);
+        let sums = self.counts.iter().flat_map(|it| [it.good, it.total, it.unjudged]);
         let sums = sums.map(|sum| ScalarValue::Float64(Some(sum)));
         Ok(sums.chain([ScalarValue::Float64(self.objective)]).collect())
     }
@@ -156,6 +171,7 @@ impl Accumulator for Counted {
         ];
         columns.extend(standing.burn.into_iter().map(number));
         columns.push(text(standing.firing.map(|rule| RULES[rule].severity.as_str())));
+        columns.push(text(standing.doubt.map(Doubt::as_str)));
         let row = StructArray::try_new(fields(), columns, None)?;
         Ok(ScalarValue::Struct(Arc::new(row)))
     }

@@ -80,8 +80,10 @@ pub struct Effectiveness {
     pub attempts: i64,
     /// How often it helped.
     pub effective: i64,
-    /// The share of the two.
-    pub share: f64,
+    /// The share of the two; none when none was measured.
+    pub share: Option<f64>,
+    /// How often it was tried and nobody could measure whether it helped.
+    pub unverified: i64,
 }
 
 const COLUMNS: &str = "action_id, incident_id, symptom_id, incident_kind, component, playbook, rung, \
@@ -129,8 +131,8 @@ impl Ledger {
 
     /// How often each action helped.
     pub async fn effectiveness(&self) -> Result<Vec<Effectiveness>> {
-        let query = "select incident_kind, action, attempts, effective, share from effectiveness
-                     order by incident_kind, action limit $1";
+        let query = "select incident_kind, action, attempts, effective, share, unverified
+                     from effectiveness order by incident_kind, action limit $1";
         let rows = sqlx::query(query).bind(ROWS_MAX).fetch_all(&self.pool).await;
         let read = |row: &_| {
             Ok(Effectiveness {
@@ -139,6 +141,7 @@ impl Ledger {
                 attempts: get(row, "attempts")?,
                 effective: get(row, "effective")?,
                 share: get(row, "share")?,
+                unverified: get(row, "unverified")?,
             })
         };
         rows.map_err(failed("measuring actions"))?.iter().map(read).collect()

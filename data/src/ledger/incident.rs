@@ -35,6 +35,8 @@ pub struct Incident {
     pub started_at: DateTime<Utc>,
     /// When it was opened.
     pub opened_at: DateTime<Utc>,
+    /// When it was first seen bad again, of one that came back.
+    pub back_at: Option<DateTime<Utc>>,
     /// When somebody first took it on.
     pub acknowledged_at: Option<DateTime<Utc>>,
     /// When anything last happened to it.
@@ -92,7 +94,7 @@ pub struct IncidentFilter {
 pub(super) const COLUMNS: &str = "incident_id, dedupe_key, component, kind, title, severity, state, owner, \
     started_at, opened_at, acknowledged_at, updated_at, resolved_at, resolved_by, merged_into, \
     snoozed_until, reopened, flapping, escalated_at, escalation, notified_at, notices, told_to, \
-    version";
+    back_at, version";
 
 /// Not over, or over since a time, or such that somebody has to hear of its end.
 const CURRENT: &str = "(state <> 'resolved' or resolved_at >= $1 \
@@ -207,7 +209,41 @@ pub(super) async fn write(change: &mut Transaction<'_, Any>, all: &[Incident]) -
             insert(change, chunk).await?;
         }
     }
+    for chunk in chunks(all) {
+        write_spells(change, chunk).await?;
+    }
     Ok(())
+}
+
+/// Keeps how long each has lasted this time. What it was the times before stays as it was: it was not bad
+/// in between, and may have come back as something else.
+async fn write_spells(change: &mut Transaction<'_, Any>, chunk: &[Incident]) -> Result<()> {
+    let sql = format!(
+        "insert into incident_spell
+         (incident_id, number, kind, severity, started_at, opened_at, ended_at)
+         values {}
+         on conflict (incident_id, number) do update
+         set    kind = excluded.kind, severity = excluded.severity,
+                ended_at = case when excluded.ended_at < incident_spell.opened_at
+                                then incident_spell.opened_at else excluded.ended_at end",
+        values(chunk.len(), 7, 0)
+    );
+    let mut write = statement(sql);
+    for it in chunk {
+        // The change that opens one again is its first of this time; later ones do not move the beginning.
+        let opened_at = if it.reopened == 0 { it.opened_at } else { it.updated_at };
+        let started_at = it.back_at.unwrap_or(it.started_at);
+        write = write
+            .bind(&it.id)
+            .bind(it.reopened)
+            .bind(&it.kind)
+            .bind(&it.severity)
+            .bind(micros(started_at.min(opened_at)))
+            .bind(micros(opened_at))
+            .bind(it.resolved_at.map(|at| micros(at.max(opened_at))));
+    }
+    let written = write.execute(&mut **change).await;
+    written.map(drop).map_err(failed("keeping how long an incident lasted"))
 }
 
 async fn insert(change: &mut Transaction<'_, Any>, new: &[&Incident]) -> Result<()> {
@@ -215,9 +251,9 @@ async fn insert(change: &mut Transaction<'_, Any>, new: &[&Incident]) -> Result<
         "insert into incident
          (incident_id, dedupe_key, component, kind, title, severity, state, owner, started_at, opened_at,
           acknowledged_at, updated_at, resolved_at, resolved_by, merged_into, snoozed_until, reopened,
-          flapping, escalated_at, escalation, notified_at, notices, version, told_to)
+          flapping, escalated_at, escalation, notified_at, notices, version, told_to, back_at)
          values {}",
-        values(new.len(), 24, 0)
+        values(new.len(), 25, 0)
     );
     // The first version that is kept is 1.
     write_chunk(change, sql, new, 1).await
@@ -232,10 +268,11 @@ async fn update(change: &mut Transaction<'_, Any>, known: &[&Incident]) -> Resul
                 resolved_at = v.column13, resolved_by = v.column14, merged_into = v.column15,
                 snoozed_until = v.column16, reopened = v.column17, flapping = v.column18,
                 escalated_at = v.column19, escalation = v.column20, notified_at = v.column21,
-                notices = v.column22, version = v.column23 + 1, told_to = v.column24
+                notices = v.column22, version = v.column23 + 1, told_to = v.column24,
+                back_at = v.column25
          from   (values {}) as v
          where  incident_id = v.column1 and version = v.column23",
-        values(known.len(), 24, 0)
+        values(known.len(), 25, 0)
     );
     write_chunk(change, sql, known, 0).await
 }
@@ -274,7 +311,8 @@ async fn write_chunk(
             .bind(it.notified_at.map(micros))
             .bind(it.notices)
             .bind(it.version + later)
-            .bind((!it.told_to.is_empty()).then(|| serde_json::json!(it.told_to).to_string()));
+            .bind((!it.told_to.is_empty()).then(|| serde_json::json!(it.told_to).to_string()))
+            .bind(it.back_at.map(micros));
     }
     let written = write.execute(&mut **change).await.map_err(failed(DOING))?;
     match written.rows_affected() == chunk.len() as u64 {
@@ -338,6 +376,7 @@ pub(super) fn incident(row: &AnyRow) -> Result<Incident> {
         owner: get(row, "owner")?,
         started_at: get_time(row, "started_at")?,
         opened_at: get_time(row, "opened_at")?,
+        back_at: get_time_if_any(row, "back_at")?,
         acknowledged_at: get_time_if_any(row, "acknowledged_at")?,
         updated_at: get_time(row, "updated_at")?,
         resolved_at: get_time_if_any(row, "resolved_at")?,

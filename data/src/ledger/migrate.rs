@@ -75,6 +75,16 @@ const MIGRATIONS: &[Migration] = &[
         name: "incidents_by_key",
         sql: include_str!("../../../migrations/025_incidents_by_key.sql"),
     },
+    Migration {
+        number: 26,
+        name: "incident_spells",
+        sql: include_str!("../../../migrations/026_incident_spells.sql"),
+    },
+    Migration {
+        number: 27,
+        name: "measured_actions",
+        sql: include_str!("../../../migrations/027_measured_actions.sql"),
+    },
 ];
 
 struct Migration {

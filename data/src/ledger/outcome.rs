@@ -97,7 +97,7 @@ impl Ledger {
             "select count(*) as actions, count(case when outcome = 'effective' then 1 end) as effective
              from   action
              where  started_at >= $1 and started_at < $2
-               and  outcome in ('effective', 'no_effect', 'worse', 'failed', 'unverified')",
+               and  outcome in ('effective', 'no_effect', 'worse', 'failed')",
         );
         let done = done.bind(micros(from)).bind(micros(to)).fetch_one(&self.pool).await;
         let done = done.map_err(failed(DOING))?;

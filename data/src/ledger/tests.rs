@@ -1,6 +1,6 @@
 use std::fs;
 
-use chrono::TimeZone;
+use chrono::{TimeDelta, TimeZone};
 
 use super::*;
 
@@ -47,7 +47,7 @@ async fn a_migration_is_applied_once_and_recorded() {
     let folder = Folder::new();
     let first = folder.open().await;
     let numbers: Vec<_> = first.applied().iter().map(|one| one.number).collect();
-    assert_eq!(numbers, [14, 15, 16, 17, 18, 20, 21, 22, 23, 24, 25]);
+    assert_eq!(numbers, [14, 15, 16, 17, 18, 20, 21, 22, 23, 24, 25, 26, 27]);
     first.close().await;
     let second = folder.open().await;
     assert_eq!((second.applied(), second.set_aside()), (&[][..], None));
@@ -118,7 +118,7 @@ async fn keys_of_before_the_role_ingest_stay_and_it_can_be_given() {
     ledger.close().await;
     let ledger = folder.open().await;
     let role = Role::Ingest;
-    let later = now() + chrono::TimeDelta::seconds(1);
+    let later = now() + TimeDelta::seconds(1);
     ledger.create_key(&NewKey { role, ..key("new") }, later).await.unwrap();
     let keys = ledger.keys().await.unwrap();
     let keys: Vec<_> = keys.iter().map(|key| (key.name.as_str(), key.role)).collect();
@@ -143,7 +143,7 @@ async fn a_fixed_key_replaces_the_one_before_it() {
 async fn a_token_opens_once_and_not_after_its_time() {
     let folder = Folder::new();
     let ledger = folder.open().await;
-    let hour = chrono::TimeDelta::hours(1);
+    let hour = TimeDelta::hours(1);
     ledger.offer_token("token", now() + hour, now()).await.unwrap();
     ledger.redeem_token("token", &key("late"), now() + hour).await.unwrap_err();
     ledger.redeem_token("token", &key("first"), now()).await.unwrap();
@@ -155,7 +155,7 @@ async fn a_token_opens_once_and_not_after_its_time() {
 async fn a_state_keeps_its_beginning_while_it_lasts() {
     let folder = Folder::new();
     let ledger = folder.open().await;
-    let at = |minutes| now() + chrono::TimeDelta::minutes(minutes);
+    let at = |minutes| now() + TimeDelta::minutes(minutes);
     ledger.record_check("web", State::Healthy, Some(100.0), at(0)).await.unwrap();
     ledger.record_check("web", State::Healthy, Some(98.5), at(5)).await.unwrap();
     let web = ledger.components().await.unwrap().remove(0);
@@ -170,7 +170,7 @@ async fn the_newest_change_is_listed_first() {
     let folder = Folder::new();
     let ledger = folder.open().await;
     ledger.audit("root", "create key", now(), "a").await.unwrap();
-    ledger.audit("root", "revoke key", now() + chrono::TimeDelta::seconds(1), "a").await.unwrap();
+    ledger.audit("root", "revoke key", now() + TimeDelta::seconds(1), "a").await.unwrap();
     let what: Vec<_> = ledger.audited(10).await.unwrap().into_iter().map(|one| one.what).collect();
     assert_eq!(what, ["revoke key", "create key"]);
 }
@@ -286,7 +286,7 @@ async fn what_was_said_of_a_risk_is_scored_once_it_is_due() {
         key: "shop|up|1|0.9".into(),
         horizon: "6h".into(),
         issued_at: now(),
-        due_at: now() + chrono::TimeDelta::hours(6),
+        due_at: now() + TimeDelta::hours(6),
         simulated: 0.4,
         climatology: 0.2,
         probability: 0.35,
@@ -372,9 +372,7 @@ async fn changes_wait_in_line_and_none_is_turned_away() {
         all.spawn(async move {
             for _ in 0..4 {
                 ledger.audit(&n.to_string(), "change", now(), "").await?;
-                ledger
-                    .take_lease("one", &n.to_string(), chrono::TimeDelta::hours(1), now())
-                    .await?;
+                ledger.take_lease("one", &n.to_string(), TimeDelta::hours(1), now()).await?;
                 ledger.audited(1).await?;
             }
             Ok::<(), Error>(())
@@ -384,4 +382,77 @@ async fn changes_wait_in_line_and_none_is_turned_away() {
         done.unwrap();
     }
     assert_eq!(ledger.audited(1_000).await.unwrap().len(), 256);
+}
+
+/// An incident as it was opened.
+fn incident() -> Incident {
+    Incident {
+        id: "i".to_owned(),
+        dedupe_key: "web".to_owned(),
+        component: "web".to_owned(),
+        kind: "service_down".to_owned(),
+        title: "it is down".to_owned(),
+        severity: "critical".to_owned(),
+        state: "open".to_owned(),
+        owner: None,
+        started_at: now(),
+        opened_at: now() + TimeDelta::seconds(5),
+        back_at: None,
+        acknowledged_at: None,
+        updated_at: now() + TimeDelta::seconds(5),
+        resolved_at: None,
+        resolved_by: None,
+        merged_into: None,
+        snoozed_until: None,
+        reopened: 0,
+        flapping: false,
+        escalated_at: None,
+        escalation: None,
+        notified_at: None,
+        notices: 0,
+        told_to: vec![],
+        version: 0,
+    }
+}
+
+#[tokio::test]
+async fn each_time_that_an_incident_lasts_is_kept() {
+    let folder = Folder::new();
+    let ledger = folder.open().await;
+    let at = |second| now() + TimeDelta::seconds(second);
+    let resolved = |second, before: &Incident| Incident {
+        state: "resolved".to_owned(),
+        updated_at: at(second),
+        resolved_at: Some(at(second)),
+        ..before.clone()
+    };
+    let first = incident();
+    let back = Incident {
+        kind: "high_latency".to_owned(),
+        severity: "warning".to_owned(),
+        updated_at: at(305),
+        back_at: Some(at(300)),
+        reopened: 1,
+        ..first.clone()
+    };
+    // Told of meanwhile, which moves no beginning. At last the clock was set back.
+    let told = Incident { notices: 1, updated_at: at(310), ..back.clone() };
+    let states = [first.clone(), resolved(20, &first), back.clone(), told, resolved(-60, &back)];
+    for (version, it) in (0..).zip(states) {
+        let incidents = vec![Incident { version, ..it }];
+        ledger.apply(&Changes { incidents, ..Changes::default() }, None, now()).await.unwrap();
+    }
+    let rows = sqlx::query("select * from incident_spell order by number");
+    let rows = rows.fetch_all(&ledger.pool).await.unwrap();
+    let second = |row: &_, column| {
+        let at: Option<i64> = get(row, column).unwrap();
+        at.map(|at| (at - micros(now())) / 1_000_000)
+    };
+    let spell = |row: &_| {
+        let kind: String = get(row, "kind").unwrap();
+        (kind, ["started_at", "opened_at", "ended_at"].map(|it| second(row, it).unwrap()))
+    };
+    let expected =
+        [("service_down".to_owned(), [0, 5, 20]), ("high_latency".to_owned(), [300, 305, 305])];
+    assert_eq!(rows.iter().map(spell).collect::<Vec<_>>(), expected);
 }

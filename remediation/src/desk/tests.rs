@@ -138,6 +138,8 @@ fn what_comes_back_soon_is_the_same_and_what_comes_and_goes_stays_open() {
         kept.look(&[good("web", Kind::ServiceDown)]);
     }
     assert_eq!(kept.incidents.len(), 1);
+    let first = kept.incidents.values().next().unwrap();
+    assert!(first.back_at > Some(first.started_at), "it was not bad in between");
     kept.look(&[bad("web", Kind::ServiceDown, Warning)]);
     kept.look(&[good("web", Kind::ServiceDown)]);
     assert!(kept.open()[0].flapping, "it stays open");

@@ -161,7 +161,8 @@ fn what_does_not_help_opens_the_breaker_and_suspends_itself() {
         action: "call_http".into(),
         attempts: 5,
         effective: 0,
-        share: 0.0,
+        share: Some(0.0),
+        unverified: 0,
     };
     let facts = Facts {
         actions: &failed,

@@ -1,8 +1,8 @@
 //! Objectives: what was counted in every window, and what that says.
 
-use analytics::slo::{self, Counts, RULES, Standing, WINDOWS, standing};
+use analytics::slo::{self, Counts, Doubt, RULES, Standing, WINDOWS, standing};
 use arrow::{
-    array::{AsArray, RecordBatch},
+    array::{ArrayRef, AsArray, RecordBatch},
     datatypes::Float64Type,
 };
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
@@ -57,16 +57,12 @@ pub async fn stand(
     slo: &Slo,
     now: DateTime<Utc>,
 ) -> Result<Standing, analytics::Error> {
-    let from = start(WINDOWS[WINDOWS.len() - 1], now);
-    let Some((good, total)) = rows(slo, from, now) else {
-        return Ok(standing(slo.objective, &[Counts::default(); WINDOWS.len()]));
-    };
-    let (good, total) = (sums(state, &good, now).await?, sums(state, &total, now).await?);
-    let counts = std::array::from_fn(|n| Counts { good: good[n], total: total[n] });
+    let since = WINDOWS.map(|window| start(window, now));
+    let (counts, _) = counted(state, slo, since, now).await?;
     Ok(standing(slo.objective, &counts))
 }
 
-/// What was counted of an objective from `from` to `to`.
+/// What was counted of an objective from `from` to `to`, and in how many minutes there were events.
 ///
 /// # Errors
 /// Those of the engine.
@@ -75,18 +71,60 @@ pub async fn count(
     slo: &Slo,
     from: DateTime<Utc>,
     to: DateTime<Utc>,
-) -> Result<Counts, analytics::Error> {
-    let Some((good, total)) = rows(slo, from, to) else { return Ok(Counts::default()) };
+) -> Result<(Counts, f64), analytics::Error> {
+    let ([counts], judged) = counted(state, slo, [from], to).await?;
+    let Some((_, total)) = rows(slo, from, to) else { return Ok((counts, 0.0)) };
+    // Events that are counted every few minutes were in all of them; what is further apart than usual
+    // is a pause.
     let question = format!(
-        "select cast((select sum(n) from ({good})) as double) as good, \
-                cast((select sum(n) from ({total})) as double) as total"
+        "with minute as (select distinct t / 60000000 as m from ({total}) where n > 0 and {judged}), \
+         gap as (select cast(m - lag(m) over (order by m) as double) as gap from minute), \
+         usual as (select coalesce(median(gap), 1.0) as usual from gap) \
+         select sum(case when gap <= 2 * usual then gap else usual end) from gap cross join usual"
     );
-    let batches = state.engine.collect(&question).await?;
-    let [good, total] = first_row(&batches);
-    Ok(Counts { good, total })
+    let minutes = first_row(&state.engine.collect(&question).await?);
+    Ok((counts, minutes.first().copied().flatten().unwrap_or(0.0)))
 }
 
-/// Rows `ts, n` of an objective's good events, and of all.
+/// What was counted after each of `since`, of which the last is the earliest, and the condition of rows
+/// of all events by which it was counted whether they were good.
+///
+/// Only while there was a counter of good events is it known how many were: one that stands still says
+/// that there were none, one that is not there says nothing.
+async fn counted<const N: usize>(
+    state: &State,
+    slo: &Slo,
+    since: [DateTime<Utc>; N],
+    to: DateTime<Utc>,
+) -> Result<([Counts; N], String), analytics::Error> {
+    let from = since.last().copied().unwrap_or(to);
+    let Some((good, total)) = rows(slo, from, to) else {
+        return Ok(([Counts::default(); N], "false".to_owned()));
+    };
+    let sums = |condition: &str| {
+        let sum = |from: DateTime<Utc>| {
+            let from = literal(from);
+            format!("cast(sum(n) filter (where ts > {from} and {condition}) as double)")
+        };
+        since.map(sum).join(", ")
+    };
+    let was_there = "cast(min(t) as double), cast(max(t) as double)";
+    let question = format!("select {}, {was_there} from ({good})", sums("true"));
+    let good = first_row(&state.engine.collect(&question).await?);
+    let judged = match good.get(N..) {
+        Some(&[Some(first), Some(last)]) => format!("mid between {first:.0} and {last:.0}"),
+        _ => "false".to_owned(),
+    };
+    let (yes, no) = (sums(&judged), sums(&format!("not ({judged})")));
+    let all =
+        first_row(&state.engine.collect(&format!("select {yes}, {no} from ({total})")).await?);
+    let at = |sums: &[Option<f64>], n: usize| sums.get(n).copied().flatten().unwrap_or(0.0);
+    let counts = |n| Counts { good: at(&good, n), total: at(&all, n), unjudged: at(&all, N + n) };
+    Ok((std::array::from_fn(counts), judged))
+}
+
+/// Rows of an objective's good events, and of all: when (`ts`, as µs `t`), the middle of the time that
+/// they count (`mid`), and how many (`n`).
 fn rows(slo: &Slo, from: DateTime<Utc>, to: DateTime<Utc>) -> Option<(String, String)> {
     Some(match slo.indicator()? {
         Indicator::Counted { good, total } => (growth(good, from, to), growth(total, from, to)),
@@ -125,43 +163,31 @@ fn measured(
     to: DateTime<Utc>,
 ) -> (String, String) {
     let rows = points(events, from, to);
-    let good =
-        format!("select ts, case when value {is} {limit:e} then 1.0 else 0.0 end as n {rows}");
-    (good, format!("select ts, 1.0 as n {rows}"))
+    let when = "select ts, cast(ts as bigint) as t, cast(ts as bigint) as mid";
+    let good = format!("{when}, case when value {is} {limit:e} then 1.0 else 0.0 end as n {rows}");
+    (good, format!("{when}, 1.0 as n {rows}"))
 }
 
 /// What counters grew by between neighbours; after a reset, what they have reached since.
 fn growth(events: &Events, from: DateTime<Utc>, to: DateTime<Utc>) -> String {
     format!(
-        "select ts, case when value < before then value else value - before end as n from \
-         (select ts, value, lag(value) over (partition by series order by ts) as before {})",
+        "select ts, t, (t + lag(t) over (partition by series order by ts)) / 2 as mid, \
+                case when value < before then value else value - before end as n from \
+         (select ts, series, cast(ts as bigint) as t, value, \
+                 lag(value) over (partition by series order by ts) as before {})",
         points(events, from, to)
     )
 }
 
-/// The sum of `n` in every window; zero where there was nothing.
-async fn sums(
-    state: &State,
-    rows: &str,
-    now: DateTime<Utc>,
-) -> Result<[f64; WINDOWS.len()], analytics::Error> {
-    let sum = |window| {
-        let from = literal(start(window, now));
-        format!("cast(sum(n) filter (where ts > {from}) as double)")
-    };
-    let columns = WINDOWS.map(sum).join(", ");
-    let batches = state.engine.collect(&format!("select {columns} from ({rows})")).await?;
-    Ok(first_row(&batches))
-}
-
-/// The numbers of the first row; zero where there is none.
-fn first_row<const N: usize>(batches: &[RecordBatch]) -> [f64; N] {
+/// The finite numbers of the first row.
+fn first_row(batches: &[RecordBatch]) -> Vec<Option<f64>> {
     let row = batches.iter().find(|batch| batch.num_rows() > 0);
-    std::array::from_fn(|n| {
-        let column = row.and_then(|row| row.column(n).as_primitive_opt::<Float64Type>());
-        let sum = column.and_then(|column| column.iter().next().flatten());
-        sum.filter(|sum| sum.is_finite()).unwrap_or(0.0)
-    })
+    let columns = row.map(RecordBatch::columns).unwrap_or_default().iter();
+    let number = |column: &ArrayRef| {
+        let column = column.as_primitive_opt::<Float64Type>()?;
+        column.iter().next().flatten().filter(|number| number.is_finite())
+    };
+    columns.map(number).collect()
 }
 
 /// An objective with how it stands, for people and programs.
@@ -183,6 +209,7 @@ pub fn shown(slo: &Slo, standing: &Standing) -> Value {
         "component": slo.component,
         "objective": slo.objective,
         "state": standing.state(),
+        "reason": standing.doubt.map(Doubt::as_str),
         "achieved": standing.achieved,
         "budget_left": standing.budget_left,
         "burn": burn,
@@ -263,7 +290,7 @@ mod tests {
 
     /// How an objective stands whose windows burn so.
     fn at(burn: f64) -> Standing {
-        let counts = Counts { good: 100.0 - 10.0 * burn, total: 100.0 };
+        let counts = Counts { good: 100.0 - 10.0 * burn, total: 100.0, unjudged: 0.0 };
         standing(0.9, &[counts; WINDOWS.len()])
     }
 
@@ -285,7 +312,7 @@ mod tests {
     fn silence_ends_no_burning() {
         // Hours of nothing but bad events, and then none.
         let since = |first: usize| {
-            let bad = Counts { good: 0.0, total: 100.0 };
+            let bad = Counts { total: 100.0, ..Counts::default() };
             standing(0.9, &std::array::from_fn(|n| if n < first { Counts::default() } else { bad }))
         };
         for first in [1, 2, 3, 4, 6] {

@@ -420,7 +420,8 @@ fn effectiveness(actions: &[Action]) -> Vec<Effectiveness> {
             action: action.to_owned(),
             attempts,
             effective,
-            share: effective as f64 / attempts as f64,
+            share: (attempts > 0).then(|| effective as f64 / attempts as f64),
+            unverified: 0,
         })
         .collect()
 }

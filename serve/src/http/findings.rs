@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use analytics::slo::Doubt;
 use axum::{
     Json, Router,
     extract::{Query, State},
@@ -193,9 +194,10 @@ async fn list_slos(
             continue;
         }
         if params.from.is_some() {
-            let counts = slo::count(&state, it, range.from, range.to).await?;
+            let (counts, _) = slo::count(&state, it, range.from, range.to).await?;
             item["within"] = json!({
                 "from": range.from, "to": range.to, "good": counts.good, "total": counts.total,
+                "unjudged": counts.unjudged, "reason": counts.doubt().map(Doubt::as_str),
             });
         }
         items.push(item);

@@ -2,7 +2,7 @@
 //!
 //! In SQL they are the views `kpi_*`, over the last 30 days.
 
-use analytics::kpi;
+use analytics::{kpi, slo::Doubt};
 use axum::{Json, Router, extract::State, routing::get};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -68,25 +68,28 @@ fn cost(state: &state::State, automation: &Value) -> Value {
     })
 }
 
-/// Whom trouble hurt, where an objective counts it: the share of events that failed × the minutes of
-/// the window.
+/// Whom trouble hurt, where an objective counts it: the share of events that failed × the minutes in
+/// which there were any. Where it was not counted, or cannot be true, it is not known.
 async fn measured(state: &state::State, range: Range) -> Result<Value, Problem> {
-    let minutes = (range.to - range.from).as_seconds_f64() / 60.0;
     let mut all = vec![];
     for objective in &state.config.slo {
-        let counts = slo::count(state, objective, range.from, range.to).await?;
-        let share = counts.share().map(|good| 1.0 - good);
+        let (counts, minutes) = slo::count(state, objective, range.from, range.to).await?;
+        let doubt = counts.doubt();
+        let share = counts.share().filter(|_| doubt.is_none()).map(|good| 1.0 - good);
         all.push(json!({
             "objective": objective.name,
             "component": objective.component,
             "events": counts.total,
-            "failed": counts.total - counts.good,
+            "failed": share.map(|_| (counts.total - counts.good).max(0.0)),
+            "unjudged": counts.unjudged,
+            "minutes": minutes,
             "affected_share": share,
             "user_minutes": share.map(|share| share * minutes),
+            "reason": doubt.map(Doubt::as_str),
         }));
     }
     Ok(json!({
-        "formula": "failed events ÷ events × minutes of the window, of each objective",
+        "formula": "failed events ÷ events × minutes in which there were events, of each objective",
         "objectives": all,
     }))
 }

@@ -16,6 +16,11 @@ component = "worker"
 objective = 0.99
 good = { metric = "orders.answered" }
 total = { metric = "orders.received" }
+[[slo]]
+name = "mails are sent"
+objective = 0.99
+good = { metric = "mails.sent" }
+total = { metric = "mails" }
 "#;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -57,6 +62,7 @@ async fn what_happened_is_what_the_metrics_say() {
     let samples = json!({"samples": [
         counter("orders.received", 60, 100.0), counter("orders.received", 1, 200.0),
         counter("orders.answered", 60, 100.0), counter("orders.answered", 1, 190.0),
+        counter("mails", 60, 0.0), counter("mails", 1, 50.0),
     ]});
     home.client().write_json(&samples).await.unwrap().success().unwrap();
     super::super::delivery::settled(&home.client()).await;
@@ -102,7 +108,17 @@ async fn what_happened_is_what_the_metrics_say() {
     assert!((number(&impact, "user_minutes") - minutes * 0.25).abs() < 1e-9, "{impact}");
     let measured = &all["kpis"]["impact"]["measured"]["objectives"][0];
     assert_eq!((number(measured, "events"), number(measured, "failed")), (100.0, 10.0));
-    assert!((number(measured, "user_minutes") - 6.0).abs() < 0.1, "{measured}");
+    // The events were in one minute; in the others of the hour nobody was there to be hurt.
+    assert_eq!((number(measured, "minutes"), number(measured, "user_minutes")), (1.0, 0.1));
+    // Of mails it is not known how many were sent: that is not none.
+    let unknown = &all["kpis"]["impact"]["measured"]["objectives"][1];
+    assert_eq!((&unknown["failed"], &unknown["user_minutes"]), (&Value::Null, &Value::Null));
+    let why = "events were counted, but the good ones among them were not";
+    assert_eq!((number(unknown, "unjudged"), &unknown["reason"]), (50.0, &json!(why)));
+    let slos = get(&home, "/api/v1/slos").await;
+    let mails = slos["items"].as_array().unwrap().iter().find(|it| it["name"] == "mails are sent");
+    let mails = mails.unwrap();
+    assert_eq!((&mails["state"], &mails["reason"]), (&json!("unknown"), &json!(why)));
 
     let chat = of("delivery", "destination", "chat");
     assert_eq!((number(&chat, "success"), number(&chat, "dead")), (1.0, 0.0), "{chat}");

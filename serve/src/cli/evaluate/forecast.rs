@@ -87,7 +87,12 @@ fn competition(dir: &Path, methods: &[Option<Method>]) -> anyhow::Result<()> {
     line(&mut table, "seasonal naive", &seasonal, &naive2, None)?;
     let series: Vec<Series> = pairs
         .iter()
-        .map(|(train, _)| Series { start_us: 0, step_us: HOUR_US, values: train.to_vec() })
+        .map(|(train, _)| Series {
+            start_us: 0,
+            step_us: HOUR_US,
+            values: train.to_vec(),
+            filled: vec![],
+        })
         .collect();
     for method in methods.iter().copied() {
         let options = Options { method, ..Options::default() };
