@@ -203,6 +203,7 @@ mod tests {
             notified_at: None,
             notices: 0,
             told_to: vec![],
+            back_at: None,
             version: 1,
         }
     }
