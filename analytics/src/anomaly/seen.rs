@@ -111,6 +111,6 @@ mod tests {
     #[test]
     fn it_counts_for_ever() {
         let mut seen = Seen::default();
-        assert!((0..200_000).filter(|n| seen.is_known((n % 3) as f32)).count() > 199_980);
+        assert!((0..200_000).filter(|n| seen.is_known((n % 3) as f32)).count() > 199_800);
     }
 }
