@@ -8,7 +8,8 @@ use super::tail::Tail;
 
 const HOUR_US: i64 = 3_600_000_000;
 
-/// Over how long the mean goes, and over how many values at least.
+/// Over how long the mean goes, and over how many values at least: where they come more seldom, what is
+/// off for so long shows in single ones.
 const MEAN_US: f32 = 3.0 * HOUR_US as f32;
 const VALUES: f32 = 6.0;
 
@@ -42,7 +43,10 @@ impl Drift {
     /// drift begins that is rarer than so many a week.
     pub(super) fn begins(&mut self, ts: i64, step_us: f32, off: f32, per_week: f64) -> bool {
         let first = *self.first_us.get_or_insert(ts);
-        let rate = (step_us / MEAN_US).clamp(0.0, 1.0 / VALUES);
+        let rate = step_us / MEAN_US;
+        if rate > 1.0 / VALUES {
+            return false;
+        }
         self.mean += rate * (off.clamp(-LIMIT, LIMIT) - self.mean);
         let far = self.mean.abs();
         let is_far = far >= LEAST && far >= FURTHER * self.tail.level(per_week);
