@@ -89,8 +89,8 @@ async fn a_key_that_stood_for_samples_does_not_stand_for_an_event() {
             assert_eq!(told["repeated"], repeated, "{path}: {told}");
         }
     }
-    let both = "select (select count(*) from samples where metric = 'journey.orders'), \
-                       (select count(*) from events where name = 'journey')";
+    let both = "select (select count(*) from samples where metric = 'journey.orders') as n_samples, \
+                       (select count(*) from events where name = 'journey') as n_events";
     assert_eq!(client.numbers(both).await.unwrap(), [1.0, 1.0]);
 }
 
