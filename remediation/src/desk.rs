@@ -214,24 +214,10 @@ impl<'a> Desk<'a> {
             title: it.title.clone(),
             severity: it.severity.clone(),
             state: "open".to_owned(),
-            owner: None,
             started_at: self.bad_since(it),
             opened_at: self.now,
-            back_at: None,
-            acknowledged_at: None,
             updated_at: self.now,
-            resolved_at: None,
-            resolved_by: None,
-            merged_into: None,
-            snoozed_until: None,
-            reopened: 0,
-            flapping: false,
-            escalated_at: None,
-            escalation: None,
-            notified_at: None,
-            notices: 0,
-            told_to: vec![],
-            version: 0,
+            ..Incident::default()
         };
         self.by_key.entry(incident.dedupe_key.clone()).or_default().push(id.clone());
         self.incidents.insert(id.clone(), incident);

@@ -105,24 +105,11 @@ pub(crate) mod tests {
             title: format!("{component} has {kind}"),
             severity: "warning".into(),
             state: "open".into(),
-            owner: None,
             started_at: now(),
             opened_at: now(),
-            back_at: None,
-            acknowledged_at: None,
             updated_at: now(),
-            resolved_at: None,
-            resolved_by: None,
-            merged_into: None,
-            snoozed_until: None,
-            reopened: 0,
-            flapping: false,
-            escalated_at: None,
-            escalation: None,
-            notified_at: None,
-            notices: 0,
-            told_to: vec![],
             version: 1,
+            ..Incident::default()
         }
     }
 

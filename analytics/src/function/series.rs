@@ -2,8 +2,8 @@
 //! `seasonality`, each of `(ts, value)`.
 //!
 //! Hours of the week and, for anomalies, days are those of the zone of `ts`, as in `ts at time zone 'Europe/Berlin'`.
-//! `trend` is one struct, whose slope is in the value's unit per second; the others are lists of structs, for `unnest`. Each is null where the
-//! series is too short to say anything.
+//! `trend` is one struct, whose slope is in the value's unit per second; the others are lists of structs, for
+//! `unnest`. Each is null where the series is too short to say anything.
 
 use std::{mem::size_of_val, sync::Arc};
 

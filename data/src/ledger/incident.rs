@@ -13,7 +13,7 @@ use super::{
 use crate::{Error, Result};
 
 /// An incident as it is kept. The words are those of `remediation`, checked by the database.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Incident {
     /// Its identifier.
     pub id: String,

@@ -394,24 +394,10 @@ fn incident() -> Incident {
         title: "it is down".to_owned(),
         severity: "critical".to_owned(),
         state: "open".to_owned(),
-        owner: None,
         started_at: now(),
         opened_at: now() + TimeDelta::seconds(5),
-        back_at: None,
-        acknowledged_at: None,
         updated_at: now() + TimeDelta::seconds(5),
-        resolved_at: None,
-        resolved_by: None,
-        merged_into: None,
-        snoozed_until: None,
-        reopened: 0,
-        flapping: false,
-        escalated_at: None,
-        escalation: None,
-        notified_at: None,
-        notices: 0,
-        told_to: vec![],
-        version: 0,
+        ..Incident::default()
     }
 }
 

@@ -178,34 +178,7 @@ mod tests {
     }
 
     fn incident() -> Incident {
-        let at = DateTime::UNIX_EPOCH;
-        Incident {
-            id: String::new(),
-            dedupe_key: String::new(),
-            component: String::new(),
-            kind: String::new(),
-            title: String::new(),
-            severity: String::new(),
-            state: "open".to_owned(),
-            owner: None,
-            started_at: at,
-            opened_at: at,
-            acknowledged_at: None,
-            updated_at: at,
-            resolved_at: None,
-            resolved_by: None,
-            merged_into: None,
-            snoozed_until: None,
-            reopened: 0,
-            flapping: false,
-            escalated_at: None,
-            escalation: None,
-            notified_at: None,
-            notices: 0,
-            told_to: vec![],
-            back_at: None,
-            version: 1,
-        }
+        Incident { state: "open".to_owned(), version: 1, ..Incident::default() }
     }
 
     #[test]
