@@ -365,7 +365,7 @@ fn who_asks_at_length_keeps_nobody_else_waiting() {
         register(&context);
         let query = "select g, anomaly_score(arrow_cast(v * 300000000, 'Timestamp(Microsecond, \
                      None)'), cast(v * 7919 % 101 as double)) from (select v, v % 40 as g from \
-                     (select unnest(generate_series(1, 40000)) as v)) group by g";
+                     (select unnest(generate_series(1, 160000)) as v)) group by g";
         let begun = Instant::now();
         let rows = context.sql(query).await.unwrap().collect().await.unwrap();
         assert_eq!(rows.iter().map(|it| it.num_rows()).sum::<usize>(), 40);
