@@ -111,6 +111,19 @@ pub struct Risk {
     pub is_reached: bool,
 }
 
+impl Risk {
+    /// The same, if `last` was measured last: what is at the limit is no matter of probability.
+    ///
+    /// A regular series may hold the mean of the last two measurements, which does not show it.
+    #[must_use]
+    pub fn measured(self, last: f64, limit: Limit) -> Self {
+        match limit.is_reached(last) {
+            true => Self { probability: 1.0, breach_us: [Some(0); 3], is_reached: true, ..self },
+            false => self,
+        }
+    }
+}
+
 /// The probability that `values`, `step_us` apart and none missing, reach `limit` within
 /// `horizon_us` after the last of them.
 ///
@@ -149,18 +162,12 @@ pub fn assess(
     let past = climatology::past(&scaled, n_steps, seasons, scaled_limit);
     let share = calibrator.map_or(BLEND, |it| it.blend);
     let blended = past.map_or(simulated, |it| share * simulated + (1.0 - share) * it);
-    let is_reached = values.last().is_some_and(|value| limit.is_reached(*value));
     let probability = calibrator.map_or(blended, |it| it.apply(blended));
     let probability = probability.max(least).min(1.0 - least);
     let times = crossing.steps.filter(|_| probability >= TIMED);
     let breach_us = times.map_or([None; 3], |steps| within(steps, step_us).map(Some));
-    Ok(Risk {
-        probability: if is_reached { 1.0 } else { probability },
-        simulated,
-        climatology: past,
-        breach_us: if is_reached { [Some(0); 3] } else { breach_us },
-        is_reached,
-    })
+    let risk = Risk { probability, simulated, climatology: past, breach_us, is_reached: false };
+    Ok(values.last().map_or(risk, |last| risk.measured(*last, limit)))
 }
 
 /// Steps as times. Nobody knows when within a step: the outer ones are half a step from the middle at least.
@@ -193,8 +200,8 @@ pub fn of_points(
     let worst: Vec<_> = worst.collect();
     let series = Series::regular(&worst).map_err(|why| why.to_string())?;
     let risk = assess(&series.values, series.step_us, limit, horizon_us, None);
-    let last = worst.last().map_or(0, |(ts, _)| *ts);
-    risk.map(|risk| (risk, last)).map_err(|why| why.to_string())
+    let (ts, last) = worst.last().copied().unwrap_or_default();
+    risk.map(|risk| (risk.measured(last, limit), ts)).map_err(|why| why.to_string())
 }
 
 /// The seasons of the calendar in steps, where they are whole numbers of at least two.
@@ -302,6 +309,17 @@ mod tests {
         let risk = of(&hours(60, |n| n), Limit::above(59.0), 6);
         assert!(risk.is_reached);
         assert_eq!((risk.probability, risk.breach_us[1]), (1.0, Some(0)));
+    }
+
+    #[test]
+    fn what_was_measured_last_is_not_averaged_away() {
+        // An hour's value, and minutes later, beyond a border of buckets, one more.
+        let minute = HOUR / 60;
+        let mut points: Vec<_> =
+            (0..37).map(|n| (n * HOUR + 29 * minute, 2.0 * n as f64)).collect();
+        points.push((36 * HOUR + 31 * minute, 101.0));
+        let (risk, _) = of_points(&points, Limit::above(100.0), 24 * HOUR).unwrap();
+        assert!(risk.is_reached, "{risk:?}");
     }
 
     #[test]

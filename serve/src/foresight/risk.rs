@@ -309,7 +309,11 @@ fn assess(it: &Watched, learnt: &BTreeMap<&str, Calibrator>, now: DateTime<Utc>)
             let horizon = hours * HOUR_US;
             let calibrator = learnt.get(name);
             match risk::assess(&series.values, series.step_us, it.limit, horizon, calibrator) {
-                Ok(found) => tell(risk, &found, it, now),
+                Ok(found) => {
+                    let last = it.observed.last();
+                    let found = last.map_or(found, |last| found.measured(last, it.limit));
+                    tell(risk, &found, it, now)
+                }
                 Err(refusal) => refused(refusal.to_string()),
             }
         })
