@@ -19,6 +19,7 @@ mod outcome;
 mod remembered;
 mod retain;
 mod risk;
+mod rows;
 mod salvage;
 mod scan;
 mod silence;
@@ -58,6 +59,7 @@ pub use symptom::Symptom;
 
 use crate::{Error, Result};
 use remembered::Remembered;
+use rows::Backend;
 
 /// Connections that read a SQLite ledger, besides the one that writes.
 const SQLITE_READERS_MAX: u32 = 4;
@@ -92,6 +94,15 @@ pub struct Ledger {
 enum Kind {
     Sqlite(PathBuf),
     Postgres,
+}
+
+impl Kind {
+    fn backend(&self) -> Backend {
+        match self {
+            Self::Sqlite(_) => Backend::Sqlite,
+            Self::Postgres => Backend::Postgres,
+        }
+    }
 }
 
 impl Ledger {

@@ -2,10 +2,11 @@
 //! there are thousands of others, and every look would else read all of them.
 
 use chrono::{DateTime, Utc};
+use sqlx::AssertSqlSafe;
 
 use super::{
     Incident, Ledger, Symptom, failed, incident, micros,
-    outbox::{lists, statement, values},
+    rows::{Rows, parts},
     symptom,
 };
 use crate::Result;
@@ -63,7 +64,7 @@ impl Ledger {
              order by flapping, updated_at, incident_id limit $2",
             incident::COLUMNS
         );
-        let find = statement(query).bind(micros(now)).bind(FADING_MAX);
+        let find = sqlx::query(AssertSqlSafe(query)).bind(micros(now)).bind(FADING_MAX);
         let rows = find.fetch_all(&self.pool).await.map_err(failed(DOING))?;
         let incidents = rows.iter().map(incident::incident).collect::<Result<Vec<_>>>()?;
         let query = format!(
@@ -71,7 +72,7 @@ impl Ledger {
              order by expires_at, symptom_id limit $2",
             symptom::COLUMNS
         );
-        let find = statement(query).bind(micros(now)).bind(FADING_MAX);
+        let find = sqlx::query(AssertSqlSafe(query)).bind(micros(now)).bind(FADING_MAX);
         let rows = find.fetch_all(&self.pool).await.map_err(failed(DOING))?;
         let mut symptoms = rows.iter().map(symptom::symptom).collect::<Result<Vec<_>>>()?;
         let ids: Vec<String> = incidents.iter().map(|it| it.id.clone()).collect();
@@ -93,15 +94,13 @@ impl Ledger {
 
     async fn find_symptoms(&self, column: &str, wanted: &[String]) -> Result<Vec<Symptom>> {
         let mut found = vec![];
-        for part in lists(wanted) {
-            let mut find = statement(format!(
-                "select {} from symptom where {column} in {}",
-                symptom::COLUMNS,
-                values(1, part.len(), 0)
-            ));
-            for one in part {
-                find = find.bind(one);
-            }
+        let sql = format!(
+            "select {} from symptom where {column} in (select column1 from v)",
+            symptom::COLUMNS
+        );
+        let backend = self.kind.backend();
+        for part in parts(backend, wanted) {
+            let find = Rows::of(part, |one| [one.into()]).statement(backend, &sql);
             let rows = find.fetch_all(&self.pool).await.map_err(failed("finding symptoms"))?;
             for row in &rows {
                 found.push(symptom::symptom(row)?);
@@ -117,18 +116,19 @@ impl Ledger {
         since: DateTime<Utc>,
     ) -> Result<Vec<Incident>> {
         let mut found = vec![];
-        for part in lists(wanted) {
-            let mut find = statement(format!(
-                "select {} from incident
-                 where  {column} in {} and (state <> 'resolved' or resolved_at >= $1)",
-                incident::COLUMNS,
-                values(1, part.len(), 1)
-            ));
-            find = find.bind(micros(since));
-            for one in part {
-                find = find.bind(one);
-            }
-            let rows = find.fetch_all(&self.pool).await.map_err(failed("finding incidents"))?;
+        let sql = format!(
+            "select {} from incident
+             where  {column} in (select column1 from v) and (state <> 'resolved' or resolved_at >= $2)",
+            incident::COLUMNS
+        );
+        let backend = self.kind.backend();
+        for part in parts(backend, wanted) {
+            let find = Rows::of(part, |one| [one.into()]).statement(backend, &sql);
+            let rows = find
+                .bind(micros(since))
+                .fetch_all(&self.pool)
+                .await
+                .map_err(failed("finding incidents"))?;
             for row in &rows {
                 found.push(incident::incident(row)?);
             }

@@ -8,7 +8,7 @@ use sqlx::{Any, Transaction, any::AnyRow};
 
 use super::{
     Ledger, ROWS_MAX, failed, get, get_time, get_time_if_any, micros,
-    outbox::{chunks, lists, statement, values},
+    rows::{Backend, Cell, Rows, numbers, parts},
 };
 use crate::{Error, Result};
 
@@ -172,18 +172,16 @@ impl Ledger {
         kinds: &[&str],
     ) -> Result<HashMap<String, IncidentEvent>> {
         let mut latest = HashMap::new();
-        for part in lists(incident_ids) {
-            let mut find = statement(format!(
-                "select incident_id, at, kind, who, detail
-                 from   (values {}) as v join incident_event on incident_id = v.column1
-                 where  number = (select max(number) from incident_event it
-                                  where  it.incident_id = v.column1 and it.kind in {})",
-                values(part.len(), 1, 0),
-                values(1, kinds.len(), part.len())
-            ));
-            for id in part {
-                find = find.bind(id);
-            }
+        let sql = format!(
+            "select incident_id, at, kind, who, detail
+             from   v join incident_event on incident_id = v.column1
+             where  number = (select max(number) from incident_event it
+                              where  it.incident_id = v.column1 and it.kind in ({}))",
+            numbers(2, kinds.len())
+        );
+        let backend = self.kind.backend();
+        for part in parts(backend, incident_ids) {
+            let mut find = Rows::of(part, |id| [id.into()]).statement(backend, &sql);
             for kind in kinds {
                 find = find.bind((*kind).to_owned());
             }
@@ -202,123 +200,110 @@ pub(super) async fn write(change: &mut Transaction<'_, Any>, all: &[Incident]) -
     let (over, open): (Vec<_>, Vec<_>) = all.iter().partition(|it| it.state == "resolved");
     for part in [over, open] {
         let (new, known): (Vec<_>, Vec<_>) = part.into_iter().partition(|it| it.version == 0);
-        for chunk in chunks(&known) {
-            update(change, chunk).await?;
-        }
-        for chunk in chunks(&new) {
-            insert(change, chunk).await?;
-        }
+        write_rows(change, UPDATE, &known, 0).await?;
+        // The first version that is kept is 1.
+        write_rows(change, INSERT, &new, 1).await?;
     }
-    for chunk in chunks(all) {
-        write_spells(change, chunk).await?;
-    }
-    Ok(())
+    write_spells(change, all).await
 }
 
 /// Keeps how long each has lasted this time. What it was the times before stays as it was: it was not bad
 /// in between, and may have come back as something else.
-async fn write_spells(change: &mut Transaction<'_, Any>, chunk: &[Incident]) -> Result<()> {
-    let sql = format!(
-        "insert into incident_spell
-         (incident_id, number, kind, severity, started_at, opened_at, ended_at)
-         values {}
-         on conflict (incident_id, number) do update
-         set    kind = excluded.kind, severity = excluded.severity,
-                ended_at = case when excluded.ended_at < incident_spell.opened_at
-                                then incident_spell.opened_at else excluded.ended_at end",
-        values(chunk.len(), 7, 0)
-    );
-    let mut write = statement(sql);
-    for it in chunk {
+async fn write_spells(change: &mut Transaction<'_, Any>, all: &[Incident]) -> Result<()> {
+    const WRITE: &str = "insert into incident_spell
+        (incident_id, number, kind, severity, started_at, opened_at, ended_at)
+        select * from v where true
+        on conflict (incident_id, number) do update
+        set    kind = excluded.kind, severity = excluded.severity,
+               ended_at = case when excluded.ended_at < incident_spell.opened_at
+                               then incident_spell.opened_at else excluded.ended_at end";
+    let row = |it: &Incident| {
         // The change that opens one again is its first of this time; later ones do not move the beginning.
         let opened_at = if it.reopened == 0 { it.opened_at } else { it.updated_at };
         let started_at = it.back_at.unwrap_or(it.started_at);
-        write = write
-            .bind(&it.id)
-            .bind(it.reopened)
-            .bind(&it.kind)
-            .bind(&it.severity)
-            .bind(micros(started_at.min(opened_at)))
-            .bind(micros(opened_at))
-            .bind(it.resolved_at.map(|at| micros(at.max(opened_at))));
+        [
+            Cell::from(&it.id),
+            Cell::from(it.reopened),
+            Cell::from(&it.kind),
+            Cell::from(&it.severity),
+            Cell::from(micros(started_at.min(opened_at))),
+            Cell::from(micros(opened_at)),
+            Cell::from(it.resolved_at.map(|at| micros(at.max(opened_at)))),
+        ]
+    };
+    let backend = Backend::of(change);
+    for part in parts(backend, all) {
+        let written = Rows::of(part, row).statement(backend, WRITE).execute(&mut **change).await;
+        written.map_err(failed("keeping how long an incident lasted"))?;
     }
-    let written = write.execute(&mut **change).await;
-    written.map(drop).map_err(failed("keeping how long an incident lasted"))
+    Ok(())
 }
 
-async fn insert(change: &mut Transaction<'_, Any>, new: &[&Incident]) -> Result<()> {
-    let sql = format!(
-        "insert into incident
-         (incident_id, dedupe_key, component, kind, title, severity, state, owner, started_at, opened_at,
-          acknowledged_at, updated_at, resolved_at, resolved_by, merged_into, snoozed_until, reopened,
-          flapping, escalated_at, escalation, notified_at, notices, version, told_to, back_at)
-         values {}",
-        values(new.len(), 25, 0)
-    );
-    // The first version that is kept is 1.
-    write_chunk(change, sql, new, 1).await
-}
+const INSERT: &str = "insert into incident
+    (incident_id, dedupe_key, component, kind, title, severity, state, owner, started_at, opened_at,
+     acknowledged_at, updated_at, resolved_at, resolved_by, merged_into, snoozed_until, reopened,
+     flapping, escalated_at, escalation, notified_at, notices, version, told_to, back_at)
+    select * from v";
 
-async fn update(change: &mut Transaction<'_, Any>, known: &[&Incident]) -> Result<()> {
-    let sql = format!(
-        "update incident
-         set    dedupe_key = v.column2, component = v.column3, kind = v.column4, title = v.column5,
-                severity = v.column6, state = v.column7, owner = v.column8, started_at = v.column9,
-                opened_at = v.column10, acknowledged_at = v.column11, updated_at = v.column12,
-                resolved_at = v.column13, resolved_by = v.column14, merged_into = v.column15,
-                snoozed_until = v.column16, reopened = v.column17, flapping = v.column18,
-                escalated_at = v.column19, escalation = v.column20, notified_at = v.column21,
-                notices = v.column22, version = v.column23 + 1, told_to = v.column24,
-                back_at = v.column25
-         from   (values {}) as v
-         where  incident_id = v.column1 and version = v.column23",
-        values(known.len(), 25, 0)
-    );
-    write_chunk(change, sql, known, 0).await
-}
+const UPDATE: &str = "update incident
+    set    dedupe_key = v.column2, component = v.column3, kind = v.column4, title = v.column5,
+           severity = v.column6, state = v.column7, owner = v.column8, started_at = v.column9,
+           opened_at = v.column10, acknowledged_at = v.column11, updated_at = v.column12,
+           resolved_at = v.column13, resolved_by = v.column14, merged_into = v.column15,
+           snoozed_until = v.column16, reopened = v.column17, flapping = v.column18,
+           escalated_at = v.column19, escalation = v.column20, notified_at = v.column21,
+           notices = v.column22, version = v.column23 + 1, told_to = v.column24,
+           back_at = v.column25
+    from   v
+    where  incident_id = v.column1 and version = v.column23";
 
-/// `later` is what the version that is bound is later than the one that each carries.
-async fn write_chunk(
+/// `later` is what the version that is written is later than the one that each carries.
+async fn write_rows(
     change: &mut Transaction<'_, Any>,
-    sql: String,
-    chunk: &[&Incident],
+    sql: &str,
+    all: &[&Incident],
     later: i64,
 ) -> Result<()> {
     const DOING: &str = "keeping an incident";
-    let mut write = statement(sql);
-    for it in chunk {
-        write = write
-            .bind(&it.id)
-            .bind(&it.dedupe_key)
-            .bind(&it.component)
-            .bind(&it.kind)
-            .bind(&it.title)
-            .bind(&it.severity)
-            .bind(&it.state)
-            .bind(&it.owner)
-            .bind(micros(it.started_at))
-            .bind(micros(it.opened_at))
-            .bind(it.acknowledged_at.map(micros))
-            .bind(micros(it.updated_at))
-            .bind(it.resolved_at.map(micros))
-            .bind(&it.resolved_by)
-            .bind(&it.merged_into)
-            .bind(it.snoozed_until.map(micros))
-            .bind(it.reopened)
-            .bind(i64::from(it.flapping))
-            .bind(it.escalated_at.map(micros))
-            .bind(&it.escalation)
-            .bind(it.notified_at.map(micros))
-            .bind(it.notices)
-            .bind(it.version + later)
-            .bind((!it.told_to.is_empty()).then(|| serde_json::json!(it.told_to).to_string()))
-            .bind(it.back_at.map(micros));
+    let backend = Backend::of(change);
+    for part in parts(backend, all) {
+        let write = Rows::of(part, |it| row(it, it.version + later)).statement(backend, sql);
+        let written = write.execute(&mut **change).await.map_err(failed(DOING))?;
+        if written.rows_affected() != part.len() as u64 {
+            return Err(Error::Conflict { doing: DOING });
+        }
     }
-    let written = write.execute(&mut **change).await.map_err(failed(DOING))?;
-    match written.rows_affected() == chunk.len() as u64 {
-        true => Ok(()),
-        false => Err(Error::Conflict { doing: DOING }),
-    }
+    Ok(())
+}
+
+fn row(it: &Incident, version: i64) -> [Cell; 25] {
+    [
+        Cell::from(&it.id),
+        Cell::from(&it.dedupe_key),
+        Cell::from(&it.component),
+        Cell::from(&it.kind),
+        Cell::from(&it.title),
+        Cell::from(&it.severity),
+        Cell::from(&it.state),
+        Cell::from(&it.owner),
+        Cell::from(micros(it.started_at)),
+        Cell::from(micros(it.opened_at)),
+        Cell::from(it.acknowledged_at.map(micros)),
+        Cell::from(micros(it.updated_at)),
+        Cell::from(it.resolved_at.map(micros)),
+        Cell::from(&it.resolved_by),
+        Cell::from(&it.merged_into),
+        Cell::from(it.snoozed_until.map(micros)),
+        Cell::from(it.reopened),
+        Cell::from(i64::from(it.flapping)),
+        Cell::from(it.escalated_at.map(micros)),
+        Cell::from(&it.escalation),
+        Cell::from(it.notified_at.map(micros)),
+        Cell::from(it.notices),
+        Cell::from(version),
+        Cell::from((!it.told_to.is_empty()).then(|| serde_json::json!(it.told_to).to_string())),
+        Cell::from(it.back_at.map(micros)),
+    ]
 }
 
 /// Adds lines to timelines, in their order.
@@ -326,29 +311,33 @@ pub(super) async fn tell(
     change: &mut Transaction<'_, Any>,
     events: &[(String, IncidentEvent)],
 ) -> Result<()> {
-    for chunk in chunks(events) {
-        let mut insert = statement(format!(
-            "insert into incident_event (incident_id, number, at, kind, who, detail)
-             select v.column1,
-                    v.column2 + coalesce((select max(number) from incident_event
-                                          where  incident_id = v.column1), 0),
-                    v.column3, v.column4, v.column5, v.column6
-             from   (values {}) as v",
-            values(chunk.len(), 6, 0)
-        ));
+    const TELL: &str = "insert into incident_event (incident_id, number, at, kind, who, detail)
+        select v.column1,
+               v.column2 + coalesce((select max(number) from incident_event
+                                     where  incident_id = v.column1), 0),
+               v.column3, v.column4, v.column5, v.column6
+        from   v";
+    let backend = Backend::of(change);
+    for part in parts(backend, events) {
         let mut n_lines: HashMap<&str, i64> = HashMap::new();
-        for (id, event) in chunk {
+        let rows = part.iter().map(|(id, event)| {
             let n = n_lines.entry(id).or_default();
             *n += 1;
-            insert = insert
-                .bind(id)
-                .bind(*n)
-                .bind(micros(event.at))
-                .bind(&event.kind)
-                .bind(&event.who)
-                .bind(&event.detail);
-        }
-        insert.execute(&mut **change).await.map_err(failed("keeping a timeline"))?;
+            (id, *n, event)
+        });
+        let rows: Vec<_> = rows.collect();
+        let rows = Rows::of(&rows, |(id, number, event)| {
+            [
+                Cell::from(*id),
+                Cell::from(*number),
+                Cell::from(micros(event.at)),
+                Cell::from(&event.kind),
+                Cell::from(&event.who),
+                Cell::from(&event.detail),
+            ]
+        });
+        let tell = rows.statement(backend, TELL);
+        tell.execute(&mut **change).await.map_err(failed("keeping a timeline"))?;
     }
     Ok(())
 }

@@ -15,8 +15,6 @@ mod list;
 mod route;
 
 use chrono::{DateTime, Utc};
-use sqlx::{Any, AssertSqlSafe, any::AnyArguments, query::Query};
-
 pub use keep::Redrive;
 pub use list::{AttemptRow, DeliveryRow, Depth, Filter};
 
@@ -24,10 +22,6 @@ pub(super) use enqueue::enqueue;
 
 use super::{Ledger, failed};
 use crate::Result;
-
-/// Rows that one statement writes at most, and the sizes of smaller ones: few different statements, so
-/// that the database has each of them ready, and few of them for any number of rows.
-const CHUNKS: [usize; 9] = [256, 128, 64, 32, 16, 8, 4, 2, 1];
 
 /// What in a payload the secret of its delivery stands in for.
 pub const SECRET: &str = "{secret}";
@@ -255,41 +249,6 @@ impl Ledger {
         let n_lost = turn.ended.len() - n_ended;
         Ok(Exchanged { kept, claimed, exhausted, n_lost })
     }
-}
-
-/// Cuts rows into pieces of the sizes of [`CHUNKS`].
-pub(super) fn chunks<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
-    std::iter::from_fn(move || {
-        let size = CHUNKS.into_iter().find(|size| *size <= rows.len())?;
-        let (chunk, rest) = rows.split_at(size);
-        rows = rest;
-        Some(chunk)
-    })
-}
-
-/// Identifiers that are looked for, in as few pieces of the sizes of [`CHUNKS`] as can be: a piece is filled up with
-/// one that it has already, as looking for it twice finds it once.
-pub(super) fn lists(ids: &[String]) -> impl Iterator<Item = Vec<&String>> {
-    ids.chunks(CHUNKS[0]).map(|part| {
-        let size = CHUNKS.into_iter().rev().find(|size| *size >= part.len());
-        let last = part.len() - 1;
-        (0..size.unwrap_or(part.len())).map(|n| &part[n.min(last)]).collect()
-    })
-}
-
-/// `($3, $4), ($5, $6)` for two rows of two columns after two parameters.
-pub(super) fn values(n_rows: usize, n_columns: usize, after: usize) -> String {
-    let row = |row: usize| {
-        let columns =
-            (0..n_columns).map(|column| format!("${}", after + row * n_columns + column + 1));
-        format!("({})", columns.collect::<Vec<_>>().join(", "))
-    };
-    (0..n_rows).map(row).collect::<Vec<_>>().join(", ")
-}
-
-/// A statement made of our own words and placeholders.
-pub(super) fn statement<'q>(sql: String) -> Query<'q, Any, AnyArguments> {
-    sqlx::query(AssertSqlSafe(sql))
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use serde::Serialize;
 use sqlx::{Any, Transaction, any::AnyRow};
 
 use super::{
-    Ledger, Number, ROWS_MAX, failed, get, get_time, get_time_if_any, micros,
-    outbox::{chunks, statement, values},
+    Ledger, ROWS_MAX, failed, get, get_time, get_time_if_any, micros,
+    rows::{Backend, Cell, Rows, parts},
 };
 use crate::Result;
 
@@ -96,46 +96,49 @@ impl Ledger {
 
 /// Writes symptoms, each of which is there once.
 pub(super) async fn write(change: &mut Transaction<'_, Any>, all: &[Symptom]) -> Result<()> {
-    for chunk in chunks(all) {
-        let mut write = statement(format!(
-            "insert into symptom ({COLUMNS}) values {}
-             on conflict (symptom_id) do update
-             set kind = excluded.kind, severity = excluded.severity, title = excluded.title,
-                 metric = excluded.metric, series = excluded.series, labels = excluded.labels,
-                 state = excluded.state, history = excluded.history, n_history = excluded.n_history,
-                 observed = excluded.observed, expected = excluded.expected, score = excluded.score,
-                 bad_since = excluded.bad_since, since = excluded.since, seen_at = excluded.seen_at,
-                 known_at = excluded.known_at, expires_at = excluded.expires_at,
-                 incident_id = excluded.incident_id",
-            values(chunk.len(), 21, 0)
-        ));
-        for it in chunk {
-            write = write
-                .bind(&it.id)
-                .bind(&it.rule)
-                .bind(&it.component)
-                .bind(&it.kind)
-                .bind(&it.severity)
-                .bind(&it.title)
-                .bind(&it.metric)
-                .bind(it.series)
-                .bind(&it.labels)
-                .bind(if it.bad { "bad" } else { "good" })
-                .bind(it.history)
-                .bind(it.n_history)
-                .bind(Number(it.observed.filter(|value| value.is_finite())))
-                .bind(Number(it.expected.filter(|value| value.is_finite())))
-                .bind(Number(it.score.filter(|value| value.is_finite())))
-                .bind(it.bad_since.map(micros))
-                .bind(micros(it.since))
-                .bind(micros(it.seen_at))
-                .bind(it.known_at.map(micros))
-                .bind(it.expires_at.map(micros))
-                .bind(&it.incident_id);
-        }
+    let sql = format!(
+        "insert into symptom ({COLUMNS}) select * from v where true
+         on conflict (symptom_id) do update
+         set kind = excluded.kind, severity = excluded.severity, title = excluded.title,
+             metric = excluded.metric, series = excluded.series, labels = excluded.labels,
+             state = excluded.state, history = excluded.history, n_history = excluded.n_history,
+             observed = excluded.observed, expected = excluded.expected, score = excluded.score,
+             bad_since = excluded.bad_since, since = excluded.since, seen_at = excluded.seen_at,
+             known_at = excluded.known_at, expires_at = excluded.expires_at,
+             incident_id = excluded.incident_id"
+    );
+    let backend = Backend::of(change);
+    for part in parts(backend, all) {
+        let write = Rows::of(part, row).statement(backend, &sql);
         write.execute(&mut **change).await.map_err(failed("keeping a symptom"))?;
     }
     Ok(())
+}
+
+fn row(it: &Symptom) -> [Cell; 21] {
+    [
+        Cell::from(&it.id),
+        Cell::from(&it.rule),
+        Cell::from(&it.component),
+        Cell::from(&it.kind),
+        Cell::from(&it.severity),
+        Cell::from(&it.title),
+        Cell::from(&it.metric),
+        Cell::from(it.series),
+        Cell::from(&it.labels),
+        Cell::from(if it.bad { "bad" } else { "good" }),
+        Cell::from(it.history),
+        Cell::from(it.n_history),
+        Cell::from(it.observed),
+        Cell::from(it.expected),
+        Cell::from(it.score),
+        Cell::from(it.bad_since.map(micros)),
+        Cell::from(micros(it.since)),
+        Cell::from(micros(it.seen_at)),
+        Cell::from(it.known_at.map(micros)),
+        Cell::from(it.expires_at.map(micros)),
+        Cell::from(&it.incident_id),
+    ]
 }
 
 pub(super) fn symptom(row: &AnyRow) -> Result<Symptom> {

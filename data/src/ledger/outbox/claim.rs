@@ -3,10 +3,13 @@
 use chrono::{DateTime, Utc};
 use sqlx::{Any, Transaction, any::AnyRow};
 
-use super::{Claim, Delivery, SECRET, lists, statement, values};
+use super::{Claim, Delivery, SECRET};
 use crate::{
     Error, Result,
-    ledger::{Ledger, failed, get, get_time, get_time_if_any, micros},
+    ledger::{
+        Ledger, failed, get, get_time, get_time_if_any, micros,
+        rows::{Backend, Rows, parts},
+    },
 };
 
 const DOING: &str = "claiming deliveries";
@@ -21,8 +24,8 @@ pub(super) async fn claim(
 ) -> Result<Vec<String>> {
     let due = due(change, wanted, now).await?;
     let mut leased = Vec::with_capacity(due.len());
-    for part in lists(&due) {
-        leased.extend(lease(change, worker, &part, until, now).await?);
+    for part in parts(Backend::of(change), &due) {
+        leased.extend(lease(change, worker, part, until, now).await?);
     }
     Ok(leased)
 }
@@ -51,23 +54,18 @@ async fn due(
 async fn lease(
     change: &mut Transaction<'_, Any>,
     worker: &str,
-    ids: &[&String],
+    ids: &[String],
     until: DateTime<Utc>,
     now: DateTime<Utc>,
 ) -> Result<Vec<String>> {
     // About the state, see where leases are given back.
-    let mut update = statement(format!(
-        "update delivery
-         set    leased_by = $1, leased_until = $2
-         where  delivery_id in {} and state || '' = 'pending'
-           and  (leased_until is null or leased_until <= $3)
-         returning delivery_id",
-        values(1, ids.len(), 3)
-    ));
-    update = update.bind(worker).bind(micros(until)).bind(micros(now));
-    for id in ids {
-        update = update.bind(*id);
-    }
+    const LEASE: &str = "update delivery
+        set    leased_by = $2, leased_until = $3
+        where  delivery_id in (select column1 from v) and state || '' = 'pending'
+          and  (leased_until is null or leased_until <= $4)
+        returning delivery_id";
+    let update = Rows::of(ids, |id| [id.into()]).statement(Backend::of(change), LEASE);
+    let update = update.bind(worker).bind(micros(until)).bind(micros(now));
     let rows = update.fetch_all(&mut **change).await.map_err(failed(DOING))?;
     rows.iter().map(|row| get(row, "delivery_id")).collect()
 }
@@ -77,19 +75,16 @@ pub(super) async fn read(
     change: &mut Transaction<'_, Any>,
     ids: &[String],
 ) -> Result<Vec<Delivery>> {
+    const READ: &str =
+        "select d.delivery_id, tenant, idempotency_key, destination, route, ordering_key,
+               coalesce(line, destination) as line, payload, p.secret, attempts, failures,
+               begun_at, due_at, expires_at, leased_until
+        from   delivery d join delivery_payload p on p.delivery_id = d.delivery_id
+        where  d.delivery_id in (select column1 from v)";
     let mut claimed = Vec::with_capacity(ids.len());
-    for part in lists(ids) {
-        let mut select = statement(format!(
-            "select d.delivery_id, tenant, idempotency_key, destination, route, ordering_key,
-                    coalesce(line, destination) as line, payload, p.secret, attempts, failures,
-                    begun_at, due_at, expires_at, leased_until
-             from   delivery d join delivery_payload p on p.delivery_id = d.delivery_id
-             where  d.delivery_id in {}",
-            values(1, part.len(), 0)
-        ));
-        for id in part {
-            select = select.bind(id);
-        }
+    let backend = Backend::of(change);
+    for part in parts(backend, ids) {
+        let select = Rows::of(part, |id| [id.into()]).statement(backend, READ);
         for row in select.fetch_all(&mut **change).await.map_err(failed(DOING))? {
             claimed.push((get_time(&row, "due_at")?, delivery(&row)?));
         }

@@ -5,10 +5,13 @@ use std::collections::{BTreeSet, HashMap};
 use chrono::{DateTime, Utc};
 use sqlx::{Any, Transaction};
 
-use super::{Ended, Finished, Mark, chunks, line, statement, values};
+use super::{Ended, Finished, Mark, line};
 use crate::{
     Result,
-    ledger::{failed, get, micros},
+    ledger::{
+        failed, get, micros,
+        rows::{Backend, Cell, Rows, parts},
+    },
 };
 
 const DOING: &str = "recording attempts";
@@ -21,14 +24,12 @@ pub(super) async fn record(
     now: DateTime<Utc>,
 ) -> Result<usize> {
     let mut n_held = 0;
-    for chunk in chunks(ended) {
+    for chunk in parts(Backend::of(change), ended) {
         let numbers = give_back(change, worker, chunk, now).await?;
         n_held += numbers.len();
         let held = |one: &&Ended| numbers.contains_key(&one.delivery.id);
-        let tried: Vec<_> = chunk.iter().filter(held).filter(|it| it.attempt.is_some()).collect();
-        for part in chunks(&tried) {
-            insert_attempts(change, part, &numbers).await?;
-        }
+        let tried: Vec<_> = chunk.iter().filter(held).collect();
+        insert_attempts(change, &tried, &numbers).await?;
         let left = chunk.iter().filter(held).filter(|it| leaves_the_line(&it.then));
         let left = left.map(|it| &it.delivery);
         let lines = left.filter_map(|it| Some((it.line.clone(), it.ordering_key.clone()?)));
@@ -51,41 +52,41 @@ async fn give_back(
 ) -> Result<HashMap<String, i64>> {
     // The state is compared as an expression: PostgreSQL would else take the index of what is pending, all of
     // it, for the few that are named here.
-    let mut update = statement(format!(
-        "update delivery
-         set    state        = v.column2,
-                due_at       = coalesce(v.column3, due_at),
-                attempts     = attempts + v.column4,
-                failures     = case when v.column5 is null then failures + v.column4 else 0 end,
-                destination  = coalesce(v.column5, destination),
-                reason       = v.column6,
-                finished_at  = v.column7,
-                leased_by    = null,
-                leased_until = null
-         from   (values {}) as v
-         where  delivery_id = v.column1 and leased_by = $1 and state || '' = 'pending'
-         returning delivery_id, attempts",
-        values(ended.len(), 7, 1)
-    ));
-    update = update.bind(worker);
-    for one in ended {
+    const GIVE_BACK: &str = "update delivery
+        set    state        = v.column2,
+               due_at       = coalesce(v.column3, due_at),
+               attempts     = attempts + v.column4,
+               failures     = case when v.column5 is null then failures + v.column4 else 0 end,
+               destination  = coalesce(v.column5, destination),
+               reason       = v.column6,
+               finished_at  = v.column7,
+               leased_by    = null,
+               leased_until = null
+        from   v
+        where  delivery_id = v.column1 and leased_by = $2 and state || '' = 'pending'
+        returning delivery_id, attempts";
+    let row = |one: &Ended| {
         let (state, due_at, destination, reason) = match &one.then {
             Finished::Delivered => ("delivered", None, None, None),
             Finished::Again(at) | Finished::Released(at) => {
                 ("pending", Some(micros(*at)), None, None)
             }
-            Finished::Elsewhere(next, at) => ("pending", Some(micros(*at)), Some(next), None),
-            Finished::Dead(reason) => ("dead", None, None, Some(reason)),
+            Finished::Elsewhere(next, at) => {
+                ("pending", Some(micros(*at)), Some(next.clone()), None)
+            }
+            Finished::Dead(reason) => ("dead", None, None, Some(reason.clone())),
         };
-        update = update
-            .bind(&one.delivery.id)
-            .bind(state)
-            .bind(due_at)
-            .bind(i64::from(one.attempt.is_some()))
-            .bind(destination)
-            .bind(reason)
-            .bind((state != "pending").then(|| micros(now)));
-    }
+        [
+            Cell::from(&one.delivery.id),
+            Cell::from(state),
+            Cell::from(due_at),
+            Cell::from(i64::from(one.attempt.is_some())),
+            Cell::from(destination),
+            Cell::from(reason),
+            Cell::from((state != "pending").then(|| micros(now))),
+        ]
+    };
+    let update = Rows::of(ended, row).statement(Backend::of(change), GIVE_BACK).bind(worker);
     let rows = update.fetch_all(&mut **change).await.map_err(failed(DOING))?;
     rows.iter().map(|row| Ok((get(row, "delivery_id")?, get(row, "attempts")?))).collect()
 }
@@ -95,26 +96,31 @@ async fn insert_attempts(
     ended: &[&Ended],
     numbers: &HashMap<String, i64>,
 ) -> Result<()> {
-    let mut insert = statement(format!(
-        "insert into attempt (delivery_id, number, destination, ended_at, duration_ms, outcome,
-                              status, detail, answer)
-         values {}",
-        values(ended.len(), 9, 0)
-    ));
-    for one in ended {
-        let Some(attempt) = &one.attempt else { continue };
-        insert = insert
-            .bind(&one.delivery.id)
-            .bind(numbers.get(&one.delivery.id).copied())
-            .bind(&one.delivery.destination)
-            .bind(micros(attempt.ended_at))
-            .bind(attempt.duration_ms)
-            .bind(attempt.outcome)
-            .bind(attempt.status.map(i64::from))
-            .bind(&attempt.detail)
-            .bind(&attempt.answer);
+    const INSERT: &str =
+        "insert into attempt (delivery_id, number, destination, ended_at, duration_ms,
+                                               outcome, status, detail, answer)
+        select * from v";
+    let tried = ended.iter().filter_map(|it| Some((&it.delivery, it.attempt.as_ref()?)));
+    let tried: Vec<_> = tried.collect();
+    let backend = Backend::of(change);
+    for part in parts(backend, &tried) {
+        let rows = Rows::of(part, |(delivery, attempt)| {
+            [
+                Cell::from(&delivery.id),
+                Cell::from(numbers.get(&delivery.id).copied()),
+                Cell::from(&delivery.destination),
+                Cell::from(micros(attempt.ended_at)),
+                Cell::from(attempt.duration_ms),
+                Cell::from(attempt.outcome),
+                Cell::from(attempt.status.map(i64::from)),
+                Cell::from(&attempt.detail),
+                Cell::from(&attempt.answer),
+            ]
+        });
+        let insert = rows.statement(backend, INSERT);
+        insert.execute(&mut **change).await.map_err(failed(DOING))?;
     }
-    insert.execute(&mut **change).await.map(drop).map_err(failed(DOING))
+    Ok(())
 }
 
 /// Remembers how destinations have been doing.

@@ -1,18 +1,20 @@
 //! Making promises.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use sqlx::{Any, Transaction};
 
 use super::{
-    Kept, NewDelivery, Promise, chunks,
+    Kept, NewDelivery, Promise,
     line::{self, Place},
-    statement, values,
 };
 use crate::{
     Result,
-    ledger::{failed, get, micros},
+    ledger::{
+        failed, get, micros,
+        rows::{Backend, Cell, Rows, parts},
+    },
 };
 
 const DOING: &str = "promising a delivery";
@@ -50,14 +52,13 @@ pub(super) async fn keep(
     promises: &[Promise],
 ) -> Result<Vec<Kept>> {
     let mut kept = Vec::with_capacity(promises.len());
-    for chunk in chunks(promises) {
+    for chunk in parts(Backend::of(change), promises) {
         let places = line::places(change, chunk).await?;
-        let new = insert(change, chunk, &places).await?;
+        let placed: Vec<_> = chunk.iter().zip(places).collect();
+        let new = insert(change, &placed).await?;
         let is_new = |promise: &Promise| new.contains(&promise.id);
         let (fresh, repeated): (Vec<_>, Vec<_>) = chunk.iter().partition(|it| is_new(it));
-        for part in chunks(&fresh) {
-            insert_payloads(change, part).await?;
-        }
+        insert_payloads(change, &fresh).await?;
         // Whoever stands behind one that was made before may have nobody before it.
         let lines = repeated.iter().filter_map(|it| line::of(it)).collect();
         line::call_next(change, &lines).await?;
@@ -83,17 +84,14 @@ fn known_as(promise: &Promise, known: &Known) -> Kept {
 /// Inserts what is not there yet, and gives the identifiers of what was not.
 async fn insert(
     change: &mut Transaction<'_, Any>,
-    promises: &[Promise],
-    places: &[Place],
-) -> Result<Vec<String>> {
-    let mut insert = statement(format!(
-        "insert into delivery (delivery_id, tenant, idempotency_key, fingerprint, destination, route,
-                               state, reason, ordering_key, line, created_at, begun_at, due_at,
-                               expires_at)
-         values {} on conflict do nothing returning delivery_id",
-        values(promises.len(), 14, 0)
-    ));
-    for (promise, place) in promises.iter().zip(places) {
+    promises: &[(&Promise, Place)],
+) -> Result<HashSet<String>> {
+    const INSERT: &str = "insert into delivery
+        (delivery_id, tenant, idempotency_key, fingerprint, destination, route, state, reason,
+         ordering_key, line, created_at, begun_at, due_at, expires_at)
+        select * from v where true
+        on conflict do nothing returning delivery_id";
+    let row = |(promise, place): &(&Promise, Place)| {
         let route =
             (!promise.route.is_empty()).then(|| serde_json::json!(promise.route).to_string());
         let state = match (&promise.quarantine, place.waits) {
@@ -101,51 +99,51 @@ async fn insert(
             (None, true) => "waiting",
             (None, false) => "pending",
         };
-        let line = promise.ordering_key.is_some().then_some(&promise.destination);
-        insert = insert
-            .bind(&promise.id)
-            .bind(&promise.tenant)
-            .bind(&promise.idempotency_key)
-            .bind(&promise.fingerprint)
-            .bind(&promise.destination)
-            .bind(route)
-            .bind(state)
-            .bind(&promise.quarantine)
-            .bind(&promise.ordering_key)
-            .bind(line)
-            .bind(place.created_at)
+        let line = promise.ordering_key.as_ref().map(|_| promise.destination.clone());
+        [
+            Cell::from(&promise.id),
+            Cell::from(&promise.tenant),
+            Cell::from(&promise.idempotency_key),
+            Cell::from(&promise.fingerprint),
+            Cell::from(&promise.destination),
+            Cell::from(route),
+            Cell::from(state),
+            Cell::from(&promise.quarantine),
+            Cell::from(&promise.ordering_key),
+            Cell::from(line),
+            Cell::from(place.created_at),
             // How long it is tried counts from when that may begin.
-            .bind(micros(promise.created_at.max(promise.due_at)))
-            .bind(micros(promise.due_at))
-            .bind(promise.expires_at.map(micros));
-    }
+            Cell::from(micros(promise.created_at.max(promise.due_at))),
+            Cell::from(micros(promise.due_at)),
+            Cell::from(promise.expires_at.map(micros)),
+        ]
+    };
+    let insert = Rows::of(promises, row).statement(Backend::of(change), INSERT);
     let rows = insert.fetch_all(&mut **change).await.map_err(failed(DOING))?;
     rows.iter().map(|row| get(row, "delivery_id")).collect()
 }
 
 async fn insert_payloads(change: &mut Transaction<'_, Any>, promises: &[&Promise]) -> Result<()> {
-    let values = values(promises.len(), 3, 0);
-    let mut insert = statement(format!(
-        "insert into delivery_payload (delivery_id, payload, secret) values {values}"
-    ));
-    for promise in promises {
-        insert = insert.bind(&promise.id).bind(&promise.payload).bind(&promise.secret);
+    const INSERT: &str =
+        "insert into delivery_payload (delivery_id, payload, secret) select * from v";
+    let row = |it: &&Promise| [(&it.id).into(), (&it.payload).into(), (&it.secret).into()];
+    let backend = Backend::of(change);
+    for part in parts(backend, promises) {
+        let insert = Rows::of(part, row).statement(backend, INSERT);
+        insert.execute(&mut **change).await.map_err(failed(DOING))?;
     }
-    insert.execute(&mut **change).await.map(drop).map_err(failed(DOING))
+    Ok(())
 }
 
 /// The promises that were made before under the keys of these.
 async fn known(change: &mut Transaction<'_, Any>, promises: &[&Promise]) -> Result<Known> {
+    const FIND: &str = "select delivery_id, tenant, idempotency_key, fingerprint from delivery
+        where (tenant, idempotency_key) in (select column1, column2 from v)";
+    let row = |it: &&Promise| [(&it.tenant).into(), (&it.idempotency_key).into()];
     let mut known = Known::new();
-    for chunk in chunks(promises) {
-        let mut select = statement(format!(
-            "select delivery_id, tenant, idempotency_key, fingerprint from delivery
-             where (tenant, idempotency_key) in (values {})",
-            values(chunk.len(), 2, 0)
-        ));
-        for promise in chunk {
-            select = select.bind(&promise.tenant).bind(&promise.idempotency_key);
-        }
+    let backend = Backend::of(change);
+    for part in parts(backend, promises) {
+        let select = Rows::of(part, row).statement(backend, FIND);
         for row in select.fetch_all(&mut **change).await.map_err(failed(DOING))? {
             let key = (get(&row, "tenant")?, get(&row, "idempotency_key")?);
             known.insert(key, (get(&row, "delivery_id")?, get(&row, "fingerprint")?));

@@ -3,15 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
+use sqlx::AssertSqlSafe;
 
-use super::{chunks, line, statement, values};
+use super::line;
 use crate::{
     Result,
-    ledger::{Ledger, failed, get, micros},
+    ledger::{Ledger, failed, get, micros, rows::numbers},
 };
 
 /// Rows that one call redrives at most.
 const REDRIVE_MAX: u32 = 10_000;
+/// Identifiers that one statement names.
+const IDS_MAX: usize = 256;
 /// A day in microseconds.
 const DAY_US: i64 = 86_400_000_000;
 
@@ -42,7 +45,7 @@ impl Ledger {
         let all = [vec![]];
         let parts: Vec<Vec<String>> = match which.ids.is_empty() {
             true => all.to_vec(),
-            false => chunks(&which.ids).map(<[String]>::to_vec).collect(),
+            false => which.ids.chunks(IDS_MAX).map(<[String]>::to_vec).collect(),
         };
         for ids in &parts {
             let state = if which.quarantined_tenant.is_some() { "quarantined" } else { "dead" };
@@ -57,9 +60,9 @@ impl Ledger {
                 wanted.push(format!("destination = ${n}"));
             }
             if !ids.is_empty() {
-                wanted.push(format!("delivery_id in {}", values(1, ids.len(), n)));
+                wanted.push(format!("delivery_id in ({})", numbers(n + 1, ids.len())));
             }
-            let mut update = statement(format!(
+            let sql = format!(
                 "update delivery
                  set    state = case when ordering_key is null then 'pending' else 'waiting' end,
                         reason = null, failures = 0, begun_at = $1, due_at = $1, finished_at = null,
@@ -69,7 +72,8 @@ impl Ledger {
                                         order by delivery_id limit $2)
                  returning line, ordering_key",
                 wanted.join(" and ")
-            ));
+            );
+            let mut update = sqlx::query(AssertSqlSafe(sql));
             update = update.bind(micros(now)).bind(i64::from(limit));
             for bound in [&which.quarantined_tenant, &which.destination].into_iter().flatten() {
                 update = update.bind(bound);

@@ -5,10 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::{Any, Transaction};
 
-use super::{Exchange, Promise, chunks, statement, values};
+use super::{Exchange, Promise};
 use crate::{
     Result,
-    ledger::{failed, get, micros},
+    ledger::{
+        failed, get, micros,
+        rows::{Backend, Cell, Rows, parts},
+    },
 };
 
 const DOING: &str = "keeping deliveries in order";
@@ -38,23 +41,22 @@ pub(super) fn of(promise: &Promise) -> Option<Line> {
     Some((promise.destination.clone(), key))
 }
 
+fn row((line, key): &Line) -> [Cell; 2] {
+    [line.into(), key.into()]
+}
+
 /// Keeps others from working at these lines until the change ends. A file has one writer at a time anyway; in
 /// PostgreSQL, two that do not see each other's rows would both be the first.
 pub(super) async fn hold(change: &mut Transaction<'_, Any>, lines: BTreeSet<Line>) -> Result<()> {
-    if change.backend_name() != "PostgreSQL" {
+    if Backend::of(change) != Backend::Postgres {
         return Ok(());
     }
     // In their order, so that two that want the same ones do not wait for each other.
     let lines: Vec<Line> = lines.into_iter().collect();
-    for chunk in chunks(&lines) {
-        let mut lock = statement(format!(
-            "select pg_advisory_xact_lock(hashtextextended(v.column1 || ' ' || v.column2, 14))
-             from   (values {}) as v",
-            values(chunk.len(), 2, 0)
-        ));
-        for (line, key) in chunk {
-            lock = lock.bind(line).bind(key);
-        }
+    const HOLD: &str =
+        "select pg_advisory_xact_lock(hashtextextended(v.column1 || ' ' || v.column2, 14)) from v";
+    for part in parts(Backend::Postgres, &lines) {
+        let lock = Rows::of(part, row).statement(Backend::Postgres, HOLD);
         lock.execute(&mut **change).await.map_err(failed(DOING))?;
     }
     Ok(())
@@ -68,8 +70,8 @@ pub(super) async fn places(
     let lines: Vec<Line> =
         promises.iter().filter_map(of).collect::<BTreeSet<_>>().into_iter().collect();
     let mut last = BTreeMap::new();
-    for chunk in chunks(&lines) {
-        last.extend(ends(change, chunk).await?);
+    for part in parts(Backend::of(change), &lines) {
+        last.extend(ends(change, part).await?);
     }
     let place = |promise: &Promise| {
         let created_at = micros(promise.created_at);
@@ -84,17 +86,12 @@ pub(super) async fn places(
 
 /// When the last one of each line was made that is not empty.
 async fn ends(change: &mut Transaction<'_, Any>, lines: &[Line]) -> Result<Vec<(Line, i64)>> {
-    let mut select = statement(format!(
-        "select v.column1 as line, v.column2 as ordering_key,
-                (select max(created_at) from delivery
-                 where  line = v.column1 and ordering_key = v.column2
-                   and  ordering_key is not null and state in ('pending', 'waiting')) as latest
-         from   (values {}) as v",
-        values(lines.len(), 2, 0)
-    ));
-    for (line, key) in lines {
-        select = select.bind(line).bind(key);
-    }
+    const ENDS: &str = "select v.column1 as line, v.column2 as ordering_key,
+               (select max(created_at) from delivery
+                where  line = v.column1 and ordering_key = v.column2
+                  and  ordering_key is not null and state in ('pending', 'waiting')) as latest
+        from   v";
+    let select = Rows::of(lines, row).statement(Backend::of(change), ENDS);
     let rows = select.fetch_all(&mut **change).await.map_err(failed(DOING))?;
     let mut ends = vec![];
     for row in &rows {
@@ -113,26 +110,22 @@ pub(super) async fn call_next(
     change: &mut Transaction<'_, Any>,
     lines: &BTreeSet<Line>,
 ) -> Result<()> {
-    let lines: Vec<&Line> = lines.iter().collect();
-    for chunk in chunks(&lines) {
-        let mut update = statement(format!(
-            "update delivery
-             set    state = 'pending'
-             where  state = 'waiting' and delivery_id in (
-                    select (select delivery_id from delivery
-                            where  line = v.column1 and ordering_key = v.column2
-                              and  ordering_key is not null and state in ('pending', 'waiting')
-                            order by created_at, delivery_id limit 1)
-                    from   (values {}) as v
-                    where  not exists (
-                           select 1 from delivery ahead
-                           where  ahead.line = v.column1 and ahead.ordering_key = v.column2
-                             and  ahead.state = 'pending' and ahead.ordering_key is not null))",
-            values(chunk.len(), 2, 0)
-        ));
-        for (line, key) in chunk {
-            update = update.bind(line).bind(key);
-        }
+    const CALL: &str = "update delivery
+        set    state = 'pending'
+        where  state = 'waiting' and delivery_id in (
+               select (select delivery_id from delivery
+                       where  line = v.column1 and ordering_key = v.column2
+                         and  ordering_key is not null and state in ('pending', 'waiting')
+                       order by created_at, delivery_id limit 1)
+               from   v
+               where  not exists (
+                      select 1 from delivery ahead
+                      where  ahead.line = v.column1 and ahead.ordering_key = v.column2
+                        and  ahead.state = 'pending' and ahead.ordering_key is not null))";
+    let lines: Vec<Line> = lines.iter().cloned().collect();
+    let backend = Backend::of(change);
+    for part in parts(backend, &lines) {
+        let update = Rows::of(part, row).statement(backend, CALL);
         update.execute(&mut **change).await.map_err(failed(DOING))?;
     }
     Ok(())

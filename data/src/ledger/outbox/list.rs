@@ -2,9 +2,9 @@
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use sqlx::any::AnyRow;
+use sqlx::{AssertSqlSafe, any::AnyRow};
 
-use super::{claim::route, statement};
+use super::claim::route;
 use crate::{
     Result,
     ledger::{Ledger, failed, get, get_time, get_time_if_any, micros},
@@ -126,10 +126,11 @@ impl Ledger {
             n += 1;
             wanted.push(format!("{condition} ${n}"));
         }
-        let mut select = statement(format!(
+        let sql = format!(
             "select {COLUMNS} from delivery where {} order by delivery_id desc limit $1",
             wanted.join(" and ")
-        ));
+        );
+        let mut select = sqlx::query(AssertSqlSafe(sql));
         select = select.bind(i64::from(filter.limit));
         for text in texts.into_iter().filter_map(|it| it.1.as_ref()) {
             select = select.bind(text);
@@ -147,7 +148,8 @@ impl Ledger {
         id: &str,
     ) -> Result<Option<(DeliveryRow, String, Vec<AttemptRow>)>> {
         const DOING: &str = "reading a delivery";
-        let select = statement(format!("select {COLUMNS} from delivery where delivery_id = $1"));
+        let sql = format!("select {COLUMNS} from delivery where delivery_id = $1");
+        let select = sqlx::query(AssertSqlSafe(sql));
         let found = select.bind(id).fetch_optional(&self.pool).await.map_err(failed(DOING))?;
         let Some(found) = found else { return Ok(None) };
         let payload = sqlx::query("select payload from delivery_payload where delivery_id = $1");

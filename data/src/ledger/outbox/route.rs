@@ -3,12 +3,15 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
-use sqlx::any::AnyRow;
+use sqlx::{AssertSqlSafe, any::AnyRow};
 
-use super::{chunks, claim, line, statement, values};
+use super::{claim, line};
 use crate::{
     Result,
-    ledger::{Ledger, failed, get, micros},
+    ledger::{
+        Ledger, failed, get, micros,
+        rows::{Backend, Cell, Rows, parts},
+    },
 };
 
 /// Deliveries that one step looks at.
@@ -16,6 +19,10 @@ const STEP_MAX: u32 = 1_000;
 
 /// A delivery, and where it goes next.
 type Move = (String, String);
+
+fn row((id, next): &Move) -> [Cell; 2] {
+    [id.into(), next.into()]
+}
 
 impl Ledger {
     /// Sends on what has waited for a destination since `begun_before` or longer and nobody is sending: each
@@ -31,33 +38,30 @@ impl Ledger {
         const DOING: &str = "moving deliveries on";
         // Those that are at the end of their route stay.
         let end = format!("{}]", serde_json::json!(destination));
-        let select = statement(format!(
+        let sql = format!(
             "select delivery_id, route from delivery
              where  destination = $1 and state = 'pending' and route is not null and begun_at <= $2
                and  (leased_until is null or leased_until <= $3)
                and  substr(route, length(route) - {} + 1) <> $4
              order by begun_at limit {STEP_MAX}",
             end.chars().count()
-        ));
+        );
+        let select = sqlx::query(AssertSqlSafe(sql));
         let select = select.bind(destination).bind(micros(begun_before)).bind(micros(now));
         let rows = select.bind(end).fetch_all(&self.pool).await.map_err(failed(DOING))?;
         if rows.is_empty() {
             return Ok(BTreeSet::new());
         }
         let moves = self.moves(&rows, destination).await?;
-        for chunk in chunks(&moves) {
-            let mut update = statement(format!(
-                "update delivery
-                 set    destination = v.column2, due_at = $1, failures = 0
-                 from   (values {}) as v
-                 where  delivery_id = v.column1 and destination = $2 and state || '' = 'pending'
-                   and  (leased_until is null or leased_until <= $1)",
-                values(chunk.len(), 2, 2)
-            ));
-            update = update.bind(micros(now)).bind(destination);
-            for (id, next) in chunk {
-                update = update.bind(id).bind(next);
-            }
+        const MOVE: &str = "update delivery
+            set    destination = v.column2, due_at = $2, failures = 0
+            from   v
+            where  delivery_id = v.column1 and destination = $3 and state || '' = 'pending'
+              and  (leased_until is null or leased_until <= $4)";
+        let backend = self.kind.backend();
+        for part in parts(backend, &moves) {
+            let update = Rows::of(part, row).statement(backend, MOVE);
+            let update = update.bind(micros(now)).bind(destination).bind(micros(now));
             update.execute(&self.writer).await.map_err(failed(DOING))?;
         }
         Ok(moves.into_iter().map(|(_, next)| next).collect())
@@ -73,17 +77,13 @@ impl Ledger {
         let rows = sqlx::query(WITH_ROUTE).bind(destination.to_owned());
         let rows = rows.fetch_all(&mut *change).await.map_err(failed(DOING))?;
         let moves = self.moves(&rows, destination).await?;
-        for chunk in chunks(&moves) {
-            let mut update = statement(format!(
-                "update delivery
-                 set    destination = v.column2, failures = 0, leased_by = null, leased_until = null
-                 from   (values {}) as v
-                 where  delivery_id = v.column1",
-                values(chunk.len(), 2, 0)
-            ));
-            for (id, next) in chunk {
-                update = update.bind(id).bind(next);
-            }
+        const MOVE: &str = "update delivery
+            set    destination = v.column2, failures = 0, leased_by = null, leased_until = null
+            from   v
+            where  delivery_id = v.column1";
+        let backend = Backend::of(&change);
+        for part in parts(backend, &moves) {
+            let update = Rows::of(part, row).statement(backend, MOVE);
             update.execute(&mut *change).await.map_err(failed(DOING))?;
         }
         const GIVE_UP: &str = "update delivery

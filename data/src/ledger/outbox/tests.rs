@@ -346,20 +346,3 @@ async fn a_secret_is_in_what_is_sent_and_in_nothing_that_is_shown() {
     let tables = crate::ledger::LedgerTable::all(&outbox.url).await.unwrap();
     assert!(tables.iter().all(|it| it.name() != "delivery_payload"));
 }
-
-#[test]
-fn what_is_looked_for_is_cut_into_few_pieces() {
-    let check = |n: usize, expected: &[usize]| {
-        let ids: Vec<String> = (0..n).map(|n| n.to_string()).collect();
-        let lists: Vec<Vec<&String>> = lists(&ids).collect();
-        assert_eq!(lists.iter().map(Vec::len).collect::<Vec<_>>(), expected);
-        let mut found: Vec<&String> = lists.into_iter().flatten().collect();
-        found.dedup();
-        assert_eq!(found, ids.iter().collect::<Vec<_>>());
-    };
-    check(0, &[]);
-    check(1, &[1]);
-    check(3, &[4]);
-    check(256, &[256]);
-    check(300, &[256, 64]);
-}
