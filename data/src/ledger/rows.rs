@@ -179,6 +179,31 @@ fn unnumbered(sql: &str) -> String {
     plain
 }
 
+/// Inserts rows that belong to rows of another table.
+///
+/// PostgreSQL looks for the owner of each, and would plan that anew each time, as it does with our statements
+/// (see [`super::by_index`]): that takes longer than all the rest, so this plan is kept.
+pub(super) async fn insert_owned<T, const N: usize>(
+    change: &mut Transaction<'_, Any>,
+    sql: &str,
+    items: &[T],
+    row: impl Fn(&T) -> [Cell; N],
+) -> sqlx::Result<()> {
+    let backend = Backend::of(change);
+    let keeps_plans = backend == Backend::Postgres && !items.is_empty();
+    if keeps_plans {
+        sqlx::raw_sql("set local plan_cache_mode = auto").execute(&mut **change).await?;
+    }
+    for part in parts(backend, items) {
+        Rows::of(part, &row).statement(backend, sql).execute(&mut **change).await?;
+    }
+    if keeps_plans {
+        let again = "set local plan_cache_mode = force_custom_plan";
+        sqlx::raw_sql(again).execute(&mut **change).await?;
+    }
+    Ok(())
+}
+
 /// `$3, $4` for two parameters from the third on.
 pub(super) fn numbers(from: usize, n: usize) -> String {
     (from..from + n).map(|n| format!("${n}")).collect::<Vec<_>>().join(", ")

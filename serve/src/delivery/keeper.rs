@@ -9,10 +9,7 @@ use std::{
 
 use chrono::{DateTime, TimeDelta, Utc};
 use data::ledger::{Claim, Delivery, Ended, Exchange, Exchanged, Finished, Kept, Ticket};
-use tokio::{
-    sync::mpsc::{self, Receiver, UnboundedReceiver, UnboundedSender},
-    time::{Instant, timeout_at},
-};
+use tokio::sync::mpsc::{self, Receiver, UnboundedReceiver, UnboundedSender};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -30,8 +27,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const REFRESH_EVERY: TimeDelta = TimeDelta::seconds(5);
 /// How long a turn that failed waits for the ledger to get better.
 const PAUSE: Duration = Duration::from_millis(200);
-/// How long a turn waits at most for those whom the last one answered to ask again.
-const REJOIN_MAX: Duration = Duration::from_millis(4);
 /// How long attempts may go on once the process was asked to stop.
 const DRAIN_MAX: TimeDelta = TimeDelta::seconds(8);
 
@@ -48,7 +43,6 @@ pub(super) async fn run(shared: Arc<Shared>, asked: Receiver<Asked>, stopping: C
         unrecorded: vec![],
         refreshed_at: None,
         looked_at: None,
-        rejoin: None,
         last_created: DateTime::UNIX_EPOCH,
     };
     let mut stop_by = None;
@@ -82,18 +76,7 @@ struct Keeper {
     unrecorded: Vec<Ended>,
     refreshed_at: Option<DateTime<Utc>>,
     looked_at: Option<DateTime<Utc>>,
-    rejoin: Option<Rejoin>,
     last_created: DateTime<Utc>,
-}
-
-/// Whom the last turn answered, and until when they are waited for.
-///
-/// Senders that ask again as soon as they have an answer would else go in two groups, each of which
-/// waits for the other's turn: half as many for each write to the disk.
-#[derive(Clone, Copy)]
-struct Rejoin {
-    n: usize,
-    until: Instant,
 }
 
 impl Keeper {
@@ -114,27 +97,15 @@ impl Keeper {
             () = stopping.cancelled(), if !is_stopping => (),
             () = tokio::time::sleep(wait) => (),
         }
-        self.rejoined().await;
         while self.unrecorded.len() < TURN_MAX {
             let Ok(one) = self.ended.try_recv() else { break };
             self.unrecorded.push(one);
         }
-        while self.has_room() {
+        let mut n_asked: usize = self.waiting.iter().map(|it| it.promises.len()).sum();
+        while n_asked < TURN_MAX {
             let Ok(one) = self.asked.try_recv() else { break };
+            n_asked += one.promises.len();
             self.waiting.push(one);
-        }
-    }
-
-    fn has_room(&self) -> bool {
-        self.waiting.iter().map(|it| it.promises.len()).sum::<usize>() < TURN_MAX
-    }
-
-    /// Gives those whom the last turn answered a moment to ask again.
-    async fn rejoined(&mut self) {
-        let Some(Rejoin { n, until }) = self.rejoin.take() else { return };
-        while (1..n).contains(&self.waiting.len()) && self.has_room() {
-            let Ok(Some(asked)) = timeout_at(until, self.asked.recv()).await else { break };
-            self.waiting.push(asked);
         }
     }
 
@@ -158,14 +129,8 @@ impl Keeper {
         if is_empty && turn.claims.is_empty() && turn.marks.is_empty() {
             return;
         }
-        let begun = Instant::now();
         match self.shared.ledger.exchange(&turn, now).await {
-            Ok(done) => {
-                let patience = (begun.elapsed() / 2).min(REJOIN_MAX);
-                self.rejoin =
-                    Some(Rejoin { n: self.waiting.len(), until: Instant::now() + patience });
-                self.settle(turn, done, now);
-            }
+            Ok(done) => self.settle(turn, done, now),
             Err(error) => {
                 // Whoever asked is told, and may ask again; what was tried is recorded later.
                 tracing::error!("the outbox cannot be written, trying again: {error:?}");

@@ -5,12 +5,12 @@ use std::collections::{BTreeSet, HashMap};
 use chrono::{DateTime, Utc};
 use sqlx::{Any, Transaction};
 
-use super::{Ended, Finished, Mark, line};
+use super::{Attempt, Ended, Finished, Mark, Ticket, line};
 use crate::{
     Result,
     ledger::{
         failed, get, micros,
-        rows::{Backend, Cell, Rows, parts},
+        rows::{Backend, Cell, Rows, insert_owned, parts},
     },
 };
 
@@ -102,25 +102,20 @@ async fn insert_attempts(
         select * from v";
     let tried = ended.iter().filter_map(|it| Some((&it.delivery, it.attempt.as_ref()?)));
     let tried: Vec<_> = tried.collect();
-    let backend = Backend::of(change);
-    for part in parts(backend, &tried) {
-        let rows = Rows::of(part, |(delivery, attempt)| {
-            [
-                Cell::from(&delivery.id),
-                Cell::from(numbers.get(&delivery.id).copied()),
-                Cell::from(&delivery.destination),
-                Cell::from(micros(attempt.ended_at)),
-                Cell::from(attempt.duration_ms),
-                Cell::from(attempt.outcome),
-                Cell::from(attempt.status.map(i64::from)),
-                Cell::from(&attempt.detail),
-                Cell::from(&attempt.answer),
-            ]
-        });
-        let insert = rows.statement(backend, INSERT);
-        insert.execute(&mut **change).await.map_err(failed(DOING))?;
-    }
-    Ok(())
+    let row = |(delivery, attempt): &(&Ticket, &Attempt)| {
+        [
+            Cell::from(&delivery.id),
+            Cell::from(numbers.get(&delivery.id).copied()),
+            Cell::from(&delivery.destination),
+            Cell::from(micros(attempt.ended_at)),
+            Cell::from(attempt.duration_ms),
+            Cell::from(attempt.outcome),
+            Cell::from(attempt.status.map(i64::from)),
+            Cell::from(&attempt.detail),
+            Cell::from(&attempt.answer),
+        ]
+    };
+    insert_owned(change, INSERT, &tried, row).await.map_err(failed(DOING))
 }
 
 /// Remembers how destinations have been doing.

@@ -13,7 +13,7 @@ use crate::{
     Result,
     ledger::{
         failed, get, micros,
-        rows::{Backend, Cell, Rows, parts},
+        rows::{Backend, Cell, Rows, insert_owned, parts},
     },
 };
 
@@ -127,12 +127,7 @@ async fn insert_payloads(change: &mut Transaction<'_, Any>, promises: &[&Promise
     const INSERT: &str =
         "insert into delivery_payload (delivery_id, payload, secret) select * from v";
     let row = |it: &&Promise| [(&it.id).into(), (&it.payload).into(), (&it.secret).into()];
-    let backend = Backend::of(change);
-    for part in parts(backend, promises) {
-        let insert = Rows::of(part, row).statement(backend, INSERT);
-        insert.execute(&mut **change).await.map_err(failed(DOING))?;
-    }
-    Ok(())
+    insert_owned(change, INSERT, promises, row).await.map_err(failed(DOING))
 }
 
 /// The promises that were made before under the keys of these.
