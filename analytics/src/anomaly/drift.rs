@@ -66,3 +66,82 @@ impl Drift {
         self.mean
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE_US: i64 = 60_000_000;
+    const DAY: usize = 24 * 60;
+
+    /// Where drifts begin in values a step apart; whoever looks tells of each.
+    fn begins(step_us: i64, n: usize, off: impl Fn(usize) -> f32) -> Vec<usize> {
+        let mut drift = Drift::default();
+        let mut begun = vec![];
+        for at in 0..n {
+            let ts = at as i64 * step_us;
+            if drift.begins(ts, step_us as f32, off(at), 1.0) {
+                drift.told(ts);
+                begun.push(at);
+            }
+        }
+        begun
+    }
+
+    /// Scattered evenly between -2 and 2, always the same.
+    fn noise(at: usize) -> f32 {
+        (at.wrapping_mul(2_654_435_761) >> 8) as u16 as f32 / f32::from(u16::MAX) * 4.0 - 2.0
+    }
+
+    /// Rises by a third of the noise an hour from the fifth day on, for twelve hours.
+    fn rising(at: usize) -> f32 {
+        let hours = at.saturating_sub(5 * DAY) as f32 / 60.0;
+        noise(at) + if hours < 12.0 { hours / 3.0 } else { 0.0 }
+    }
+
+    #[test]
+    fn noise_is_no_drift() {
+        assert_eq!(begins(MINUTE_US, 14 * DAY, noise), Vec::<usize>::new());
+    }
+
+    #[test]
+    fn what_rises_slowly_is_told_once_while_it_rises() {
+        let begun = begins(MINUTE_US, 8 * DAY, rising);
+        assert_eq!(begun.len(), 1, "{begun:?}");
+        assert!((5 * DAY..5 * DAY + 12 * 60).contains(&begun[0]), "{begun:?}");
+    }
+
+    #[test]
+    fn one_value_far_off_is_no_drift() {
+        let spike = |at: usize| if at == 6 * DAY { 1e9 } else { noise(at) };
+        assert_eq!(begins(MINUTE_US, 8 * DAY, spike), Vec::<usize>::new());
+    }
+
+    #[test]
+    fn nothing_is_told_while_what_is_usual_is_learnt() {
+        let early = |at: usize| rising(at + 3 * DAY);
+        assert_eq!(begins(MINUTE_US, 3 * DAY, early), Vec::<usize>::new());
+    }
+
+    #[test]
+    fn what_comes_seldom_shows_in_single_values() {
+        assert_eq!(
+            begins(HOUR_US, 14 * 24, |at| if at > 200 { 6.0 } else { 0.0 }),
+            Vec::<usize>::new()
+        );
+    }
+
+    #[test]
+    fn another_alarm_is_not_told_again_as_a_drift() {
+        let mut drift = Drift::default();
+        let mut begun = 0;
+        for at in 0..8 * DAY {
+            let ts = at as i64 * MINUTE_US;
+            if at == 5 * DAY {
+                drift.told(ts);
+            }
+            begun += usize::from(drift.begins(ts, MINUTE_US as f32, rising(at), 1.0));
+        }
+        assert_eq!(begun, 0);
+    }
+}
