@@ -209,9 +209,12 @@ fn alarms_in_four_weeks(step_s: i64, seed: i64, value: fn(f64, i64) -> f64) -> u
     (0..28 * 86_400 / step_s).filter(is_alarm).count()
 }
 
+/// A value made of a throw of the dice in [0, 1) and the hour.
+type Kind = fn(f64, i64) -> f64;
+
 #[test]
 fn counts_and_weekly_jobs_raise_no_more_than_one_alarm_a_week() {
-    let kinds: [(&str, fn(f64, i64) -> f64); 6] = [
+    let kinds: [(&str, Kind); 6] = [
         ("zero 98 of 100", |dice, _| ((dice - 0.98) * 150.0).ceil().max(0.0)),
         ("one in 200", |dice, _| if dice < 0.005 { 1.0 } else { 0.0 }),
         ("one in five", |dice, _| if dice < 0.02 { 2.0 } else { f64::from(dice < 0.2) }),
@@ -245,9 +248,12 @@ fn is_told(step_s: i64, seed: i64, hours: i64, event: fn(f64, f64) -> f64) -> bo
     alarms.any(|n| n >= begin)
 }
 
+/// What an event makes of a usual value, so many hours after it began.
+type Event = fn(f64, f64) -> f64;
+
 #[test]
 fn what_is_off_for_hours_is_told_also_when_it_comes_slowly() {
-    let events: [(&str, i64, fn(f64, f64) -> f64); 5] = [
+    let events: [(&str, i64, Event); 5] = [
         ("outage", 1, |_, _| 0.0),
         ("ten times", 1, |usual, _| usual * 10.0),
         ("lasting shift", 6, |usual, _| usual + 7.0),

@@ -92,7 +92,7 @@ impl From<Option<f64>> for Cell {
 }
 
 /// Cuts rows into what one statement takes.
-pub(super) fn parts<'r, T>(backend: Backend, mut rows: &'r [T]) -> impl Iterator<Item = &'r [T]> {
+pub(super) fn parts<T>(backend: Backend, mut rows: &[T]) -> impl Iterator<Item = &[T]> {
     let is_any_size = backend == Backend::Postgres;
     std::iter::from_fn(move || {
         let size = match is_any_size {

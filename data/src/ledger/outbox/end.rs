@@ -96,9 +96,8 @@ async fn insert_attempts(
     ended: &[&Ended],
     numbers: &HashMap<String, i64>,
 ) -> Result<()> {
-    const INSERT: &str =
-        "insert into attempt (delivery_id, number, destination, ended_at, duration_ms,
-                                               outcome, status, detail, answer)
+    const INSERT: &str = "insert into attempt
+        (delivery_id, number, destination, ended_at, duration_ms, outcome, status, detail, answer)
         select * from v";
     let tried = ended.iter().filter_map(|it| Some((&it.delivery, it.attempt.as_ref()?)));
     let tried: Vec<_> = tried.collect();
