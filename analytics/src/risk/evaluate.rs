@@ -107,10 +107,10 @@ fn at(
     let at = ((sorted.len() - 1) as f64 * LIMITS[place]).ceil() as usize;
     // Just above the quantile: a constant does not reach its own value.
     let limit = Limit::above(sorted[at] + (sorted[at].abs() * 1e-9).max(1e-12));
-    let risk = assess(past, sample.step_us, limit, length, None).ok()?;
-    if risk.is_reached {
+    if past.last().is_some_and(|value| limit.is_reached(*value)) {
         return None;
     }
+    let risk = assess(past, sample.step_us, limit, length, None).ok()?;
     let width = width(sample.step_us, length);
     let coarse = worst(past, width, limit.side);
     let (step, n_steps) = (sample.step_us * width as i64, ahead / width);

@@ -114,7 +114,7 @@ pub struct Risk {
 impl Risk {
     /// The same, if `last` was measured last: what is at the limit is no matter of probability.
     ///
-    /// A regular series may hold the mean of the last two measurements, which does not show it.
+    /// The end of a regular series may be the mean of several measurements, and does not tell.
     #[must_use]
     pub fn measured(self, last: f64, limit: Limit) -> Self {
         match limit.is_reached(last) {
@@ -125,7 +125,7 @@ impl Risk {
 }
 
 /// The probability that `values`, `step_us` apart and none missing, reach `limit` within
-/// `horizon_us` after the last of them.
+/// `horizon_us` after the last of them. Whether they are there already says [`Risk::measured`].
 ///
 /// # Errors
 /// When the history is too short, or something is not a number.
@@ -166,8 +166,7 @@ pub fn assess(
     let probability = probability.max(least).min(1.0 - least);
     let times = crossing.steps.filter(|_| probability >= TIMED);
     let breach_us = times.map_or([None; 3], |steps| within(steps, step_us).map(Some));
-    let risk = Risk { probability, simulated, climatology: past, breach_us, is_reached: false };
-    Ok(values.last().map_or(risk, |last| risk.measured(*last, limit)))
+    Ok(Risk { probability, simulated, climatology: past, breach_us, is_reached: false })
 }
 
 /// Steps as times. Nobody knows when within a step: the outer ones are half a step from the middle at least.
@@ -260,7 +259,8 @@ mod tests {
     }
 
     fn of(values: &[f64], limit: Limit, horizon: i64) -> Risk {
-        assess(values, HOUR, limit, horizon * HOUR, None).unwrap()
+        let risk = assess(values, HOUR, limit, horizon * HOUR, None).unwrap();
+        risk.measured(*values.last().unwrap(), limit)
     }
 
     #[test]
@@ -320,6 +320,11 @@ mod tests {
         points.push((36 * HOUR + 31 * minute, 101.0));
         let (risk, _) = of_points(&points, Limit::above(100.0), 24 * HOUR).unwrap();
         assert!(risk.is_reached, "{risk:?}");
+        // Nor does it stay when it is over.
+        let limit = Limit::above(80.0);
+        points.extend([(36 * HOUR + 36 * minute, 72.0)]);
+        let (risk, _) = of_points(&points, limit, 24 * HOUR).unwrap();
+        assert!(!risk.is_reached && risk.probability < 1.0, "{risk:?}");
     }
 
     #[test]

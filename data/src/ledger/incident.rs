@@ -8,7 +8,7 @@ use sqlx::{Any, Transaction, any::AnyRow};
 
 use super::{
     Ledger, ROWS_MAX, failed, get, get_time, get_time_if_any, micros,
-    rows::{Backend, Cell, Rows, numbers, parts},
+    rows::{Backend, Cell, Rows, cells, numbers, parts},
 };
 use crate::{Error, Result};
 
@@ -221,14 +221,14 @@ async fn write_spells(change: &mut Transaction<'_, Any>, all: &[Incident]) -> Re
         // The change that opens one again is its first of this time; later ones do not move the beginning.
         let opened_at = if it.reopened == 0 { it.opened_at } else { it.updated_at };
         let started_at = it.back_at.unwrap_or(it.started_at);
-        [
-            Cell::from(&it.id),
-            Cell::from(it.reopened),
-            Cell::from(&it.kind),
-            Cell::from(&it.severity),
-            Cell::from(micros(started_at.min(opened_at))),
-            Cell::from(micros(opened_at)),
-            Cell::from(it.resolved_at.map(|at| micros(at.max(opened_at)))),
+        cells![
+            &it.id,
+            it.reopened,
+            &it.kind,
+            &it.severity,
+            micros(started_at.min(opened_at)),
+            micros(opened_at),
+            it.resolved_at.map(|at| micros(at.max(opened_at))),
         ]
     };
     let backend = Backend::of(change);
@@ -277,32 +277,32 @@ async fn write_rows(
 }
 
 fn row(it: &Incident, version: i64) -> [Cell; 25] {
-    [
-        Cell::from(&it.id),
-        Cell::from(&it.dedupe_key),
-        Cell::from(&it.component),
-        Cell::from(&it.kind),
-        Cell::from(&it.title),
-        Cell::from(&it.severity),
-        Cell::from(&it.state),
-        Cell::from(&it.owner),
-        Cell::from(micros(it.started_at)),
-        Cell::from(micros(it.opened_at)),
-        Cell::from(it.acknowledged_at.map(micros)),
-        Cell::from(micros(it.updated_at)),
-        Cell::from(it.resolved_at.map(micros)),
-        Cell::from(&it.resolved_by),
-        Cell::from(&it.merged_into),
-        Cell::from(it.snoozed_until.map(micros)),
-        Cell::from(it.reopened),
-        Cell::from(i64::from(it.flapping)),
-        Cell::from(it.escalated_at.map(micros)),
-        Cell::from(&it.escalation),
-        Cell::from(it.notified_at.map(micros)),
-        Cell::from(it.notices),
-        Cell::from(version),
-        Cell::from((!it.told_to.is_empty()).then(|| serde_json::json!(it.told_to).to_string())),
-        Cell::from(it.back_at.map(micros)),
+    cells![
+        &it.id,
+        &it.dedupe_key,
+        &it.component,
+        &it.kind,
+        &it.title,
+        &it.severity,
+        &it.state,
+        &it.owner,
+        micros(it.started_at),
+        micros(it.opened_at),
+        it.acknowledged_at.map(micros),
+        micros(it.updated_at),
+        it.resolved_at.map(micros),
+        &it.resolved_by,
+        &it.merged_into,
+        it.snoozed_until.map(micros),
+        it.reopened,
+        i64::from(it.flapping),
+        it.escalated_at.map(micros),
+        &it.escalation,
+        it.notified_at.map(micros),
+        it.notices,
+        version,
+        (!it.told_to.is_empty()).then(|| serde_json::json!(it.told_to).to_string()),
+        it.back_at.map(micros),
     ]
 }
 
@@ -327,14 +327,7 @@ pub(super) async fn tell(
         });
         let rows: Vec<_> = rows.collect();
         let rows = Rows::of(&rows, |(id, number, event)| {
-            [
-                Cell::from(*id),
-                Cell::from(*number),
-                Cell::from(micros(event.at)),
-                Cell::from(&event.kind),
-                Cell::from(&event.who),
-                Cell::from(&event.detail),
-            ]
+            cells![*id, *number, micros(event.at), &event.kind, &event.who, &event.detail,]
         });
         let tell = rows.statement(backend, TELL);
         tell.execute(&mut **change).await.map_err(failed("keeping a timeline"))?;

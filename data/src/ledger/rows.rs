@@ -11,7 +11,7 @@
 //! SQLite gets a parameter for each value, none of which has a number: it would look for each number among
 //! all of them, which for thousands takes longer than the statement.
 
-use serde::{Serialize, Serializer, ser::SerializeMap as _};
+use serde::{Serialize, Serializer};
 use sqlx::{Any, AssertSqlSafe, Transaction, any::AnyArguments, query::Query};
 
 use super::Number;
@@ -91,6 +91,12 @@ impl From<Option<f64>> for Cell {
     }
 }
 
+/// A row of values of any of these types.
+macro_rules! cells {
+    ($($value:expr),* $(,)?) => { [$($crate::ledger::rows::Cell::from($value)),*] };
+}
+pub(super) use cells;
+
 /// Cuts rows into what one statement takes.
 pub(super) fn parts<T>(backend: Backend, mut rows: &[T]) -> impl Iterator<Item = &[T]> {
     let is_any_size = backend == Backend::Postgres;
@@ -147,7 +153,8 @@ impl Rows {
     fn json(&self) -> String {
         let names: Vec<String> = (0..self.0.first().map_or(0, Vec::len)).map(name).collect();
         let rows: Vec<_> = self.0.iter().map(|row| Named(&names, row)).collect();
-        serde_json::json!(rows).to_string()
+        // Texts, whole and finite numbers can always be written; PostgreSQL would refuse an empty text.
+        serde_json::to_string(&rows).unwrap_or_default()
     }
 
     fn values(&self, sql: &str) -> String {
@@ -214,11 +221,7 @@ struct Named<'r>(&'r [String], &'r [Cell]);
 
 impl Serialize for Named<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.1.len()))?;
-        for (name, cell) in self.0.iter().zip(self.1) {
-            map.serialize_entry(name, cell)?;
-        }
-        map.end()
+        serializer.collect_map(self.0.iter().zip(self.1))
     }
 }
 

@@ -6,7 +6,7 @@ use sqlx::{Any, Transaction, any::AnyRow};
 
 use super::{
     Ledger, ROWS_MAX, failed, get, get_time, get_time_if_any, micros,
-    rows::{Backend, Cell, Rows, parts},
+    rows::{Backend, Cell, Rows, cells, parts},
 };
 use crate::Result;
 
@@ -116,28 +116,28 @@ pub(super) async fn write(change: &mut Transaction<'_, Any>, all: &[Symptom]) ->
 }
 
 fn row(it: &Symptom) -> [Cell; 21] {
-    [
-        Cell::from(&it.id),
-        Cell::from(&it.rule),
-        Cell::from(&it.component),
-        Cell::from(&it.kind),
-        Cell::from(&it.severity),
-        Cell::from(&it.title),
-        Cell::from(&it.metric),
-        Cell::from(it.series),
-        Cell::from(&it.labels),
-        Cell::from(if it.bad { "bad" } else { "good" }),
-        Cell::from(it.history),
-        Cell::from(it.n_history),
-        Cell::from(it.observed),
-        Cell::from(it.expected),
-        Cell::from(it.score),
-        Cell::from(it.bad_since.map(micros)),
-        Cell::from(micros(it.since)),
-        Cell::from(micros(it.seen_at)),
-        Cell::from(it.known_at.map(micros)),
-        Cell::from(it.expires_at.map(micros)),
-        Cell::from(&it.incident_id),
+    cells![
+        &it.id,
+        &it.rule,
+        &it.component,
+        &it.kind,
+        &it.severity,
+        &it.title,
+        &it.metric,
+        it.series,
+        &it.labels,
+        if it.bad { "bad" } else { "good" },
+        it.history,
+        it.n_history,
+        it.observed,
+        it.expected,
+        it.score,
+        it.bad_since.map(micros),
+        micros(it.since),
+        micros(it.seen_at),
+        it.known_at.map(micros),
+        it.expires_at.map(micros),
+        &it.incident_id,
     ]
 }
 

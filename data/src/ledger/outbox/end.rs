@@ -10,7 +10,7 @@ use crate::{
     Result,
     ledger::{
         failed, get, micros,
-        rows::{Backend, Cell, Rows, insert_owned, parts},
+        rows::{Backend, Rows, cells, insert_owned, parts},
     },
 };
 
@@ -76,14 +76,14 @@ async fn give_back(
             }
             Finished::Dead(reason) => ("dead", None, None, Some(reason.clone())),
         };
-        [
-            Cell::from(&one.delivery.id),
-            Cell::from(state),
-            Cell::from(due_at),
-            Cell::from(i64::from(one.attempt.is_some())),
-            Cell::from(destination),
-            Cell::from(reason),
-            Cell::from((state != "pending").then(|| micros(now))),
+        cells![
+            &one.delivery.id,
+            state,
+            due_at,
+            i64::from(one.attempt.is_some()),
+            destination,
+            reason,
+            (state != "pending").then(|| micros(now)),
         ]
     };
     let update = Rows::of(ended, row).statement(Backend::of(change), GIVE_BACK).bind(worker);
@@ -102,16 +102,16 @@ async fn insert_attempts(
     let tried = ended.iter().filter_map(|it| Some((&it.delivery, it.attempt.as_ref()?)));
     let tried: Vec<_> = tried.collect();
     let row = |(delivery, attempt): &(&Ticket, &Attempt)| {
-        [
-            Cell::from(&delivery.id),
-            Cell::from(numbers.get(&delivery.id).copied()),
-            Cell::from(&delivery.destination),
-            Cell::from(micros(attempt.ended_at)),
-            Cell::from(attempt.duration_ms),
-            Cell::from(attempt.outcome),
-            Cell::from(attempt.status.map(i64::from)),
-            Cell::from(&attempt.detail),
-            Cell::from(&attempt.answer),
+        cells![
+            &delivery.id,
+            numbers.get(&delivery.id).copied(),
+            &delivery.destination,
+            micros(attempt.ended_at),
+            attempt.duration_ms,
+            attempt.outcome,
+            attempt.status.map(i64::from),
+            &attempt.detail,
+            &attempt.answer,
         ]
     };
     insert_owned(change, INSERT, &tried, row).await.map_err(failed(DOING))

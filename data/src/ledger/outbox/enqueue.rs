@@ -13,7 +13,7 @@ use crate::{
     Result,
     ledger::{
         failed, get, micros,
-        rows::{Backend, Cell, Rows, insert_owned, parts},
+        rows::{Backend, Rows, cells, insert_owned, parts},
     },
 };
 
@@ -100,22 +100,22 @@ async fn insert(
             (None, false) => "pending",
         };
         let line = promise.ordering_key.as_ref().map(|_| promise.destination.clone());
-        [
-            Cell::from(&promise.id),
-            Cell::from(&promise.tenant),
-            Cell::from(&promise.idempotency_key),
-            Cell::from(&promise.fingerprint),
-            Cell::from(&promise.destination),
-            Cell::from(route),
-            Cell::from(state),
-            Cell::from(&promise.quarantine),
-            Cell::from(&promise.ordering_key),
-            Cell::from(line),
-            Cell::from(place.created_at),
+        cells![
+            &promise.id,
+            &promise.tenant,
+            &promise.idempotency_key,
+            &promise.fingerprint,
+            &promise.destination,
+            route,
+            state,
+            &promise.quarantine,
+            &promise.ordering_key,
+            line,
+            place.created_at,
             // How long it is tried counts from when that may begin.
-            Cell::from(micros(promise.created_at.max(promise.due_at))),
-            Cell::from(micros(promise.due_at)),
-            Cell::from(promise.expires_at.map(micros)),
+            micros(promise.created_at.max(promise.due_at)),
+            micros(promise.due_at),
+            promise.expires_at.map(micros),
         ]
     };
     let insert = Rows::of(promises, row).statement(Backend::of(change), INSERT);
@@ -126,7 +126,7 @@ async fn insert(
 async fn insert_payloads(change: &mut Transaction<'_, Any>, promises: &[&Promise]) -> Result<()> {
     const INSERT: &str =
         "insert into delivery_payload (delivery_id, payload, secret) select * from v";
-    let row = |it: &&Promise| [(&it.id).into(), (&it.payload).into(), (&it.secret).into()];
+    let row = |it: &&Promise| cells![&it.id, &it.payload, &it.secret];
     insert_owned(change, INSERT, promises, row).await.map_err(failed(DOING))
 }
 
@@ -134,7 +134,7 @@ async fn insert_payloads(change: &mut Transaction<'_, Any>, promises: &[&Promise
 async fn known(change: &mut Transaction<'_, Any>, promises: &[&Promise]) -> Result<Known> {
     const FIND: &str = "select delivery_id, tenant, idempotency_key, fingerprint from delivery
         where (tenant, idempotency_key) in (select column1, column2 from v)";
-    let row = |it: &&Promise| [(&it.tenant).into(), (&it.idempotency_key).into()];
+    let row = |it: &&Promise| cells![&it.tenant, &it.idempotency_key];
     let mut known = Known::new();
     let backend = Backend::of(change);
     for part in parts(backend, promises) {

@@ -122,10 +122,10 @@ pub(super) async fn call_next(
                       select 1 from delivery ahead
                       where  ahead.line = v.column1 and ahead.ordering_key = v.column2
                         and  ahead.state = 'pending' and ahead.ordering_key is not null))";
-    let lines: Vec<Line> = lines.iter().cloned().collect();
+    let lines: Vec<&Line> = lines.iter().collect();
     let backend = Backend::of(change);
     for part in parts(backend, &lines) {
-        let update = Rows::of(part, row).statement(backend, CALL);
+        let update = Rows::of(part, |line| row(line)).statement(backend, CALL);
         update.execute(&mut **change).await.map_err(failed(DOING))?;
     }
     Ok(())
