@@ -72,6 +72,8 @@ const ASKED_AFTER: Duration = Duration::from_secs(1);
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a change waits for its turn to write a SQLite ledger: as long as for the lock on its file.
 const TURN_TIMEOUT: Duration = Duration::from_secs(30);
+/// By which SQLite and PostgreSQL say that their disk is full.
+const FULL: [&str; 2] = ["13", "53100"];
 /// Rows that a list gives at most.
 pub const ROWS_MAX: i64 = 10_000;
 
@@ -196,6 +198,14 @@ impl Ledger {
         Ok(wrong)
     }
 
+    /// How many changes it makes at the same time: a file has one writer.
+    pub fn writers(&self) -> usize {
+        match self.kind {
+            Kind::Sqlite(_) => 1,
+            Kind::Postgres => POSTGRES_CONNECTIONS_MAX as usize,
+        }
+    }
+
     /// Waits for running calls and closes all connections.
     pub async fn close(&self) {
         self.writer.close().await;
@@ -282,6 +292,12 @@ fn failed(doing: &'static str) -> impl FnOnce(sqlx::Error) -> Error {
     move |error| match &error {
         sqlx::Error::Database(said) if said.is_unique_violation() => Error::Conflict { doing },
         sqlx::Error::Database(_) if sqlite::is_damage(&error) => Error::corrupt("ledger", error),
+        sqlx::Error::Database(said) if said.code().is_some_and(|it| FULL.contains(&&*it)) => {
+            Error::unavailable(
+                doing,
+                format!("no space is left for the ledger, make room: {error}"),
+            )
+        }
         _ => Error::unavailable(doing, error),
     }
 }

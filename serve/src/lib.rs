@@ -127,7 +127,10 @@ pub async fn open(config: Config, tasks: &Tasks) -> anyhow::Result<State> {
         lake.report(Damage { path, why, n_rows, at: clock::now() }).await;
     }
     let worth = config.health.component.iter().map(|it| (it.name.clone(), it.criticality));
-    ledger.keep_criticality(&worth.collect::<Vec<_>>()).await.context("writing the ledger")?;
+    if let Err(error) = ledger.keep_criticality(&worth.collect::<Vec<_>>()).await {
+        // Who asks is answered also while the disk is full.
+        tracing::error!("what components are worth stays as it was at the last start: {error:?}");
+    }
     let ingest = open_ingest(&config, &lake).await?;
     let beside = LedgerTable::all(&config.ledger_url()).await.context("reading the ledger")?;
     let engine = Engine::new(Arc::clone(&lake), ingest.recent(), limits(&config))?;

@@ -7,6 +7,7 @@ use data::ledger::{
 };
 use tests::postgres::Postgres;
 
+mod crossed;
 mod crowd;
 mod lines;
 mod retain;
@@ -55,6 +56,7 @@ async fn promises(one: &Ledger, other: &Ledger) {
     one.audit("root", "create key", now(), "a").await.unwrap();
     assert_eq!(other.audited(10).await.unwrap().len(), 1);
     lines::redriven(one, other).await;
+    crossed::once(one, other).await;
     retain::all(one, other).await;
     crowd::all(one, other).await;
 }
@@ -158,7 +160,7 @@ async fn deliveries(one: &Ledger, other: &Ledger) {
         one.exchange(&Exchange { ended: done, ..turn("third", later) }, later).await.unwrap();
     assert_eq!((done.n_lost, done.claimed.len()), (0, 0));
     let due = later + TimeDelta::seconds(9);
-    assert_eq!(done.exhausted, [("on-call".to_owned(), Some(due))]);
+    assert_eq!(done.next_due, [("on-call".to_owned(), Some(due))]);
     let claimed = other.exchange(&turn("other", due), due).await.unwrap().claimed;
     assert_eq!((claimed.len(), claimed[0].failures), (1, 1));
     let counts = one.delivery_counts().await.unwrap();

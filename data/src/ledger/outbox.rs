@@ -220,10 +220,21 @@ pub struct Exchanged {
     pub kept: Vec<Kept>,
     /// Rows that may now be sent, the longest due first.
     pub claimed: Vec<Delivery>,
-    /// Destinations with nothing more that is due, and when that changes.
-    pub exhausted: Vec<(String, Option<DateTime<Utc>>)>,
+    /// When each destination that was claimed from has something due again: at once if it gave as much as
+    /// was wanted, `None` if nothing waits there.
+    pub next_due: Vec<(String, Option<DateTime<Utc>>)>,
     /// Leases that had gone to another worker, whose word then counts.
     pub n_lost: usize,
+}
+
+impl Exchange {
+    /// Whether it brings nothing and asks for nothing.
+    pub fn is_empty(&self) -> bool {
+        self.promises.is_empty()
+            && self.ended.is_empty()
+            && self.marks.is_empty()
+            && self.claims.is_empty()
+    }
 }
 
 impl Ledger {
@@ -234,20 +245,21 @@ impl Ledger {
         let n_ended = end::record(&mut change, &turn.worker, &turn.ended, now).await?;
         end::mark(&mut change, &turn.marks).await?;
         let kept = enqueue::keep(&mut change, &turn.promises).await?;
-        let (mut claimed, mut exhausted) = (vec![], vec![]);
+        let (mut claimed, mut next_due) = (vec![], vec![]);
         for wanted in &turn.claims {
             let until = turn.lease_until;
             let found = claim::claim(&mut change, &turn.worker, wanted, until, now).await?;
-            if found.len() < wanted.limit as usize {
-                let next = claim::next_due(&mut change, &wanted.destination, now).await?;
-                exhausted.push((wanted.destination.clone(), next));
-            }
+            let next = match found.len() < wanted.limit as usize {
+                true => claim::next_due(&mut change, &wanted.destination, now).await?,
+                false => Some(now),
+            };
+            next_due.push((wanted.destination.clone(), next));
             claimed.extend(found);
         }
         let claimed = claim::read(&mut change, &claimed).await?;
         change.commit().await.map_err(failed("working on the outbox"))?;
         let n_lost = turn.ended.len() - n_ended;
-        Ok(Exchanged { kept, claimed, exhausted, n_lost })
+        Ok(Exchanged { kept, claimed, next_due, n_lost })
     }
 }
 

@@ -8,7 +8,8 @@ use crate::{
         tests::{action, brake, limits},
     },
     incident::tests::incident,
-    playbook::load,
+    kind::Severity,
+    playbook::{Verify, load},
     symptom::{
         self, Hysteresis, Observation, Verdict,
         tests::{now, seen},

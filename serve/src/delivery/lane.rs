@@ -113,11 +113,6 @@ impl Lane {
         lane.next_due = Some(lane.next_due.map_or(at, |known| known.min(at)));
     }
 
-    /// Nothing more is due until then.
-    pub(super) fn exhausted(&self, next: Option<DateTime<Utc>>) {
-        self.lock().next_due = next;
-    }
-
     /// When this lane wants to be looked at again; `None` when nothing is known to be due.
     pub(super) fn wants_at(&self) -> Option<DateTime<Utc>> {
         let lane = self.lock();
@@ -134,16 +129,21 @@ impl Lane {
         self.lock().next_due.is_none()
     }
 
-    /// How many rows to claim.
-    pub(super) fn wanted(&self, now: DateTime<Utc>) -> u32 {
-        let lane = self.lock();
+    /// How many rows to claim. Then nothing is known to be due until the claim is answered, or a hint comes
+    /// meanwhile.
+    pub(super) fn claim(&self, now: DateTime<Utc>) -> u32 {
+        let mut lane = self.lock();
         if lane.next_due.is_none_or(|due| due > now) || !lane.is_usable() || lane.is_stopping {
             return 0;
         }
-        match lane.breaker.look(now) {
+        let room = match lane.breaker.look(now) {
             Verdict::Go => lane.room(),
             Verdict::Wait(_) | Verdict::Trial => 0,
+        };
+        if room > 0 {
+            lane.next_due = None;
         }
+        room
     }
 
     /// Takes what was claimed; gives whether that needs another worker.

@@ -11,6 +11,7 @@
 mod attend;
 mod keeper;
 mod lane;
+mod lanes;
 mod metrics;
 mod registry;
 pub mod request;
@@ -40,8 +41,11 @@ const WAITING_MAX: usize = 4096;
 /// Promises that somebody asks for, and where the answer goes.
 struct Asked {
     promises: Vec<Promise>,
-    reply: oneshot::Sender<Option<Vec<Kept>>>,
+    reply: Reply,
 }
+
+/// What became of each promise; `None` if the ledger could not be written.
+type Reply = oneshot::Sender<Option<Vec<Kept>>>;
 
 /// The way out: what handlers and tasks hold of it.
 #[derive(Clone, Debug)]
@@ -135,9 +139,12 @@ pub(crate) async fn start(
     let sender = Sender::new(settings).map_err(|why| anyhow::anyhow!(why))?;
     let worker = worker_name(&config.wal_dir());
     // One process per log, so whoever held leases under this name is gone.
-    let n_freed = ledger.release_leases(&worker).await?;
-    if n_freed > 0 {
-        tracing::info!(n_freed, "deliveries that the last process held are free again");
+    match ledger.release_leases(&worker).await {
+        Ok(0) => (),
+        Ok(n_freed) => {
+            tracing::info!(n_freed, "deliveries that the last process held are free again")
+        }
+        Err(error) => tracing::error!("what the last process held waits for its lease: {error:?}"),
     }
     let shared = Arc::new(Shared {
         ledger: Arc::clone(ledger),

@@ -10,8 +10,8 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::{
     Known, Shared,
-    keeper::{give_back, ticket},
     lane::{Lane, Next},
+    lanes::{give_back, ticket},
 };
 use crate::clock;
 

@@ -211,7 +211,11 @@ async fn decide_action(
     Ok(Html(format!("<!doctype html><meta charset=utf-8><p>The action is {}.</p>", it.state)))
 }
 
-async fn list_playbooks(_: Viewer, State(healing): State<Arc<Healing>>) -> Json<Value> {
+async fn list_playbooks(
+    _: Viewer,
+    _: Query<Nothing>,
+    State(healing): State<Arc<Healing>>,
+) -> Json<Value> {
     let playbooks = healing.playbooks.iter().map(|it| {
         json!({
             "name": it.name, "place": it.place, "risk": it.risk, "approval": it.needs_approval(),
@@ -227,6 +231,7 @@ async fn list_playbooks(_: Viewer, State(healing): State<Arc<Healing>>) -> Json<
 
 async fn show_healing(
     _: Viewer,
+    _: Query<Nothing>,
     State(ledger): State<Arc<Ledger>>,
     State(healing): State<Arc<Healing>>,
     State(config): State<Arc<Config>>,

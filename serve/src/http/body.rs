@@ -16,7 +16,7 @@ use super::error::Problem;
 #[derive(Debug)]
 pub(crate) struct Body<T>(pub(crate) T);
 
-/// A body that has nothing to say; what it says all the same is a mistake.
+/// A body, or parameters, of which there are none; what is said all the same is a mistake.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Nothing {}

@@ -2,18 +2,26 @@
 
 use std::sync::Arc;
 
-use axum::{Json, Router, extract::State, routing::get};
+use axum::{
+    Json, Router,
+    extract::{Query, State},
+    routing::get,
+};
 use data::metric::Catalog;
 use serde_json::{Value, json};
 
-use super::auth::Viewer;
+use super::{auth::Viewer, body::Nothing};
 use crate::state;
 
 pub(super) fn router() -> Router<state::State> {
     Router::new().route("/api/v1/metrics", get(list_metrics))
 }
 
-async fn list_metrics(_: Viewer, State(catalog): State<Arc<Catalog>>) -> Json<Value> {
+async fn list_metrics(
+    _: Viewer,
+    _: Query<Nothing>,
+    State(catalog): State<Arc<Catalog>>,
+) -> Json<Value> {
     let metrics = catalog.all().map(|metric| {
         json!({
             "name": metric.name,

@@ -3,7 +3,7 @@
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::{Path, State},
+    extract::{Path, Query, State},
     http::StatusCode,
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -20,6 +20,7 @@ use url::Url;
 
 use super::{
     auth::{Admin, Operator, Viewer},
+    body::Nothing,
     error::Problem,
 };
 use crate::{
@@ -43,6 +44,7 @@ pub(super) fn router() -> Router<state::State> {
 
 async fn list_destinations(
     _: Viewer,
+    _: Query<Nothing>,
     State(state): State<state::State>,
 ) -> Result<Json<Value>, Problem> {
     state.outbox.registry().refresh(&state.ledger).await?;
@@ -112,7 +114,7 @@ async fn delete_destination(
     caller: Admin,
     State(state): State<state::State>,
     Path(name): Path<String>,
-    axum::extract::Query(params): axum::extract::Query<DeleteParams>,
+    Query(params): Query<DeleteParams>,
 ) -> Result<StatusCode, Problem> {
     let known = find(&state, &name)?;
     if known.row.origin == "configuration" {

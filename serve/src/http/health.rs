@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::{
     auth::Viewer,
+    body::Nothing,
     error::Problem,
     list::{Conditions, rows},
     page::{Range, known_component},
@@ -33,6 +34,7 @@ pub(super) fn router() -> Router<state::State> {
 /// worse than what is known to be well.
 async fn show_health(
     _: Viewer,
+    _: Query<Nothing>,
     State(engine): State<Engine>,
     State(config): State<Arc<Config>>,
     State(ledger): State<Arc<Ledger>>,

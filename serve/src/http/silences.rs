@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    extract::{Path, State},
+    extract::{Path, Query, State},
     http::StatusCode,
     routing::{delete, get},
 };
@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::{
     auth::{Operator, Viewer},
-    body::Body,
+    body::{Body, Nothing},
     error::Problem,
 };
 use crate::{clock, config::Period, healing::delta, state};
@@ -35,6 +35,7 @@ pub(super) fn router() -> Router<state::State> {
 
 async fn list_silences(
     _: Viewer,
+    _: Query<Nothing>,
     State(ledger): State<Arc<Ledger>>,
 ) -> Result<Json<Value>, Problem> {
     let all = ledger.silences(clock::now()).await?;
@@ -43,6 +44,7 @@ async fn list_silences(
 
 async fn list_maintenance(
     _: Viewer,
+    _: Query<Nothing>,
     State(ledger): State<Arc<Ledger>>,
 ) -> Result<Json<Value>, Problem> {
     let all = ledger.silences(clock::now()).await?;

@@ -263,6 +263,9 @@ async fn what_cannot_be_meant_is_refused_and_named() {
     refuses("/api/v1/deliveries?cursor=zzz", "cursor").await;
     refuses("/api/v1/deliveries?destination=%00", "`destination` holds a NUL").await;
     refuses("/api/v1/incidents/%00", "`path` holds a NUL").await;
+    for list in ["destinations", "silences", "maintenance", "playbooks", "metrics", "health"] {
+        refuses(&format!("/api/v1/{list}?state=paused"), "state").await;
+    }
     let twice = r#"{"destination": "chat", "destination": "mail", "payload": {}}"#;
     let reply = client.post("/api/v1/deliveries", &JSON, twice.to_owned()).await.unwrap();
     assert!(

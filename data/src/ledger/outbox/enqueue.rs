@@ -51,23 +51,20 @@ pub(super) async fn keep(
     change: &mut Transaction<'_, Any>,
     promises: &[Promise],
 ) -> Result<Vec<Kept>> {
-    let mut kept = Vec::with_capacity(promises.len());
-    for chunk in parts(Backend::of(change), promises) {
-        let places = line::places(change, chunk).await?;
-        let placed: Vec<_> = chunk.iter().zip(places).collect();
-        let new = insert(change, &placed).await?;
-        let is_new = |promise: &Promise| new.contains(&promise.id);
-        let (fresh, repeated): (Vec<_>, Vec<_>) = chunk.iter().partition(|it| is_new(it));
-        insert_payloads(change, &fresh).await?;
-        // Whoever stands behind one that was made before may have nobody before it.
-        let lines = repeated.iter().filter_map(|it| line::of(it)).collect();
-        line::call_next(change, &lines).await?;
-        let known = known(change, &repeated).await?;
-        for promise in chunk {
-            kept.push(if is_new(promise) { Kept::New } else { known_as(promise, &known) });
-        }
-    }
-    Ok(kept)
+    let places = line::places(change, promises).await?;
+    let mut placed: Vec<_> = promises.iter().zip(places).collect();
+    // In the order of their keys, so that two changes that bring the same ones do not wait in a circle.
+    placed.sort_by_key(|(it, _)| (&it.tenant, &it.idempotency_key));
+    let new = insert(change, &placed).await?;
+    let is_new = |promise: &Promise| new.contains(&promise.id);
+    let (fresh, repeated): (Vec<_>, Vec<_>) = promises.iter().partition(|it| is_new(it));
+    insert_payloads(change, &fresh).await?;
+    // Whoever stands behind one that was made before may have nobody before it.
+    let lines = repeated.iter().filter_map(|it| line::of(it)).collect();
+    line::call_next(change, &lines).await?;
+    let known = known(change, &repeated).await?;
+    let kept = |it| if is_new(it) { Kept::New } else { known_as(it, &known) };
+    Ok(promises.iter().map(kept).collect())
 }
 
 type Known = HashMap<(String, String), (String, String)>;
@@ -118,9 +115,15 @@ async fn insert(
             promise.expires_at.map(micros),
         ]
     };
-    let insert = Rows::of(promises, row).statement(Backend::of(change), INSERT);
-    let rows = insert.fetch_all(&mut **change).await.map_err(failed(DOING))?;
-    rows.iter().map(|row| get(row, "delivery_id")).collect()
+    let mut new = HashSet::new();
+    let backend = Backend::of(change);
+    for part in parts(backend, promises) {
+        let insert = Rows::of(part, row).statement(backend, INSERT);
+        for row in insert.fetch_all(&mut **change).await.map_err(failed(DOING))? {
+            new.insert(get(&row, "delivery_id")?);
+        }
+    }
+    Ok(new)
 }
 
 async fn insert_payloads(change: &mut Transaction<'_, Any>, promises: &[&Promise]) -> Result<()> {
