@@ -20,7 +20,7 @@ use crate::clock;
 /// Requests, and ended attempts, that one turn takes at most.
 const TURN_MAX: usize = 1024;
 /// Turns that are being written at the same time at most.
-const TURNS_MAX: usize = 3;
+const TURNS_MAX: usize = 4;
 /// How long a turn that failed waits for the ledger to get better.
 const PAUSE: Duration = Duration::from_millis(200);
 /// How long attempts may go on once the process was asked to stop.

@@ -14,6 +14,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::json;
 use tests::{
     client::Client,
+    postgres::Postgres,
     process::Home,
     receiver::{Mood, Receiver},
 };
@@ -33,13 +34,23 @@ fn variable(name: &str) -> Option<u64> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kills_lose_nothing_and_repeat_only_what_was_on_its_way() {
+    kills(Home::new().unwrap().with_settings(QUICK)).await;
+}
+
+/// Here several turns of the outbox are written at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn kills_lose_nothing_of_a_ledger_in_postgresql() {
+    let server = Postgres::start().unwrap();
+    kills(Home::new().unwrap().with_settings(QUICK).with_ledger(&server.url)).await;
+}
+
+async fn kills(home: Home) {
     let n_deliveries = variable("PIPENOTIFY_DELIVERIES").unwrap_or(2000) as usize;
     let n_kills = variable("PIPENOTIFY_KILLS").unwrap_or(10) as usize;
     let seed = variable("PIPENOTIFY_SEED").unwrap_or_else(rand::random);
     let context = format!("repeat with PIPENOTIFY_SEED={seed}");
     let mut dice = StdRng::seed_from_u64(seed);
     let room = Receiver::start(Mood::Flaky(0.2)).await.unwrap();
-    let home = Home::new().unwrap().with_settings(QUICK);
     let mut process = home.start().await.unwrap();
     destination(&home.client(), "chat", &room.url()).await;
 
