@@ -1,5 +1,7 @@
 //! How the configured components are: each check is one number over a window, from SQL.
 
+mod past;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use analytics::{
@@ -25,6 +27,8 @@ use remediation::fix::Freshness;
 use serde::Serialize;
 
 use crate::config::{Aggregation, Check, Component};
+
+pub use past::Past;
 
 /// One check with what it found.
 #[derive(Clone, Debug, Serialize)]
@@ -78,31 +82,39 @@ pub async fn examine(
 ) -> Result<Vec<Examined>, analytics::Error> {
     let mut all = vec![];
     for component in components {
-        let (mut checks, mut outcomes) = (vec![], vec![]);
+        let mut values = vec![];
         for check in &component.check {
-            let value = measure(engine, check, DateTime::UNIX_EPOCH, now).await?;
-            let outcome = judge(check, value);
-            outcomes.push((outcome, check.weight));
-            checks.push(Checked {
-                metric: check.metric.clone(),
-                labels: check.labels.clone(),
-                aggregation: check.aggregation,
-                outcome: word(outcome),
-                value,
-                warning: check.warning,
-                critical: check.critical,
-                weight: check.weight,
-                contribution: None,
-                contribution_max: None,
-                score_without: None,
-            });
+            values.push(measure(engine, check, DateTime::UNIX_EPOCH, now).await?);
         }
-        explain(&mut checks, &outcomes);
-        let (score, state) = health::score(&outcomes);
-        let state = recorded(state).as_str();
-        all.push(Examined { component: component.name.clone(), state, score, checks });
+        all.push(examined(component, values));
     }
     Ok(all)
+}
+
+/// How a component is, by what each of its checks has measured.
+fn examined(component: &Component, values: Vec<Option<f64>>) -> Examined {
+    let (mut checks, mut outcomes) = (vec![], vec![]);
+    for (check, value) in component.check.iter().zip(values) {
+        let outcome = judge(check, value);
+        outcomes.push((outcome, check.weight));
+        checks.push(Checked {
+            metric: check.metric.clone(),
+            labels: check.labels.clone(),
+            aggregation: check.aggregation,
+            outcome: word(outcome),
+            value,
+            warning: check.warning,
+            critical: check.critical,
+            weight: check.weight,
+            contribution: None,
+            contribution_max: None,
+            score_without: None,
+        });
+    }
+    explain(&mut checks, &outcomes);
+    let (score, state) = health::score(&outcomes);
+    let state = recorded(state).as_str();
+    Examined { component: component.name.clone(), state, score, checks }
 }
 
 /// Says of each check what it does to the score.
@@ -194,12 +206,17 @@ pub(crate) async fn measure_series(
     earliest: DateTime<Utc>,
     now: DateTime<Utc>,
 ) -> Result<Option<f64>, analytics::Error> {
-    let from = TimeDelta::from_std(check.window.0).ok().and_then(|it| now.checked_sub_signed(it));
-    let from = from.unwrap_or(DateTime::UNIX_EPOCH).max(earliest);
+    let from = window_from(check, now).max(earliest);
     let batches = engine.collect(&question(check, series, from, now)).await?;
     let first = batches.iter().find(|batch| batch.num_rows() > 0);
     let value = first.and_then(|batch| batch.column(0).as_primitive_opt::<Float64Type>());
     Ok(value.and_then(|value| value.iter().next().flatten()).filter(|value| value.is_finite()))
+}
+
+/// When the window of a check begins that ends at `at`.
+fn window_from(check: &Check, at: DateTime<Utc>) -> DateTime<Utc> {
+    let from = TimeDelta::from_std(check.window.0).ok().and_then(|it| at.checked_sub_signed(it));
+    from.unwrap_or(DateTime::UNIX_EPOCH)
 }
 
 /// How long ago the measurement before the last one is looked for: what is measured daily has one.

@@ -13,6 +13,7 @@ use tests::process::Home;
 
 mod careful;
 mod kpis;
+mod past;
 mod people;
 mod replay;
 

@@ -24,11 +24,11 @@ use remediation::{
 use super::{begin, delta, facts, look, watch};
 use crate::{
     config::{Config, Period},
-    health,
+    health::{self, Past},
 };
 
 /// Looks that one replay takes at most; over a longer past they lie further apart.
-const STEPS_MAX: i32 = 2_000;
+const STEPS_MAX: i32 = 100_000;
 
 /// What people did meanwhile, as the ledger knows it: of each brake when it last held.
 #[derive(Clone, Debug, Default)]
@@ -72,14 +72,14 @@ pub async fn run(
     let mut replay = Replay::new(config, playbooks, recorded);
     let mut at = now - delta(past);
     let pauses = pauses(engine, config, at, now).await?;
+    let mut seen = Past::new(engine, &config.health.component);
     while at <= now {
         // Nobody looked then, so nothing would have been seen.
         if let Some(end) = pauses.iter().find(|it| it.0 < at && at < it.1).map(|it| it.1) {
             at = end;
             continue;
         }
-        let all = health::examine(engine, &config.health.component, at).await?;
-        replay.look(&all, at);
+        replay.look(&seen.examine(at, now).await?, at);
         replay.decide(engine, at).await?;
         at += step;
     }

@@ -5,7 +5,7 @@ use data::ledger::{Brake, Silence};
 use super::*;
 
 /// Runs the program on the home's lake and gives what it prints.
-fn pipenotify(home: &Home, words: &[&str]) -> (bool, String) {
+pub(super) fn pipenotify(home: &Home, words: &[&str]) -> (bool, String) {
     let mut command = tests::process::program().unwrap();
     let output = command
         .args(words)
