@@ -17,6 +17,7 @@ use crate::config::{Aggregation, Check, Component};
 const READ: TimeDelta = TimeDelta::hours(6);
 
 /// The recent samples of every check, moving on with the looks.
+#[derive(Debug)]
 pub struct Past<'a> {
     engine: &'a Engine,
     components: &'a [Component],
