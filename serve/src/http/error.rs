@@ -78,12 +78,21 @@ pub(super) async fn as_problem(response: Response) -> Response {
         _ if text.is_empty() => status.canonical_reason().unwrap_or_default().to_owned(),
         _ => text,
     };
-    let problem = Problem::new(status, detail).into_response();
+    let problem = of_parameters(&detail).unwrap_or_else(|| Problem::new(status, detail));
+    let problem = problem.into_response();
     // What else the refusal said, such as `Allow`, still holds.
     parts.headers.remove(header::CONTENT_LENGTH);
     parts.headers.extend(problem.headers().clone());
     let body: Body = problem.into_body();
     Response::from_parts(parts, body)
+}
+
+/// The problem with a query string, if the framework speaks of one.
+fn of_parameters(text: &str) -> Option<Problem> {
+    let why = text.strip_prefix("Failed to deserialize query string: ")?;
+    let why = why.replace("there are no fields", "this address takes no parameters");
+    let Some((name, why)) = why.split_once(": ") else { return Some(Problem::bad_request(why)) };
+    Some(Problem::bad_request(format!("`{name}`: {why}")).with_field(name))
 }
 
 /// What a caller hears of a bug; the log has the panic.
@@ -173,7 +182,37 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         match Query::from_request_parts(parts, state).await {
             Ok(Query(params)) => Ok(Self(params)),
-            Err(rejection) => Err(Problem::bad_request(rejection.body_text())),
+            Err(rejection) => {
+                let text = rejection.body_text();
+                Err(of_parameters(&text).unwrap_or_else(|| Problem::bad_request(text)))
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parameter_that_cannot_be_meant_is_named() {
+        let check = |why: &str, expected: Option<(&str, Option<&str>)>| {
+            let found = of_parameters(why);
+            let found = found.as_ref().map(|it| (it.detail.as_str(), it.field.as_deref()));
+            assert_eq!(found, expected);
+        };
+        check(
+            "Failed to deserialize query string: a: unknown field `a`, there are no fields",
+            Some(("`a`: unknown field `a`, this address takes no parameters", Some("a"))),
+        );
+        check(
+            "Failed to deserialize query string: limit: invalid digit found in string",
+            Some(("`limit`: invalid digit found in string", Some("limit"))),
+        );
+        check(
+            "Failed to deserialize query string: missing field `metric`",
+            Some(("missing field `metric`", None)),
+        );
+        check("Expected request with `Content-Type`", None);
     }
 }
