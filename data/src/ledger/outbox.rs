@@ -62,7 +62,7 @@ pub struct Promise {
     pub ordering_key: Option<String>,
     /// What, as JSON.
     pub payload: String,
-    /// When it was asked for; later ones have later times.
+    /// When it was asked for; of a turn, later ones have later times.
     pub created_at: DateTime<Utc>,
     /// Not before this.
     pub due_at: DateTime<Utc>,
@@ -242,9 +242,11 @@ impl Ledger {
     pub async fn exchange(&self, turn: &Exchange, now: DateTime<Utc>) -> Result<Exchanged> {
         let mut change = self.begin("working on the outbox").await?;
         line::hold(&mut change, line::of_turn(turn)).await?;
+        // Whoever brings a key waits for those who bring it, too, or touch the row that has it: so this comes
+        // before the turn touches any row itself, and no two turns wait for each other.
+        let kept = enqueue::keep(&mut change, &turn.promises).await?;
         let n_ended = end::record(&mut change, &turn.worker, &turn.ended, now).await?;
         end::mark(&mut change, &turn.marks).await?;
-        let kept = enqueue::keep(&mut change, &turn.promises).await?;
         let (mut claimed, mut next_due) = (vec![], vec![]);
         for wanted in &turn.claims {
             let until = turn.lease_until;

@@ -55,6 +55,10 @@ pub(super) async fn run(shared: Arc<Shared>, asked: Receiver<Asked>, stopping: C
             break;
         }
     }
+    // Nobody is left without an answer because the time is up.
+    while let Some(Ok(turn)) = keeper.writing.join_next().await {
+        keeper.settle(turn);
+    }
 }
 
 struct Keeper {
@@ -88,7 +92,11 @@ impl Turn {
         match shared.ledger.exchange(&self.exchange, self.began_at).await {
             Ok(done) => self.done = Some(done),
             Err(error) => {
+                // Whoever asked is told, and may ask again; what was tried is recorded later.
                 tracing::error!("the outbox cannot be written, trying again: {error:?}");
+                for (_, reply) in self.replies.drain(..) {
+                    drop(reply.send(None));
+                }
                 tokio::time::sleep(PAUSE).await;
             }
         }
@@ -167,7 +175,8 @@ impl Keeper {
             promises.extend(asked.promises);
         }
         for promise in &mut promises {
-            // Strictly one after another, so that those with the same key have an order.
+            // Strictly one after another, so that those of a turn with the same key have an order. Of two turns at
+            // once, nobody was told yet which came first.
             promise.created_at = now.max(self.last_created + TimeDelta::microseconds(1));
             self.last_created = promise.created_at;
             promise.due_at = promise.due_at.max(now);
@@ -194,10 +203,6 @@ impl Keeper {
         let Turn { exchange, replies, began_at: now, hands_out, done } = turn;
         self.is_handing_out &= !hands_out;
         let Some(done) = done else {
-            // Whoever asked is told, and may ask again; what was tried is recorded later.
-            for (_, reply) in replies {
-                drop(reply.send(None));
-            }
             self.unrecorded.extend(exchange.ended);
             for claim in &exchange.claims {
                 self.lanes.due(&claim.destination, now);
@@ -215,7 +220,7 @@ impl Keeper {
         for (name, at) in done.next_due.iter().filter_map(|(name, at)| Some((name, (*at)?))) {
             self.lanes.due(name, at);
         }
-        self.shared.metrics.settled(&exchange.ended, &done.kept, now);
+        self.shared.metrics.settled(&exchange.ended, &done.kept);
         let mut kept = done.kept.into_iter();
         for (n, reply) in replies {
             // Whoever went away meanwhile will ask again, with the same key.

@@ -124,9 +124,14 @@ impl Lane {
         Some(lane.breaker.open_until().map_or(due, |until| until.max(due)))
     }
 
-    /// Whether nothing is known to be due, so that only a look at the ledger can tell.
-    pub(super) fn is_quiet(&self) -> bool {
-        self.lock().next_due.is_none()
+    /// Whether nothing is known to be due now, so that only a look at the ledger can tell.
+    pub(super) fn is_quiet(&self, now: DateTime<Utc>) -> bool {
+        self.lock().next_due.is_none_or(|due| due > now)
+    }
+
+    /// Whether it takes no more.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.lock().is_stopping
     }
 
     /// How many rows to claim. Then nothing is known to be due until the claim is answered, or a hint comes

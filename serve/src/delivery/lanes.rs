@@ -30,11 +30,13 @@ pub(super) struct Lanes {
     by_name: BTreeMap<String, Arc<Lane>>,
     refreshed_at: Option<DateTime<Utc>>,
     looked_at: Option<DateTime<Utc>>,
+    is_stopping: bool,
 }
 
 impl Lanes {
     pub(super) fn new(shared: Arc<Shared>, tell: UnboundedSender<Ended>) -> Self {
-        Self { shared, tell, by_name: BTreeMap::new(), refreshed_at: None, looked_at: None }
+        let (refreshed_at, looked_at, is_stopping) = (None, None, false);
+        Self { shared, tell, by_name: BTreeMap::new(), refreshed_at, looked_at, is_stopping }
     }
 
     /// Something changed elsewhere: everything is read anew at once.
@@ -44,6 +46,9 @@ impl Lanes {
 
     /// Reads what others may have changed, now and then.
     pub(super) async fn attend(&mut self, now: DateTime<Utc>) {
+        if self.is_stopping {
+            return;
+        }
         if self.refreshed_at.is_none_or(|at| now - at >= REFRESH_EVERY) {
             self.refreshed_at = Some(now);
             self.refresh(now).await;
@@ -70,7 +75,9 @@ impl Lanes {
             is_known || lane.is_busy()
         });
         for known in &known {
-            match self.by_name.get(&known.row.name) {
+            // One that was removed and made anew has a new lane; the old one ends with what it was sending.
+            let lane = self.by_name.get(&known.row.name).filter(|lane| !lane.is_stopping());
+            match lane {
                 Some(lane) => give_back(&self.tell, lane.update(Arc::clone(known), now)),
                 None => {
                     let lane = Lane::new(Arc::clone(known), &self.shared, now);
@@ -84,7 +91,7 @@ impl Lanes {
     /// their lease ran out.
     async fn look(&self, now: DateTime<Utc>) {
         self.move_on(now).await;
-        for (name, lane) in self.by_name.iter().filter(|(_, lane)| lane.is_quiet()) {
+        for (name, lane) in self.by_name.iter().filter(|(_, lane)| lane.is_quiet(now)) {
             if self.shared.ledger.is_due(name, now).await.unwrap_or(false) {
                 lane.hint(now);
             }
@@ -180,7 +187,8 @@ impl Lanes {
     }
 
     /// Takes no more, and gives back what nobody sends yet.
-    pub(super) fn stop(&self, now: DateTime<Utc>) {
+    pub(super) fn stop(&mut self, now: DateTime<Utc>) {
+        self.is_stopping = true;
         for lane in self.by_name.values() {
             give_back(&self.tell, lane.stop(now));
         }

@@ -107,7 +107,7 @@ impl Metrics {
     }
 
     /// A turn is on disk.
-    pub(super) fn settled(&self, ended: &[Ended], kept: &[Kept], _now: DateTime<Utc>) {
+    pub(super) fn settled(&self, ended: &[Ended], kept: &[Kept]) {
         let n_new = kept.iter().filter(|it| **it == Kept::New).count();
         let n_delivered = ended.iter().filter(|it| it.then == Finished::Delivered).count();
         let n_dead = ended.iter().filter(|it| matches!(it.then, Finished::Dead(_))).count();

@@ -10,19 +10,19 @@ use arrow::{
 };
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{Examined, condition, examined, window_from};
+use super::{Examined, condition, examined, measure, window_from};
 use crate::config::{Aggregation, Check, Component};
 
 /// Samples of how much time are read at once, beside those of the windows that begin before it.
-const READ: TimeDelta = TimeDelta::hours(6);
+const READ: TimeDelta = TimeDelta::hours(2);
 
 /// The recent samples of every check, moving on with the looks.
 #[derive(Debug)]
 pub struct Past<'a> {
     engine: &'a Engine,
     components: &'a [Component],
-    /// Of each check of each component, in the order of time.
-    samples: Vec<Vec<Vec<Sample>>>,
+    /// Of each check of each component, in the order of time; `None` if there are too many to read.
+    samples: Vec<Vec<Option<Vec<Sample>>>>,
     /// Until when they are read.
     until: DateTime<Utc>,
 }
@@ -51,23 +51,38 @@ impl<'a> Past<'a> {
         end: DateTime<Utc>,
     ) -> Result<Vec<Examined>, analytics::Error> {
         if at > self.until {
-            self.until = (at + READ).min(end).max(at);
-            self.read(at).await?;
+            let until = (at + READ).min(end).max(at);
+            self.read(at, until).await?;
+            self.until = until;
         }
-        let of_component = |(component, samples): (&Component, &Vec<Vec<Sample>>)| {
-            let pairs = component.check.iter().zip(samples);
-            examined(component, pairs.map(|(check, samples)| value(check, samples, at)).collect())
-        };
-        Ok(self.components.iter().zip(&self.samples).map(of_component).collect())
+        let mut all = vec![];
+        for (component, samples) in self.components.iter().zip(&self.samples) {
+            let mut values = vec![];
+            for (check, samples) in component.check.iter().zip(samples) {
+                values.push(match samples {
+                    Some(samples) => value(check, samples, at),
+                    None => measure(self.engine, check, DateTime::UNIX_EPOCH, at).await?,
+                });
+            }
+            all.push(examined(component, values));
+        }
+        Ok(all)
     }
 
-    async fn read(&mut self, from: DateTime<Utc>) -> Result<(), analytics::Error> {
+    async fn read(
+        &mut self,
+        from: DateTime<Utc>,
+        to: DateTime<Utc>,
+    ) -> Result<(), analytics::Error> {
         self.samples.clear();
         for component in self.components {
             let mut of_checks = vec![];
             for check in &component.check {
-                let condition = condition(check, None, window_from(check, from), self.until);
-                of_checks.push(read(self.engine, &condition).await?);
+                let condition = condition(check, None, window_from(check, from), to);
+                of_checks.push(match read(self.engine, &condition).await {
+                    Err(analytics::Error::TooLarge(_)) => None,
+                    read => Some(read?),
+                });
             }
             self.samples.push(of_checks);
         }

@@ -6,7 +6,7 @@ use std::any::Any;
 use axum::{
     Json,
     body::{Body, to_bytes},
-    extract::{FromRequestParts, Query},
+    extract::{FromRequestParts, Query, rejection::QueryRejection},
     http::{HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
@@ -172,6 +172,13 @@ impl From<remediation::delivery::fields::Wrong> for Problem {
     }
 }
 
+impl From<QueryRejection> for Problem {
+    fn from(rejection: QueryRejection) -> Self {
+        let text = rejection.body_text();
+        of_parameters(&text).unwrap_or_else(|| Self::bad_request(text))
+    }
+}
+
 /// The parameters behind the question mark; wrong ones are a problem like every other.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Params<T>(pub T);
@@ -182,10 +189,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         match Query::from_request_parts(parts, state).await {
             Ok(Query(params)) => Ok(Self(params)),
-            Err(rejection) => {
-                let text = rejection.body_text();
-                Err(of_parameters(&text).unwrap_or_else(|| Problem::bad_request(text)))
-            }
+            Err(rejection) => Err(rejection.into()),
         }
     }
 }

@@ -47,8 +47,7 @@ fn read<T: DeserializeOwned>(query: &str) -> Result<Labelled<T>, Problem> {
     }
     let uri = format!("/?{}", rest.finish()).parse::<Uri>();
     let uri = uri.map_err(|error| Problem::bad_request(format!("the parameters: {error}")))?;
-    let params = Query::try_from_uri(&uri);
-    let Query(params) = params.map_err(|error| Problem::bad_request(error.body_text()))?;
+    let Query(params) = Query::try_from_uri(&uri)?;
     Ok(Labelled(params, conditions))
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use reqwest::Method;
 use serde_json::{Value, json};
 use tests::{
     process::{Home, Process},
@@ -276,4 +277,37 @@ async fn what_cannot_be_meant_is_refused_and_named() {
     let reason = json!({"reason": "a\u{0}b", "for": "1h"});
     let reply = post(&client, "/api/v1/healing/pause", &reason).await;
     assert!(reply.status == 400 && reply.text.contains("`reason` holds"), "{}", reply.text);
+}
+
+/// What is due in an hour does not hide what comes by another way than a request: a redriven one here.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_its_hour_holds_up_nobody() {
+    let (room, home, _process) = started(Mood::Status(410)).await;
+    let client = home.client();
+    let id = deliver(&client, "now", &json!({"n": 1})).await;
+    wait_for(&client, &id, "dead").await.unwrap();
+    room.set(Mood::Well);
+    let later = chrono::Utc::now() + chrono::TimeDelta::hours(1);
+    let asked = json!({"destination": "chat", "payload": {"n": 2}, "not_before": later});
+    post(&client, "/api/v1/deliveries", &asked).await.success().unwrap();
+    // Until everything was looked at, and only that hour is known.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let redrive = json!({"ids": [id]});
+    post(&client, "/api/v1/deliveries/redrive", &redrive).await.success().unwrap();
+    wait_for(&client, &id, "delivered").await.unwrap();
+}
+
+/// A destination that was removed while something was on its way there, and is made anew, works.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_that_is_made_anew_takes_what_comes() {
+    let (room, home, _process) = started(Mood::Slow(Duration::from_secs(1))).await;
+    let client = home.client();
+    deliver(&client, "old", &json!({"n": 1})).await;
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    let path = "/api/v1/destinations/chat?give_up=true";
+    client.send(Method::DELETE, path).await.unwrap().0.success().unwrap();
+    // While the old one is still waiting for its answer.
+    destination(&client, "chat", &room.url()).await;
+    let id = deliver(&client, "new", &json!({"n": 2})).await;
+    wait_for(&client, &id, "delivered").await.unwrap();
 }

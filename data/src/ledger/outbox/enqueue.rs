@@ -55,16 +55,18 @@ pub(super) async fn keep(
     let mut placed: Vec<_> = promises.iter().zip(places).collect();
     // In the order of their keys, so that two changes that bring the same ones do not wait in a circle.
     placed.sort_by_key(|(it, _)| (&it.tenant, &it.idempotency_key));
-    let new = insert(change, &placed).await?;
-    let is_new = |promise: &Promise| new.contains(&promise.id);
-    let (fresh, repeated): (Vec<_>, Vec<_>) = promises.iter().partition(|it| is_new(it));
+    let mut new = insert(change, &placed).await?;
+    // Each is new once, should it be there twice.
+    let is_new: Vec<bool> = promises.iter().map(|it| new.remove(&it.id)).collect();
+    let of = |kind: bool| promises.iter().zip(&is_new).filter(move |(_, it)| **it == kind);
+    let [fresh, repeated] = [true, false].map(|it| of(it).map(|(it, _)| it).collect::<Vec<_>>());
     insert_payloads(change, &fresh).await?;
     // Whoever stands behind one that was made before may have nobody before it.
     let lines = repeated.iter().filter_map(|it| line::of(it)).collect();
     line::call_next(change, &lines).await?;
     let known = known(change, &repeated).await?;
-    let kept = |it| if is_new(it) { Kept::New } else { known_as(it, &known) };
-    Ok(promises.iter().map(kept).collect())
+    let kept = |(it, is_new): (_, &bool)| if *is_new { Kept::New } else { known_as(it, &known) };
+    Ok(promises.iter().zip(&is_new).map(kept).collect())
 }
 
 type Known = HashMap<(String, String), (String, String)>;

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
-use sqlx::AssertSqlSafe;
+use sqlx::{Any, AssertSqlSafe, Transaction};
 
-use super::line;
+use super::line::{self, Line};
 use crate::{
     Result,
     ledger::{Ledger, failed, get, micros, rows::numbers},
@@ -15,6 +15,7 @@ use crate::{
 const REDRIVE_MAX: u32 = 10_000;
 /// Identifiers that one statement names.
 const IDS_MAX: usize = 256;
+const REDRIVING: &str = "redriving deliveries";
 /// A day in microseconds.
 const DAY_US: i64 = 86_400_000_000;
 
@@ -31,6 +32,59 @@ pub struct Redrive {
     pub limit: u32,
 }
 
+impl Redrive {
+    /// The identifiers, as many at a time as one statement names.
+    fn parts(&self) -> Vec<&[String]> {
+        match self.ids.is_empty() {
+            true => vec![&[]],
+            false => self.ids.chunks(IDS_MAX).collect(),
+        }
+    }
+
+    /// The rows that are wanted, `$1` of them at most, and what the other parameters stand for.
+    fn question<'r>(&'r self, ids: &'r [String]) -> (String, Vec<&'r String>) {
+        let is_quarantined = self.quarantined_tenant.is_some();
+        let state = if is_quarantined { "quarantined" } else { "dead" };
+        let (mut wanted, mut bound) = (vec![format!("state = '{state}'")], vec![]);
+        let columns = [("tenant", &self.quarantined_tenant), ("destination", &self.destination)];
+        for (column, value) in columns {
+            if let Some(value) = value {
+                bound.push(value);
+                wanted.push(format!("{column} = ${}", bound.len() + 1));
+            }
+        }
+        if !ids.is_empty() {
+            wanted.push(format!("delivery_id in ({})", numbers(bound.len() + 2, ids.len())));
+            bound.extend(ids);
+        }
+        let wanted = wanted.join(" and ");
+        let question = format!(
+            "select delivery_id from delivery where {wanted} order by delivery_id limit $1"
+        );
+        (question, bound)
+    }
+
+    /// The lines that those stand in.
+    async fn lines(&self, change: &mut Transaction<'_, Any>) -> Result<BTreeSet<Line>> {
+        let mut lines = BTreeSet::new();
+        for ids in self.parts() {
+            let (question, bound) = self.question(ids);
+            let sql = format!(
+                "select distinct coalesce(line, destination) as line, ordering_key from delivery
+                 where  ordering_key is not null and delivery_id in ({question})"
+            );
+            let mut select = sqlx::query(AssertSqlSafe(sql)).bind(i64::from(self.limit));
+            for value in bound {
+                select = select.bind(value.clone());
+            }
+            for row in &select.fetch_all(&mut **change).await.map_err(failed(REDRIVING))? {
+                lines.insert((get(row, "line")?, get(row, "ordering_key")?));
+            }
+        }
+        Ok(lines)
+    }
+}
+
 impl Ledger {
     /// Makes dead or quarantined deliveries due again, with a fresh schedule. Gives their number.
     ///
@@ -38,50 +92,30 @@ impl Ledger {
     /// on its way, before all that were made later and wait, and one after the other. What has expired
     /// meanwhile dies again.
     pub async fn redrive(&self, which: &Redrive, now: DateTime<Utc>) -> Result<u64> {
-        const DOING: &str = "redriving deliveries";
-        let limit = which.limit.min(REDRIVE_MAX);
-        let mut change = self.begin(DOING).await?;
+        let which = Redrive { limit: which.limit.min(REDRIVE_MAX), ..which.clone() };
+        let mut change = self.begin(REDRIVING).await?;
+        // First the lines, then rows, as a turn of the outbox does: else each could wait for the other.
+        let lines = which.lines(&mut change).await?;
+        line::hold(&mut change, lines).await?;
         let (mut n_redriven, mut lines) = (0, BTreeSet::new());
-        let all = [vec![]];
-        let parts: Vec<Vec<String>> = match which.ids.is_empty() {
-            true => all.to_vec(),
-            false => which.ids.chunks(IDS_MAX).map(<[String]>::to_vec).collect(),
-        };
-        for ids in &parts {
-            let state = if which.quarantined_tenant.is_some() { "quarantined" } else { "dead" };
-            let mut wanted = vec![format!("state = '{state}'")];
-            let mut n = 2;
-            if which.quarantined_tenant.is_some() {
-                n += 1;
-                wanted.push(format!("tenant = ${n}"));
-            }
-            if which.destination.is_some() {
-                n += 1;
-                wanted.push(format!("destination = ${n}"));
-            }
-            if !ids.is_empty() {
-                wanted.push(format!("delivery_id in ({})", numbers(n + 1, ids.len())));
-            }
+        for ids in which.parts() {
+            let (question, bound) = which.question(ids);
+            let at = format!("${}", bound.len() + 2);
             let sql = format!(
                 "update delivery
                  set    state = case when ordering_key is null then 'pending' else 'waiting' end,
-                        reason = null, failures = 0, begun_at = $1, due_at = $1, finished_at = null,
+                        reason = null, failures = 0, begun_at = {at}, due_at = {at}, finished_at = null,
                         line = case when ordering_key is null then null
                                     else coalesce(line, destination) end
-                 where  delivery_id in (select delivery_id from delivery where {}
-                                        order by delivery_id limit $2)
-                 returning line, ordering_key",
-                wanted.join(" and ")
+                 where  delivery_id in ({question})
+                 returning line, ordering_key"
             );
-            let mut update = sqlx::query(AssertSqlSafe(sql));
-            update = update.bind(micros(now)).bind(i64::from(limit));
-            for bound in [&which.quarantined_tenant, &which.destination].into_iter().flatten() {
-                update = update.bind(bound);
+            let mut update = sqlx::query(AssertSqlSafe(sql)).bind(i64::from(which.limit));
+            for value in bound {
+                update = update.bind(value.clone());
             }
-            for id in ids {
-                update = update.bind(id);
-            }
-            let redriven = update.fetch_all(&mut *change).await.map_err(failed(DOING))?;
+            let redriven = update.bind(micros(now)).fetch_all(&mut *change).await;
+            let redriven = redriven.map_err(failed(REDRIVING))?;
             n_redriven += redriven.len() as u64;
             for row in &redriven {
                 let (line, key): (Option<String>, Option<String>) =
@@ -89,9 +123,8 @@ impl Ledger {
                 lines.extend(line.zip(key));
             }
         }
-        line::hold(&mut change, lines.clone()).await?;
         line::call_next(&mut change, &lines).await?;
-        change.commit().await.map_err(failed(DOING))?;
+        change.commit().await.map_err(failed(REDRIVING))?;
         Ok(n_redriven)
     }
 
