@@ -58,8 +58,10 @@ pub(super) async fn keep(
     let mut new = insert(change, &placed).await?;
     // Each is new once, should it be there twice.
     let is_new: Vec<bool> = promises.iter().map(|it| new.remove(&it.id)).collect();
-    let of = |kind: bool| promises.iter().zip(&is_new).filter(move |(_, it)| **it == kind);
-    let [fresh, repeated] = [true, false].map(|it| of(it).map(|(it, _)| it).collect::<Vec<_>>());
+    let those = |new: bool| -> Vec<&Promise> {
+        promises.iter().zip(&is_new).filter(|(_, it)| **it == new).map(|(it, _)| it).collect()
+    };
+    let (fresh, repeated) = (those(true), those(false));
     insert_payloads(change, &fresh).await?;
     // Whoever stands behind one that was made before may have nobody before it.
     let lines = repeated.iter().filter_map(|it| line::of(it)).collect();

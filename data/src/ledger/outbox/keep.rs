@@ -8,7 +8,10 @@ use sqlx::{Any, AssertSqlSafe, Transaction};
 use super::line::{self, Line};
 use crate::{
     Result,
-    ledger::{Ledger, failed, get, micros, rows::numbers},
+    ledger::{
+        Ledger, failed, get, micros,
+        rows::{Rows, numbers, parts},
+    },
 };
 
 /// Rows that one call redrives at most.
@@ -33,15 +36,34 @@ pub struct Redrive {
 }
 
 impl Redrive {
-    /// The identifiers, as many at a time as one statement names.
-    fn parts(&self) -> Vec<&[String]> {
-        match self.ids.is_empty() {
+    /// The identifiers of the rows that are wanted, and the lines that they stand in.
+    async fn find(
+        &self,
+        change: &mut Transaction<'_, Any>,
+    ) -> Result<(Vec<String>, BTreeSet<Line>)> {
+        let lists: Vec<&[String]> = match self.ids.is_empty() {
             true => vec![&[]],
             false => self.ids.chunks(IDS_MAX).collect(),
+        };
+        let (mut found, mut lines) = (vec![], BTreeSet::new());
+        for ids in lists {
+            let (sql, bound) = self.question(ids);
+            let mut select = sqlx::query(AssertSqlSafe(sql));
+            select = select.bind(i64::from(self.limit.min(REDRIVE_MAX)));
+            for value in bound {
+                select = select.bind(value.clone());
+            }
+            for row in &select.fetch_all(&mut **change).await.map_err(failed(REDRIVING))? {
+                found.push(get(row, "delivery_id")?);
+                if let Some(key) = get(row, "ordering_key")? {
+                    lines.insert((get(row, "line")?, key));
+                }
+            }
         }
+        Ok((found, lines))
     }
 
-    /// The rows that are wanted, `$1` of them at most, and what the other parameters stand for.
+    /// What is asked of the ledger, at most `$1` rows, and what its other parameters stand for.
     fn question<'r>(&'r self, ids: &'r [String]) -> (String, Vec<&'r String>) {
         let is_quarantined = self.quarantined_tenant.is_some();
         let state = if is_quarantined { "quarantined" } else { "dead" };
@@ -57,31 +79,12 @@ impl Redrive {
             wanted.push(format!("delivery_id in ({})", numbers(bound.len() + 2, ids.len())));
             bound.extend(ids);
         }
-        let wanted = wanted.join(" and ");
-        let question = format!(
-            "select delivery_id from delivery where {wanted} order by delivery_id limit $1"
+        let sql = format!(
+            "select delivery_id, coalesce(line, destination) as line, ordering_key
+             from   delivery where {} order by delivery_id limit $1",
+            wanted.join(" and ")
         );
-        (question, bound)
-    }
-
-    /// The lines that those stand in.
-    async fn lines(&self, change: &mut Transaction<'_, Any>) -> Result<BTreeSet<Line>> {
-        let mut lines = BTreeSet::new();
-        for ids in self.parts() {
-            let (question, bound) = self.question(ids);
-            let sql = format!(
-                "select distinct coalesce(line, destination) as line, ordering_key from delivery
-                 where  ordering_key is not null and delivery_id in ({question})"
-            );
-            let mut select = sqlx::query(AssertSqlSafe(sql)).bind(i64::from(self.limit));
-            for value in bound {
-                select = select.bind(value.clone());
-            }
-            for row in &select.fetch_all(&mut **change).await.map_err(failed(REDRIVING))? {
-                lines.insert((get(row, "line")?, get(row, "ordering_key")?));
-            }
-        }
-        Ok(lines)
+        (sql, bound)
     }
 }
 
@@ -92,36 +95,23 @@ impl Ledger {
     /// on its way, before all that were made later and wait, and one after the other. What has expired
     /// meanwhile dies again.
     pub async fn redrive(&self, which: &Redrive, now: DateTime<Utc>) -> Result<u64> {
-        let which = Redrive { limit: which.limit.min(REDRIVE_MAX), ..which.clone() };
+        const REDRIVE: &str = "update delivery
+            set    state = case when ordering_key is null then 'pending' else 'waiting' end,
+                   reason = null, failures = 0, begun_at = $2, due_at = $3, finished_at = null,
+                   line = case when ordering_key is null then null
+                               else coalesce(line, destination) end
+            where  delivery_id in (select column1 from v) and state in ('dead', 'quarantined')";
         let mut change = self.begin(REDRIVING).await?;
+        let (found, lines) = which.find(&mut change).await?;
         // First the lines, then rows, as a turn of the outbox does: else each could wait for the other.
-        let lines = which.lines(&mut change).await?;
-        line::hold(&mut change, lines).await?;
-        let (mut n_redriven, mut lines) = (0, BTreeSet::new());
-        for ids in which.parts() {
-            let (question, bound) = which.question(ids);
-            let at = format!("${}", bound.len() + 2);
-            let sql = format!(
-                "update delivery
-                 set    state = case when ordering_key is null then 'pending' else 'waiting' end,
-                        reason = null, failures = 0, begun_at = {at}, due_at = {at}, finished_at = null,
-                        line = case when ordering_key is null then null
-                                    else coalesce(line, destination) end
-                 where  delivery_id in ({question})
-                 returning line, ordering_key"
-            );
-            let mut update = sqlx::query(AssertSqlSafe(sql)).bind(i64::from(which.limit));
-            for value in bound {
-                update = update.bind(value.clone());
-            }
-            let redriven = update.bind(micros(now)).fetch_all(&mut *change).await;
-            let redriven = redriven.map_err(failed(REDRIVING))?;
-            n_redriven += redriven.len() as u64;
-            for row in &redriven {
-                let (line, key): (Option<String>, Option<String>) =
-                    (get(row, "line")?, get(row, "ordering_key")?);
-                lines.extend(line.zip(key));
-            }
+        line::hold(&mut change, lines.clone()).await?;
+        let mut n_redriven = 0;
+        let backend = self.kind.backend();
+        for part in parts(backend, &found) {
+            let update = Rows::of(part, |id| [id.into()]).statement(backend, REDRIVE);
+            let update = update.bind(micros(now)).bind(micros(now));
+            let done = update.execute(&mut *change).await.map_err(failed(REDRIVING))?;
+            n_redriven += done.rows_affected();
         }
         line::call_next(&mut change, &lines).await?;
         change.commit().await.map_err(failed(REDRIVING))?;
